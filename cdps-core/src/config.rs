@@ -1,0 +1,307 @@
+//! What a user sets, checked once: a configuration that exists is valid.
+
+use std::net::{IpAddr, SocketAddr};
+
+use thiserror::Error;
+
+use crate::id::NodeId;
+use crate::time::Duration;
+use crate::wire;
+
+/// Timers of the links between nodes (T3, T5, F8). Start values of a local network; [`Liveness::wan`] for long distances.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Liveness {
+    /// One heartbeat per link in this time.
+    pub heartbeat: Duration,
+    /// Lowest age of an unanswered probe, or of unreceipted data, that makes a path suspect.
+    pub suspect: Duration,
+    /// No contact for this long: dead.
+    pub dead: Duration,
+    /// How long a target may deliver without an echo (F8). Below `dead`.
+    pub lease: Duration,
+    /// A connection that has not finished its handshake by then is given up.
+    pub handshake_timeout: Duration,
+    /// First wait before a failed dial is tried again; doubles up to `redial_max`, with full jitter (T4).
+    pub redial_min: Duration,
+    /// Longest wait before a failed dial is tried again.
+    pub redial_max: Duration,
+}
+
+impl Default for Liveness {
+    fn default() -> Self {
+        Liveness {
+            heartbeat: Duration::from_millis(250),
+            suspect: Duration::from_millis(200),
+            dead: Duration::from_millis(1500),
+            lease: Duration::from_millis(1200),
+            handshake_timeout: Duration::from_secs(3),
+            redial_min: Duration::from_millis(100),
+            redial_max: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Liveness {
+    /// Start values for long distances.
+    #[must_use]
+    pub fn wan() -> Self {
+        Liveness {
+            heartbeat: Duration::from_secs(1),
+            suspect: Duration::from_secs(1),
+            dead: Duration::from_secs(6),
+            lease: Duration::from_secs(5),
+            ..Liveness::default()
+        }
+    }
+
+    /// Refuses a set of timers that contradicts itself.
+    ///
+    /// # Errors
+    /// Names the timers and their values.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let order = |low: &'static str, a: Duration, high: &'static str, b: Duration| {
+            if a < b { Ok(()) } else { Err(ConfigError::TimerOrder { low, low_value: a, high, high_value: b }) }
+        };
+        for (name, value) in [("heartbeat", self.heartbeat), ("suspect", self.suspect), ("redial_min", self.redial_min)]
+        {
+            if value < Duration::from_millis(1) {
+                return Err(ConfigError::TimerTooShort { name, value });
+            }
+        }
+        order("lease", self.lease, "dead", self.dead)?;
+        order("suspect", self.suspect, "dead", self.dead)?;
+        order("two heartbeats", self.heartbeat * 2, "lease", self.lease)?;
+        order("three heartbeats", self.heartbeat * 3, "dead", self.dead)?;
+        if self.redial_min > self.redial_max {
+            return order("redial_min", self.redial_min, "redial_max", self.redial_max);
+        }
+        Ok(())
+    }
+}
+
+/// A member of the cluster, as the static engine knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its node id.
+    pub node: NodeId,
+    /// Where it listens. A member without addresses is waited for: it dials.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// What the node engine needs to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// This node.
+    pub node: NodeId,
+    /// Local addresses to dial from, paired with a member's addresses by position (modulo); empty: the routing table decides.
+    pub local: Vec<IpAddr>,
+    /// The fixed member list of the static engine. Nodes that are not in it are refused.
+    pub members: Vec<Member>,
+    /// Timers of the links.
+    pub liveness: Liveness,
+}
+
+/// How the next path is chosen (T1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Balance {
+    /// Least expected delivery time.
+    #[default]
+    Fastest,
+    /// Strict rotation.
+    RoundRobin,
+}
+
+/// When a send is complete (section 5 of the behaviour list).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum AckModel {
+    /// The target's user says so, with a return code (A1).
+    #[default]
+    Synchronous,
+    /// The target port has it and everything before it in its stream (A2).
+    Asynchronous,
+    /// The last byte was handed to a transport (A3).
+    Sent,
+}
+
+/// A node that a source port may be connected to, and where it is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The node.
+    pub node: NodeId,
+    /// One path per address. Empty: the member list's addresses.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// What a port is created with (L2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortConfig {
+    /// Name of the client on the target (source ports).
+    pub client: String,
+    /// Primary target, then the backups in the order in which they are tried (source ports).
+    pub targets: Vec<Target>,
+    /// Local addresses, paired with a target's addresses by position (modulo); empty: the routing table decides.
+    pub local: Vec<IpAddr>,
+    /// Acknowledgment model of sends that name none.
+    pub ack: AckModel,
+    /// Whether the port goes to the next backup by itself (F5) or reports and waits (F2).
+    pub autoswitch: bool,
+    /// How paths are chosen.
+    pub balance: Balance,
+    /// Cost that the peer may have outstanding here: bytes + 256 a message, until the user has released it (M7).
+    pub window: u64,
+    /// Bytes of payload that may be queued or unfinished here; past it a send waits or says AGAIN (M6).
+    pub send_buffer_max: u64,
+    /// Completions that may wait for dispatch; past it a send says AGAIN (M6).
+    pub max_pending_events: u32,
+    /// Longest message.
+    pub max_message: u32,
+    /// Streams that may be open in each direction.
+    pub max_streams: u32,
+    /// Longer messages are cut into pieces of this size.
+    pub fragment: u32,
+    /// No receipt for this long after the last byte was handed over: the connection is down (F1).
+    pub ack_timeout: Duration,
+    /// A connect that has not finished by then has failed.
+    pub connect_timeout: Duration,
+    /// How long close waits for what is unfinished.
+    pub close_timeout: Duration,
+    /// How long a target keeps a session without contact (F9). Above dead.
+    pub session_timeout: Duration,
+    /// Timers of the links, as the node has them.
+    pub liveness: Liveness,
+}
+
+impl Default for PortConfig {
+    fn default() -> Self {
+        PortConfig {
+            client: String::new(),
+            targets: Vec::new(),
+            local: Vec::new(),
+            ack: AckModel::default(),
+            autoswitch: false,
+            balance: Balance::default(),
+            window: 16 << 20,
+            send_buffer_max: 64 << 20,
+            max_pending_events: 1 << 20,
+            max_message: 16 << 20,
+            max_streams: 4096,
+            fragment: 256 << 10,
+            ack_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(5),
+            close_timeout: Duration::from_secs(30),
+            session_timeout: Duration::from_secs(10),
+            liveness: Liveness::default(),
+        }
+    }
+}
+
+impl PortConfig {
+    /// Refuses values that are out of range or contradict each other.
+    ///
+    /// # Errors
+    /// Names the value and what is allowed.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.liveness.check()?;
+        let range = |name, value: u64, min: u64, max: u64| {
+            if (min..=max).contains(&value) { Ok(()) } else { Err(ConfigError::Range { name, value, min, max }) }
+        };
+        range("window", self.window, 64 << 10, 1 << 40)?;
+        range("send_buffer_max", self.send_buffer_max, 1, 1 << 40)?;
+        range("max_pending_events", u64::from(self.max_pending_events), 1, 1 << 30)?;
+        range("max_message", u64::from(self.max_message), 0, u64::from(wire::MAX_MESSAGE))?;
+        range("max_streams", u64::from(self.max_streams), 1, 1 << 20)?;
+        range("fragment", u64::from(self.fragment), wire::MAX_BUNDLED as u64, wire::MAX_FRAGMENT_BODY as u64)?;
+        for (name, value) in [
+            ("ack_timeout", self.ack_timeout),
+            ("connect_timeout", self.connect_timeout),
+            ("close_timeout", self.close_timeout),
+        ] {
+            if value < Duration::from_millis(1) {
+                return Err(ConfigError::TimerTooShort { name, value });
+            }
+        }
+        if self.session_timeout <= self.liveness.dead {
+            return Err(ConfigError::TimerOrder {
+                low: "dead",
+                low_value: self.liveness.dead,
+                high: "session_timeout",
+                high_value: self.session_timeout,
+            });
+        }
+        if self.client.len() > wire::MAX_CLIENT_NAME {
+            return Err(ConfigError::ClientName { len: self.client.len() });
+        }
+        for target in &self.targets {
+            if target.node == NodeId(0) {
+                return Err(ConfigError::NodeZero);
+            }
+            if target.addresses.len() > wire::MAX_PATHS {
+                return Err(ConfigError::Paths { node: target.node, count: target.addresses.len() });
+            }
+            if self.targets.iter().filter(|t| t.node == target.node).count() > 1 {
+                return Err(ConfigError::TargetTwice { node: target.node });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why a configuration was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ConfigError {
+    /// A timer is below a millisecond.
+    #[error("{name} is {value:?}; at least 1 ms is needed")]
+    TimerTooShort {
+        /// Name of the timer.
+        name: &'static str,
+        /// Its value.
+        value: Duration,
+    },
+    /// Two timers contradict each other.
+    #[error("{low} ({low_value:?}) must be below {high} ({high_value:?})")]
+    TimerOrder {
+        /// The one that must be lower.
+        low: &'static str,
+        /// Its value.
+        low_value: Duration,
+        /// The one that must be higher.
+        high: &'static str,
+        /// Its value.
+        high_value: Duration,
+    },
+    /// A value is out of range.
+    #[error("{name} is {value}; allowed is {min} to {max}")]
+    Range {
+        /// Name of the value.
+        name: &'static str,
+        /// The value.
+        value: u64,
+        /// Lowest allowed.
+        min: u64,
+        /// Highest allowed.
+        max: u64,
+    },
+    /// The client name is too long.
+    #[error("the client name has {len} bytes; at most {max} are allowed", max = wire::MAX_CLIENT_NAME)]
+    ClientName {
+        /// Its length.
+        len: usize,
+    },
+    /// Node id 0 was given.
+    #[error("node id 0 names no node; allowed is 1 to 4294967295")]
+    NodeZero,
+    /// A target has too many addresses.
+    #[error("node {node} has {count} addresses; at most {max} paths are allowed", max = wire::MAX_PATHS)]
+    Paths {
+        /// The target.
+        node: NodeId,
+        /// Number of addresses.
+        count: usize,
+    },
+    /// A target is listed twice.
+    #[error("node {node} is listed twice among the targets")]
+    TargetTwice {
+        /// The target.
+        node: NodeId,
+    },
+}

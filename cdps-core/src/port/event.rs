@@ -1,0 +1,219 @@
+//! What a port tells its user, and what it asks of its driver.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::cluster::Health;
+use crate::id::{ConnId, Generation, NodeId, PathId, SessionId, Sn, Ssn, StreamId};
+use crate::reason::Reason;
+use crate::time::Time;
+use crate::wire::NodeBody;
+
+/// How sure a nack is that the message did not arrive (F2).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Certainty {
+    /// No byte of it was handed to a transport.
+    NotSent,
+    /// It may have arrived, and may have been acknowledged.
+    Unknown,
+}
+
+/// What happened to the connection as a whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConnStatus {
+    /// connectcomplete: the first path is up.
+    Connected {
+        /// The target.
+        node: NodeId,
+        /// Generation of the session.
+        generation: Generation,
+        /// Paths that are up now.
+        paths_up: u16,
+        /// Paths that there are.
+        paths: u16,
+    },
+    /// A connect did not succeed; the port is INITIALIZED again.
+    ConnectFailed {
+        /// The target.
+        node: NodeId,
+        /// Why.
+        reason: Reason,
+    },
+    /// The connection is down: sends fail from here on, and every unfinished one is nacked next (F2).
+    Down {
+        /// The target.
+        node: NodeId,
+        /// Why.
+        reason: Reason,
+    },
+    /// Every earlier send has ended (after Down, stop or close).
+    Drained,
+    /// The port goes to a backup by itself; sends are queued meanwhile (F5).
+    Switching {
+        /// The target that is given up.
+        from: NodeId,
+        /// Why.
+        reason: Reason,
+    },
+    /// The port is connected to a backup and sends there (F5).
+    Switched {
+        /// The new target.
+        node: NodeId,
+        /// The new generation.
+        generation: Generation,
+        /// Completed messages of which only the former target's port, not its user, had said that it has them.
+        only_receipted: u64,
+    },
+    /// The session is over on this side; the port is INITIALIZED (source) or REGISTERED (target).
+    Closed {
+        /// Why.
+        reason: Reason,
+    },
+}
+
+/// A message for the user.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Received<R> {
+    /// Its number.
+    pub sn: Sn,
+    /// Its stream.
+    pub stream: StreamId,
+    /// Its number in the stream.
+    pub ssn: Ssn,
+    /// Generation under which it was received.
+    pub generation: Generation,
+    /// The user owes an acknowledgment (A1).
+    pub wants_ack: bool,
+    /// An earlier target may have delivered it (F5).
+    pub redelivered: bool,
+    /// What to give back when the user has released it: see [`super::Port::release`].
+    pub credit: CreditToken,
+    /// The bytes.
+    pub payload: R,
+}
+
+/// Credit that goes back to the peer when a message is released.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CreditToken {
+    /// Session that the message belongs to, counted within the port: credit of a former one is not owed any more.
+    pub epoch: u32,
+    /// Cost of the message.
+    pub cost: u64,
+}
+
+/// What a port tells its user, in order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event<S, R> {
+    /// A send is complete. The payload comes back; it is the caller's to release.
+    Completed {
+        /// The message.
+        sn: Sn,
+        /// Return code of the target's user (0 in the other models).
+        rc: i32,
+        /// What was given to send.
+        payload: S,
+    },
+    /// A send has failed.
+    Nacked {
+        /// The message.
+        sn: Sn,
+        /// Why.
+        reason: Reason,
+        /// How sure that is.
+        certainty: Certainty,
+        /// What was given to send.
+        payload: S,
+    },
+    /// A message arrived. Delivered only under a lease (F8): see [`super::Port::poll_event`].
+    Received(Received<R>),
+    /// The connection as a whole.
+    Status(ConnStatus),
+    /// A path changed.
+    Path {
+        /// Which.
+        path: PathId,
+        /// To what.
+        health: Health,
+        /// Why.
+        reason: Reason,
+    },
+}
+
+/// What a port asks its driver to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Send this to a node through the cluster engine, on every live link if `all_links`. Not reliable: the port repeats it.
+    Tell {
+        /// To whom.
+        node: NodeId,
+        /// What.
+        body: NodeBody,
+        /// On every live link, not only the best.
+        all_links: bool,
+    },
+    /// Keep a link for this path and report its state with `handle_link` (source side).
+    Watch {
+        /// The path.
+        path: PathId,
+        /// Peer.
+        node: NodeId,
+        /// From where; `None`: the routing table decides.
+        local: Option<IpAddr>,
+        /// To where.
+        remote: SocketAddr,
+    },
+    /// The path is gone; its link need not be kept for it.
+    Unwatch {
+        /// The path.
+        path: PathId,
+    },
+    /// Make a data connection: dial, do the handshake, answer with `handle_conn_up` or `handle_conn_lost` (source side).
+    Dial {
+        /// The path.
+        path: PathId,
+        /// The dial.
+        conn: ConnId,
+        /// The session.
+        session: SessionId,
+        /// Its generation.
+        generation: Generation,
+        /// The peer.
+        node: NodeId,
+        /// From where.
+        local: Option<IpAddr>,
+        /// To where.
+        remote: SocketAddr,
+        /// Key for the proof.
+        secret: [u8; 32],
+    },
+    /// Drop a connection, or the attempt to make it. `flush`: write what was polled, shut down for writing, wait for the peer's end or
+    /// a second. Nothing is reported for it afterwards.
+    Hangup {
+        /// The path.
+        path: PathId,
+        /// The connection.
+        conn: ConnId,
+        /// Whether to write what is left.
+        flush: bool,
+    },
+    /// Build one buffer of a message from its parts, then call `handle_assembled` (see [`super::Placement::Aside`]).
+    Assemble {
+        /// The message.
+        sn: Sn,
+    },
+    /// A lease must not be trusted any more, or may be: `None` revokes at once.
+    Revoked,
+    /// The reader of this connection broke the protocol or a limit: drop it, count it, and call `handle_conn_lost`.
+    Blame {
+        /// The path.
+        path: PathId,
+        /// The connection.
+        conn: ConnId,
+        /// What it did.
+        reason: Reason,
+    },
+    /// `poll_timeout` gives an earlier time than before.
+    Rearm {
+        /// The new deadline.
+        at: Time,
+    },
+}
