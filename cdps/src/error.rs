@@ -1,0 +1,140 @@
+//! Why a call was refused: one enum per operation.
+
+use std::io;
+use std::net::SocketAddr;
+
+use cdps_core::config::ConfigError;
+use cdps_core::id::StreamId;
+use cdps_core::port::StateError;
+use thiserror::Error;
+
+/// Why a node could not be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// An option is not valid.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A number of threads is out of range.
+    #[error("{name} is {value}; allowed is 1 to 64")]
+    Threads {
+        /// Which.
+        name: &'static str,
+        /// Its value.
+        value: usize,
+    },
+    /// A listen address could not be had.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system refused something else.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Why a client could not be registered.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum RegisterError {
+    /// The name is in use on this node.
+    #[error("client name {name:?} is already registered on this node")]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
+    /// The name is empty or too long.
+    #[error("client name {name:?} has {len} bytes; allowed is 1 to 255", len = name.len())]
+    NameLength {
+        /// The name.
+        name: String,
+    },
+    /// The node is being destroyed.
+    #[error("the node is being destroyed")]
+    Destroyed,
+}
+
+/// Why a port could not be created.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum CreateError {
+    /// A value of the configuration is not valid.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The node is being destroyed.
+    #[error("the node is being destroyed")]
+    Destroyed,
+}
+
+/// Why a call on a port was refused; nothing changed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum PortError {
+    /// The port's state does not allow it.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The client is of another node.
+    #[error("client {name:?} belongs to another node")]
+    OtherNode {
+        /// Name of the client.
+        name: String,
+    },
+    /// The client is unregistered.
+    #[error("client {name:?} is unregistered")]
+    Unregistered {
+        /// Name of the client.
+        name: String,
+    },
+}
+
+/// Why a send was refused; nothing was sent and no event follows.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum SendError {
+    /// The port's state does not take sends.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The port's buffer, or the queue of completions not yet dispatched, is full: try again after the next completion (M6).
+    #[error("the send buffer is full: try again")]
+    Again,
+    /// The time to wait is over and the buffer is still full.
+    #[error("the send buffer was full for the whole timeout")]
+    TimedOut,
+    /// The send would have to wait inside a callback.
+    #[error("the send buffer is full, and waiting is not possible in a callback")]
+    InCallback,
+    /// The message is longer than both ends agreed on.
+    #[error("the message has {len} bytes; at most {max} are allowed")]
+    TooLong {
+        /// Its length.
+        len: u64,
+        /// What is allowed.
+        max: u64,
+    },
+    /// One more stream than both ends agreed on.
+    #[error("more than {max} streams")]
+    TooManyStreams {
+        /// What is allowed.
+        max: u32,
+    },
+    /// The stream named is in the range of the automatic ones.
+    #[error("stream {stream} is not below 2147483648")]
+    StreamRange {
+        /// The stream named.
+        stream: StreamId,
+    },
+}
+
+/// Why a wait ended without its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum WaitError {
+    /// In a callback it would wait for itself.
+    #[error("waiting is not possible in a callback")]
+    InCallback,
+    /// The time is up.
+    #[error("the time is up")]
+    TimedOut,
+}

@@ -1,0 +1,46 @@
+//! Cluster data port services: many TCP paths and several backup targets, presented as one pipe.
+//!
+//! A process opens a [`Node`], registers a [`Client`] on it under a cluster-wide name, and uses [`Port`]s: a *source* port connects to
+//! a client on another node, a *target* port is made by that client's [`ClientHandler::connect_request`]. Either end may then send;
+//! messages arrive exactly once and in order per stream, whatever happens to the paths in between.
+//!
+//! This crate is the driver: sockets, threads, delivery of events. Every decision is made by `cdps-core`.
+//!
+//! # Callbacks
+//!
+//! Handlers run on the node's callback threads, one at a time and in order per port, with no lock held. Any function may be called
+//! from inside one, except those that wait ([`Port::destroy_wait`], [`Node::destroy_wait`], a send that would have to wait): these give
+//! an error. [`PortEvent::Final`], [`ClientHandler::closed`] and the node's `on_final` are each the last callback of their object.
+//!
+//! # Destruction
+//!
+//! Handles are cheap clones. Dropping the last one does not close anything: call `destroy`.
+#![warn(clippy::print_stderr)]
+
+mod client;
+mod error;
+mod log;
+mod message;
+mod node;
+mod port;
+mod stats;
+
+pub use cdps_core::cluster::{ClusterChange, ClusterEvent, Health};
+pub use cdps_core::config::{AckModel, Balance, ConfigError, Liveness, Member, PortConfig, Target};
+pub use cdps_core::id::{Generation, Incarnation, NodeId, PathId, SessionId, Sn, Ssn, StreamId};
+pub use cdps_core::port::{AckError, Certainty, ConnStatus, Link, State, StateError};
+pub use cdps_core::reason::Reason;
+
+pub use client::{Client, ClientHandler, ConnectRequest, Decision};
+pub use error::{CreateError, OpenError, PortError, RegisterError, SendError, WaitError};
+pub use log::{Level, Log, LogSink};
+pub use message::Message;
+pub use node::{Node, NodeOptions, Security};
+pub use port::{Port, PortEvent, PortHandler, SendOptions};
+pub use stats::{NodeStats, PathStats, PortStats};
+
+/// Whether the calling thread is inside one of this library's callbacks, where calls that wait are refused.
+#[must_use]
+pub fn in_callback() -> bool {
+    todo!()
+}
