@@ -1,0 +1,66 @@
+# Everything here works on a fresh machine with a Rust toolchain, gcc, Python 3.11 and make. `make help` lists the targets.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+CARGO ?= cargo
+CC := gcc
+PYTHON ?= python3
+# Where cargo builds; the C library and all programs made from it end up below it.
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+VENV := $(TARGET)/venv
+SEEDS ?= 2000
+PATHS ?= 4
+FILE ?=
+BENCH_ARGS ?=
+
+export CARGO_TERM_COLOR ?= auto
+
+.PHONY: help setup lib examples demo test lint unit sim python-test bench icount clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand -t 14
+
+setup: ## install what the tests need (apt when root, a message otherwise)
+	@.ci/setup test
+
+lib: ## build libcdps.so and libcdps.a into target/lib
+	@.ci/setup build
+	$(CARGO) xtask lib
+
+examples: lib ## build the C examples into target/examples-c
+	$(MAKE) -C examples-c OUT=$(TARGET)/examples-c LIB=$(TARGET)/lib
+
+demo: examples ## a file through four paths, with faults: make demo [FILE=path] [PATHS=4]
+	$(CARGO) build --release -p cdps-tests --bin cdps-relay
+	$(PYTHON) tests/demo/demo.py --bin $(TARGET)/examples-c --relay $(TARGET)/release/cdps-relay --paths $(PATHS) $(if $(FILE),--file '$(FILE)')
+
+test: setup lint unit sim python-test ## everything: lints, unit, integration, C, simulator, Python
+	@.ci/setup skipped
+	@echo "make test: all passed"
+
+lint: ## rustfmt and clippy, warnings are errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+
+unit: lib ## unit and integration tests, C programs, header, manifest arrows
+	$(CARGO) test --workspace --quiet
+
+sim: ## the simulator: make sim [SEEDS=2000]
+	$(CARGO) run --release --quiet -p cdps-sim -- --seeds $(SEEDS)
+
+python-test: ## build the wheel, install it into a venv of its own, run its tests
+	@.ci/python-test "$(VENV)"
+
+bench: lib ## side by side against plain C and ZeroMQ, under three minutes
+	@.ci/setup bench
+	$(PYTHON) bench/run.py --out $(TARGET)/bench --lib $(TARGET)/lib $(BENCH_ARGS)
+
+icount: ## instructions per message, counted by valgrind
+	$(PYTHON) bench/icount.py --out $(TARGET)/bench
+
+clean: ## remove everything that was built
+	$(CARGO) clean
+	rm -rf bench/build

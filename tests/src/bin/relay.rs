@@ -1,0 +1,58 @@
+//! `cdps-relay`: one network path as a process that can be frozen and killed.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use cdps_tests::relay::{MAX_BUFFER, Options, run};
+use clap::Parser;
+
+/// Relays TCP connections and holds little of them. Prints the address that it listens on.
+#[derive(Parser, Debug)]
+#[command(name = "cdps-relay", version)]
+struct Args {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: SocketAddr,
+    /// Where to connect to
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    to: SocketAddr,
+    /// Bytes held per direction and connection, kernel buffers included (suffix K)
+    #[arg(long, default_value = "256K", value_parser = buffer)]
+    buffer: usize,
+    /// Bytes per second, per direction and connection; 0: no limit
+    #[arg(long, default_value_t = 0, value_name = "BYTES")]
+    rate: u64,
+    /// Milliseconds that every byte is held back
+    #[arg(long, default_value_t = 0, value_name = "MS")]
+    delay: u64,
+}
+
+fn buffer(text: &str) -> Result<usize, String> {
+    let (digits, unit) = text.strip_suffix(['K', 'k']).map_or((text, 1), |digits| (digits, 1024));
+    let bytes = digits.parse::<usize>().map_err(|e| e.to_string())?.saturating_mul(unit);
+    if (16 << 10..=MAX_BUFFER).contains(&bytes) {
+        Ok(bytes)
+    } else {
+        Err(format!("{bytes} bytes; allowed is 16K to {}K", MAX_BUFFER >> 10))
+    }
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let delay = Duration::from_millis(args.delay);
+    let options = Options { listen: args.listen, to: args.to, buffer: args.buffer, rate: args.rate, delay };
+    let ready = |address: SocketAddr| {
+        // A parent that reads the address waits for it; one that has gone away needs no answer.
+        let mut out = io::stdout().lock();
+        drop(writeln!(out, "{address}").and_then(|()| out.flush()));
+    };
+    match run(options, ready) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("cdps-relay: {} -> {}: {e}", args.listen, args.to);
+            ExitCode::FAILURE
+        }
+    }
+}

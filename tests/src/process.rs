@@ -1,0 +1,119 @@
+//! Child processes that do not outlive a test.
+
+use std::io::{self, BufRead, BufReader};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{DEADLINE, eventually};
+
+/// A running program. Its standard output is read line by line; it is killed when this is dropped.
+#[derive(Debug)]
+pub struct Program {
+    child: Child,
+    name: String,
+    lines: Receiver<String>,
+}
+
+impl Program {
+    /// Starts `command`, with its standard output captured.
+    ///
+    /// # Errors
+    /// What starting it said.
+    pub fn start(command: &mut Command) -> io::Result<Program> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let (send, lines) = channel();
+        if let Some(out) = child.stdout.take() {
+            std::thread::spawn(move || {
+                for line in BufReader::new(out).lines().map_while(Result::ok) {
+                    if send.send(line).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        Ok(Program { child, name, lines })
+    }
+
+    /// The next line that it prints.
+    ///
+    /// # Panics
+    /// When it ends without one, or [`DEADLINE`] passes.
+    pub fn line(&mut self) -> String {
+        match self.lines.recv_timeout(DEADLINE) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) => panic!("{} printed nothing for {DEADLINE:?}", self.name),
+            Err(RecvTimeoutError::Disconnected) => panic!("{} ended: {:?}", self.name, self.child.wait()),
+        }
+    }
+
+    /// The first line to come that `wanted` accepts.
+    ///
+    /// # Panics
+    /// As [`Program::line`].
+    pub fn line_that(&mut self, mut wanted: impl FnMut(&str) -> bool) -> String {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let line = self.line();
+            if wanted(&line) {
+                return line;
+            }
+            assert!(Instant::now() < end, "{}: the line that was waited for did not come", self.name);
+        }
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When [`DEADLINE`] passes.
+    pub fn exit(&mut self) -> ExitStatus {
+        let name = self.name.clone();
+        eventually(&format!("the end of {name}"), || self.child.try_wait().ok().flatten())
+    }
+
+    /// Process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Freezes it (SIGSTOP).
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn freeze(&self) -> io::Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on (SIGCONT).
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn wake(&self) -> io::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    /// Kills it (SIGKILL) and waits for its end.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn kill(&mut self) -> io::Result<()> {
+        self.child.kill()?;
+        self.child.wait().map(drop)
+    }
+
+    fn signal(&self, signal: Signal) -> io::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), signal)?)
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // An error means that it has ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
