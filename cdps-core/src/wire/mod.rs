@@ -2,12 +2,20 @@
 
 mod decode;
 mod encode;
+mod error;
+mod fields;
+mod items;
+mod kind;
 mod message;
 
 use std::net::SocketAddr;
 
-pub use decode::{BodyHead, DecodeError, Decoder, Items, Step, Want};
-pub use encode::{Checksum, encode_bundle_head, encode_frame, encode_fragment_head, encode_item};
+pub use decode::{Decoder, Step};
+pub use encode::{BODY_HEAD, Checksum, encode_bundle_head, encode_fragment_head, encode_frame, encode_item};
+pub use error::DecodeError;
+pub use fields::MAX_NUMBER;
+pub use items::Items;
+pub use kind::FrameKind;
 
 use crate::id::{ConnId, Generation, Incarnation, LinkId, NodeId, PathId, SessionId, Side, Sn, Ssn, StreamId};
 use crate::reason::Reason;
