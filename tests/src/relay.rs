@@ -164,39 +164,45 @@ async fn serve(
 
 /// Carries one connection until both directions have ended, or either side is reset.
 async fn connection(near: TcpStream, options: Options, gate: watch::Receiver<Gate>) {
+    // From here on, dropping a socket sends a reset, unless both directions come to an orderly end.
+    if on_close(&near, Close::Reset).is_err() {
+        return;
+    }
     let born = gate.borrow().resets;
     let mut cut = gate.clone();
-    let far = tokio::select! {
-        far = dial(&options) => far,
-        _ = cut.wait_for(|gate| gate.closed || gate.resets != born) => return reset(&near),
+    let carried = async {
+        near.set_nodelay(true)?;
+        let far = dial(&options).await?;
+        tokio::try_join!(
+            pump(&near, &far, Direction::Forth, &options, gate.clone()),
+            pump(&far, &near, Direction::Back, &options, gate.clone()),
+        )?;
+        on_close(&near, Close::Orderly)?;
+        on_close(&far, Close::Orderly)
     };
-    let Ok(far) = far else { return reset(&near) };
-    // Refused only for a socket that is broken already; the first read says so.
-    drop(near.set_nodelay(true));
-    let ended = tokio::select! {
-        ended = async {
-            tokio::try_join!(
-                pump(&near, &far, Direction::Forth, &options, gate.clone()),
-                pump(&far, &near, Direction::Back, &options, gate.clone()),
-            )
-        } => ended.is_ok(),
-        _ = cut.wait_for(|gate| gate.closed || gate.resets != born) => false,
-    };
-    if !ended {
-        reset(&near);
-        reset(&far);
+    tokio::select! {
+        // The error, if there was one, has become a reset of the other side.
+        ended = carried => drop(ended),
+        _ = cut.wait_for(|gate| gate.closed || gate.resets != born) => {}
     }
 }
 
-/// Makes closing `stream` send a reset.
-fn reset(stream: &TcpStream) {
-    // Refused only for a socket that is gone already, which is what is wanted.
-    drop(SockRef::from(stream).set_linger(Some(Duration::ZERO)));
+enum Close {
+    Orderly,
+    Reset,
+}
+
+fn on_close(stream: &TcpStream, close: Close) -> io::Result<()> {
+    SockRef::from(stream).set_linger(match close {
+        Close::Orderly => None,
+        Close::Reset => Some(Duration::ZERO),
+    })
 }
 
 async fn dial(options: &Options) -> io::Result<TcpStream> {
     let socket = if options.to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     shrink(&SockRef::from(&socket), options)?;
+    SockRef::from(&socket).set_linger(Some(Duration::ZERO))?;
     let far = socket.connect(options.to).await?;
     far.set_nodelay(true)?;
     Ok(far)
