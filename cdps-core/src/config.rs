@@ -304,4 +304,10 @@ pub enum ConfigError {
         /// The target.
         node: NodeId,
     },
+    /// A member is listed twice.
+    #[error("node {node} is listed twice among the members")]
+    MemberTwice {
+        /// The member.
+        node: NodeId,
+    },
 }

@@ -12,6 +12,7 @@ pub mod config;
 pub mod id;
 pub mod node;
 pub mod port;
+pub mod prng;
 pub mod reason;
 pub mod time;
 pub mod wire;
