@@ -63,4 +63,4 @@ icount: ## instructions per message, counted by valgrind
 
 clean: ## remove everything that was built
 	$(CARGO) clean
-	rm -rf bench/build
+	rm -rf bench/results
