@@ -59,7 +59,9 @@ bench: lib ## side by side against plain C and ZeroMQ, under three minutes
 	$(PYTHON) bench/run.py --out $(TARGET)/bench --lib $(TARGET)/lib $(BENCH_ARGS)
 
 icount: ## instructions per message, counted by valgrind
-	$(PYTHON) bench/icount.py --out $(TARGET)/bench
+	@.ci/setup bench
+	$(CARGO) build --release --quiet -p cdps-bench
+	$(PYTHON) bench/icount.py --program $(TARGET)/release/cdps-icount
 
 clean: ## remove everything that was built
 	$(CARGO) clean

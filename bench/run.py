@@ -2,7 +2,7 @@
 """Measures CDPS beside plain C and ZeroMQ: loopback, one sender and one receiver process, rounds interleaved.
 
 Prints a table and writes bench/results/latest.json. Read the ratios, which come from the same rounds; rates alone say more
-about the machine and its load. Standard library only.
+about the machine and its load. All peers run with the system's congestion control. Standard library only.
 """
 
 import argparse
@@ -65,10 +65,8 @@ def build(out: pathlib.Path, lib: pathlib.Path) -> dict[str, pathlib.Path]:
     return peers
 
 
-def once(program: pathlib.Path, arguments: list[str], seconds: float, congestion: str | None) -> dict:
+def once(program: pathlib.Path, arguments: list[str], seconds: float) -> dict:
     command = [program, *arguments, "--seconds", str(seconds)]
-    if congestion:
-        command += ["--congestion", congestion]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     if done.returncode != 0:
         sys.exit(f"bench: {' '.join(map(str, command))}: status {done.returncode}\n{done.stderr}")
@@ -80,15 +78,14 @@ def value_of(case: str, result: dict) -> float:
     return result["p50_us"] if "round trip" in case else result["messages"] / result["seconds"]
 
 
-def measure(peers: dict, rounds: int, seconds: float, congestion: str | None) -> dict:
+def measure(peers: dict, rounds: int, seconds: float) -> dict:
     results = {case: {cell: [] for cell in cells if cell[0] in peers} for case, cells in CASES.items()}
     total = rounds * sum(len(cells) for cells in results.values())
     done = 0
     for _ in range(rounds):
         for case, cells in results.items():
             for cell, kept in cells.items():
-                # ZeroMQ has no option for the congestion control: it runs with the system's.
-                kept.append(once(peers[cell[0]], CASES[case][cell], seconds, congestion if cell[0] != ZMQ else None))
+                kept.append(once(peers[cell[0]], CASES[case][cell], seconds))
                 done += 1
                 if sys.stderr.isatty():
                     print(f"\r\033[K{done} of {total}", end="", file=sys.stderr, flush=True)
@@ -148,7 +145,7 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def machine(congestion: str | None) -> dict:
+def machine() -> dict:
     def read(path: str) -> str:
         try:
             return pathlib.Path(path).read_text().strip()
@@ -161,7 +158,7 @@ def machine(congestion: str | None) -> dict:
         "processor": model,
         "cores": os.cpu_count(),
         "kernel": platform.release(),
-        "congestion_control": congestion or read("/proc/sys/net/ipv4/tcp_congestion_control"),
+        "congestion_control": read("/proc/sys/net/ipv4/tcp_congestion_control"),
         "load_before": os.getloadavg()[0],
         "commit": commit.stdout.strip() or "unknown",
         "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -174,11 +171,10 @@ def main() -> None:
     parser.add_argument("--lib", type=pathlib.Path, required=True, help="folder with libcdps.so")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.0, help="length of each measurement")
-    parser.add_argument("--congestion", help="congestion control of plain C and CDPS (default: the system's)")
     options = parser.parse_args()
-    about = machine(options.congestion)
+    about = machine()
     peers = build(options.out, options.lib.resolve())
-    rows = summarise(measure(peers, options.rounds, options.seconds, options.congestion))
+    rows = summarise(measure(peers, options.rounds, options.seconds))
     about |= {"rounds": options.rounds, "seconds_each": options.seconds, "load_after": os.getloadavg()[0]}
     results = HERE / "results"
     results.mkdir(exist_ok=True)
