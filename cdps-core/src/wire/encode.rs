@@ -3,8 +3,9 @@
 use super::fields::{Put, cut};
 use super::kind::{FLAG_REPLY, FrameKind};
 use super::{
-    BundleHead, Completions, FRAME_HEADER, FragmentHead, Frame, Heartbeat, Hello, MAGIC, MAX_BUNDLED,
-    MAX_REFUSE_TEXT, NodeMessage, PathStatus, Purpose, Receipt, Refuse, Welcome, item, message,
+    BundleHead, Completions, FRAME_HEADER, FragmentHead, Frame, Heartbeat, Hello, MAGIC, MAX_BUNDLE_BODY,
+    MAX_BUNDLE_ITEMS, MAX_BUNDLED, MAX_FRAGMENT_BODY, MAX_REFUSE_TEXT, NodeMessage, PathStatus, Purpose,
+    Receipt, Refuse, Welcome, item, message,
 };
 use crate::id::{ConnId, Generation, PathId, Ssn, StreamId};
 
@@ -106,6 +107,8 @@ pub fn encode_item(out: &mut Vec<u8>, flags: u8, stream: Option<(StreamId, Ssn)>
 /// Header and head of the bundle whose body is `body`, the encoded items.
 #[must_use]
 pub fn encode_bundle_head(head: &BundleHead, body: &[u8], sum: Checksum) -> [u8; BODY_HEAD] {
+    debug_assert!(body.len() <= MAX_BUNDLE_BODY, "a bundle of {} bytes", body.len());
+    debug_assert!((1..=MAX_BUNDLE_ITEMS).contains(&usize::from(head.count)), "{head:?}");
     let mut fields = [0; 32];
     fields[0..8].copy_from_slice(&head.sn.0.to_le_bytes());
     fields[8..16].copy_from_slice(&head.ssn.0.to_le_bytes());
@@ -122,6 +125,7 @@ pub fn encode_fragment_head(
     body_crc: u32,
     sum: Checksum,
 ) -> [u8; BODY_HEAD] {
+    debug_assert!((1..=MAX_FRAGMENT_BODY as u32).contains(&body_len), "a fragment of {body_len} bytes");
     let mut fields = [0; 32];
     fields[0..8].copy_from_slice(&head.sn.0.to_le_bytes());
     fields[8..16].copy_from_slice(&head.ssn.0.to_le_bytes());

@@ -17,7 +17,9 @@ pub use fields::MAX_NUMBER;
 pub use items::Items;
 pub use kind::FrameKind;
 
-use crate::id::{ConnId, Generation, Incarnation, LinkId, NodeId, PathId, SessionId, Side, Sn, Ssn, StreamId};
+use crate::id::{
+    ConnId, Generation, Incarnation, LinkId, NodeId, PathId, SessionId, Side, Sn, Ssn, StreamId,
+};
 use crate::reason::Reason;
 
 /// First bytes of every HELLO.

@@ -255,6 +255,17 @@ fn fields_given_as_zero_are_held_to_it() {
             refuse_byte(sample_of(kind), Place::Head(at), 1, Reason::ProtocolError);
         }
     }
+    let mut head = vec![0; 40];
+    head[26] = 1;
+    let receipt = |body: &[u8; 16]| Decoder::new(CRC).step(&raw(0x30, 0, &head, body));
+    assert!(receipt(&[0; 16]).is_ok());
+    assert!(receipt(&[0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).is_err(), "path record");
+    let mut answer = node_message(2);
+    answer.body.truncate(112);
+    answer.body[76..80].copy_from_slice(&[1, 0, 0, 0]);
+    answer.body.extend([4, 0, 1, 2, 127, 0, 0, 1, 0, 0]);
+    assert!(Decoder::new(CRC).step(&answer.bytes()).is_ok());
+    refuse_byte(answer, Place::Body(113), 1, Reason::ProtocolError);
     // Priority classes (M11), and exclusive clients (L4).
     refuse_byte(sample_of(FrameKind::Bundle), Place::Head(22), 1, Reason::UnsupportedFeature);
     refuse_byte(sample_of(FrameKind::Fragment), Place::Head(29), 1, Reason::UnsupportedFeature);
@@ -332,6 +343,39 @@ fn node_messages_cut_short_are_refused() {
             );
         }
     }
+}
+
+/// Numbers stop where counting them up could run over.
+#[test]
+fn numbers_end_at_their_limit() {
+    let over = (MAX_NUMBER + 1).to_le_bytes();
+    let receipt = |at: usize, number: u64| {
+        let mut head = vec![0; 40];
+        head[at..at + 8].copy_from_slice(&number.to_le_bytes());
+        Decoder::new(CRC).step(&raw(0x30, 0, &head, &[])).map_err(|error| error.reason())
+    };
+    for at in [0, 16] {
+        assert!(receipt(at, MAX_NUMBER).is_ok(), "offset {at}");
+        assert_eq!(receipt(at, MAX_NUMBER + 1), Err(Reason::ProtocolError), "offset {at}");
+    }
+    assert!(receipt(8, u64::MAX).is_ok(), "credit is no number that is counted up");
+
+    let completions = |first: u64, sn: u64, run: u32| {
+        let mut head = first.to_le_bytes().to_vec();
+        head.extend([2, 0, 0, 0, 0, 0, 0, 0]);
+        let mut record = sn.to_le_bytes().to_vec();
+        record.extend(run.to_le_bytes());
+        record.extend([0; 4]);
+        Decoder::new(CRC).step(&raw(0x31, 0, &head, &record.repeat(2))).map_err(|error| error.reason())
+    };
+    assert!(completions(MAX_NUMBER - 1, MAX_NUMBER - 4, 5).is_ok());
+    assert_eq!(completions(MAX_NUMBER, 1, 1), Err(Reason::ProtocolError));
+    assert_eq!(completions(1, MAX_NUMBER - 4, 6), Err(Reason::ProtocolError));
+    assert_eq!(completions(1, 1, 0), Err(Reason::ProtocolError));
+
+    let mut status = sample_of(FrameKind::PathStatus);
+    status.head[8..16].copy_from_slice(&over);
+    assert_eq!(reason(&status.bytes()), Reason::ProtocolError);
 }
 
 /// Gap blocks ascend, and touch neither each other nor the cumulative SN.
