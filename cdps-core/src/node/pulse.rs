@@ -1,0 +1,244 @@
+//! Heartbeats of one control connection (T3, T5, F8): what was sent, what was echoed, what was heard.
+//!
+//! Every value here belongs to one connection. A connection delivers in order, so the peer's echoes never go back, and each of them must
+//! be a value that was sent on it: an echo that was never sent is refused, or a forger could extend a lease.
+
+use std::collections::VecDeque;
+
+use crate::config::Liveness;
+use crate::reason::Reason;
+use crate::time::{Duration, Time};
+use crate::wire::Heartbeat;
+
+/// Heartbeats that are not echoed yet and are remembered. More only are outstanding if the peer asks for answers and never echoes them.
+const MAX_REMEMBERED: usize = 8192;
+
+/// Probes that must be unanswered before silence means death.
+const MISSES: u32 = 3;
+
+/// State of the heartbeats of one connection.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    /// Sent and not echoed, oldest first, values ascending.
+    sent: VecDeque<Sent>,
+    remembered_max: usize,
+    /// Highest value that had to be dropped from `sent`: an echo up to here can not be checked, and has no effect.
+    forgotten: u64,
+    /// Newest own value that the peer has echoed.
+    echoed: u64,
+    /// Newest value heard from the peer. Its clock means nothing here.
+    peer_sent: u64,
+    peer_sent_at: Time,
+    /// When anything was heard; moved when this node was late (T9).
+    heard: Time,
+    waiting: Option<Waiting>,
+    count: u64,
+    heard_count: u64,
+}
+
+/// A heartbeat that was sent and is not echoed.
+#[derive(Debug)]
+struct Sent {
+    value: u64,
+    /// What its age is counted from: when it was first and last asked for; moved when this node was late (T9).
+    first: Time,
+    last: Time,
+    /// Probes that it stands for; 0: a mere answer.
+    probes: u32,
+    /// Whether its echo measures the round trip.
+    timed: bool,
+}
+
+/// A heartbeat that is to be sent. There is one at most: a later reason to send brings it up to date.
+#[derive(Debug)]
+struct Waiting {
+    built: Time,
+    first: Time,
+    last: Time,
+    probes: u32,
+}
+
+/// What an echo proved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Echo {
+    /// The own value that came back.
+    pub(super) value: u64,
+    /// Round-trip time, unless this node was late meanwhile.
+    pub(super) rtt: Option<Duration>,
+}
+
+impl Pulse {
+    pub(super) fn new(now: Time, liveness: &Liveness) -> Pulse {
+        // Two each interval is the normal pace: one of the dialler's, one answer to the acceptor.
+        let intervals = liveness.dead.as_nanos() / liveness.heartbeat.as_nanos().max(1);
+        let remembered_max =
+            usize::try_from(2 * intervals + 16).map_or(MAX_REMEMBERED, |n| n.min(MAX_REMEMBERED));
+        Pulse {
+            sent: VecDeque::new(),
+            remembered_max,
+            forgotten: 0,
+            echoed: 0,
+            peer_sent: 0,
+            peer_sent_at: now,
+            heard: now,
+            waiting: None,
+            count: 0,
+            heard_count: 0,
+        }
+    }
+
+    /// A heartbeat that asks for an answer is due.
+    pub(super) fn ask(&mut self, now: Time) {
+        match &mut self.waiting {
+            Some(waiting) if waiting.probes > 0 => {
+                waiting.built = now;
+                waiting.last = now;
+                waiting.probes = waiting.probes.saturating_add(1);
+            }
+            Some(_) | None => {
+                self.waiting = Some(Waiting { built: now, first: now, last: now, probes: 1 });
+            }
+        }
+    }
+
+    fn answer(&mut self, now: Time) {
+        match &mut self.waiting {
+            Some(waiting) => waiting.built = now,
+            None => self.waiting = Some(Waiting { built: now, first: now, last: now, probes: 0 }),
+        }
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// The heartbeat that is to be sent, if there is one. From here on it counts as sent.
+    pub(super) fn take(&mut self) -> Option<Heartbeat> {
+        let Waiting { built, first, last, probes } = self.waiting.take()?;
+        let value = built.0.max(1);
+        match self.sent.back_mut() {
+            // Two within a nanosecond, as a simulator has them: an echo of the one is an echo of the other.
+            Some(back) if back.value >= value => {
+                back.probes = back.probes.saturating_add(probes);
+                back.last = last;
+            }
+            Some(_) | None => {
+                self.sent.push_back(Sent { value, first, last, probes, timed: true });
+                if self.sent.len() > self.remembered_max {
+                    self.forgotten = self.sent.pop_front().map_or(self.forgotten, |oldest| oldest.value);
+                }
+            }
+        }
+        self.count += 1;
+        let (echo, held) = match self.peer_sent {
+            0 => (0, 0),
+            peer_sent => (peer_sent, built.0.saturating_sub(self.peer_sent_at.0)),
+        };
+        Some(Heartbeat {
+            reply: probes > 0,
+            sent: value,
+            echo,
+            held,
+            count: self.count,
+            heard: self.heard_count,
+        })
+    }
+
+    /// Takes a heartbeat of the peer. Some if it echoes a newer value than any before.
+    pub(super) fn hear(&mut self, now: Time, beat: &Heartbeat) -> Result<Option<Echo>, Reason> {
+        if beat.sent == 0 {
+            return Err(Reason::ProtocolError);
+        }
+        let echo = self.check_echo(now, beat)?;
+        self.peer_sent = beat.sent;
+        self.peer_sent_at = now;
+        self.heard_count += 1;
+        self.touch(now);
+        if beat.reply {
+            self.answer(now);
+        } else if let Some(waiting) = &mut self.waiting {
+            waiting.built = now;
+        }
+        Ok(echo)
+    }
+
+    /// Something was heard.
+    pub(super) fn touch(&mut self, now: Time) {
+        self.heard = now;
+    }
+
+    fn check_echo(&mut self, now: Time, beat: &Heartbeat) -> Result<Option<Echo>, Reason> {
+        if beat.echo < self.echoed {
+            return Err(Reason::ProtocolError);
+        }
+        if beat.echo == self.echoed {
+            // The same again. It still answers one that went out in the same nanosecond as the one echoed before.
+            while self.echoed > 0 && self.sent.front().is_some_and(|sent| sent.value <= beat.echo) {
+                self.sent.pop_front();
+            }
+            return Ok(None);
+        }
+        match self.sent.binary_search_by_key(&beat.echo, |sent| sent.value) {
+            Ok(index) => {
+                let rtt = self.sent[index].timed.then(|| {
+                    let away = now.since(Time(beat.echo));
+                    away.saturating_sub(Duration::from_nanos(beat.held))
+                });
+                self.sent.drain(..=index);
+                self.echoed = beat.echo;
+                Ok(Some(Echo { value: beat.echo, rtt }))
+            }
+            Err(_) if beat.echo <= self.forgotten => Ok(None),
+            Err(_) => Err(Reason::ProtocolError),
+        }
+    }
+
+    /// When the oldest unanswered heartbeat makes the link suspect, if nothing is heard until then. A probe is to be answered at once, an
+    /// answer is echoed by the peer's next heartbeat, at the latest `patience` later.
+    pub(super) fn suspect_at(&self, limit: Duration, patience: Duration) -> Time {
+        let probe = self.sent.iter().find(|sent| sent.probes > 0).map(|sent| sent.first);
+        let waiting = self.waiting.as_ref().filter(|waiting| waiting.probes > 0).map(|waiting| waiting.first);
+        let answer = self.sent.front().filter(|sent| sent.probes == 0).map(|sent| sent.first + patience);
+        [probe.or(waiting), answer].into_iter().flatten().min().map_or(Time::NEVER, |since| since + limit)
+    }
+
+    /// When the connection is dead, if nothing is heard until then: nothing was heard for `dead`, or nothing that was sent came back for
+    /// that long (the peer does not hear this node); and three heartbeats are unanswered, the last of them for `grace`.
+    pub(super) fn dead_at(&self, dead: Duration, grace: Duration) -> Time {
+        let silent =
+            self.third(|probes| probes).map_or(Time::NEVER, |third| (self.heard + dead).max(third + grace));
+        let oldest =
+            self.sent.front().map(|sent| sent.first).or(self.waiting.as_ref().map(|waiting| waiting.first));
+        let unheard = match (oldest, self.third(|probes| probes.max(1))) {
+            (Some(oldest), Some(third)) => (oldest + dead).max(third + grace),
+            (Some(_) | None, _) => Time::NEVER,
+        };
+        silent.min(unheard)
+    }
+
+    /// When the third of the heartbeats without an echo was asked for, each counted as `weight` says of its probes.
+    fn third(&self, weight: impl Fn(u32) -> u32) -> Option<Time> {
+        let sent = self.sent.iter().map(|sent| (sent.probes, sent.last));
+        let waiting = self.waiting.iter().map(|waiting| (waiting.probes, waiting.last));
+        let mut missed = 0u32;
+        sent.chain(waiting).find_map(|(probes, last)| {
+            missed = missed.saturating_add(weight(probes));
+            (missed >= MISSES).then_some(last)
+        })
+    }
+
+    /// This node was late: the gap is left out of the reckoning (T9). What was sent keeps its value, and proves no round-trip time.
+    pub(super) fn excuse(&mut self, now: Time, late: Duration) {
+        let moved = |at: Time| (at + late).min(now);
+        for sent in &mut self.sent {
+            sent.first = moved(sent.first);
+            sent.last = moved(sent.last);
+            sent.timed = false;
+        }
+        if let Some(waiting) = &mut self.waiting {
+            waiting.first = moved(waiting.first);
+            waiting.last = moved(waiting.last);
+        }
+        self.heard = moved(self.heard);
+    }
+}

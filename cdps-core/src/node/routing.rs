@@ -1,0 +1,184 @@
+//! What travels on control connections: heartbeats, node messages, and revocations before both.
+
+use std::cmp::Reverse;
+
+use super::link::Loss;
+use super::peer::{Standing, speaks_of};
+use super::{LinkKey, Node, Output};
+use crate::cluster::Health;
+use crate::id::{Incarnation, NodeId};
+use crate::reason::Reason;
+use crate::time::{Duration, Time};
+use crate::wire::{Frame, Heartbeat, NodeBody, NodeMessage};
+
+/// Messages that may wait in [`Node::poll_output`]. More are dropped: whoever sent them repeats them.
+const MAX_MESSAGES_WAITING: usize = 1024;
+
+impl Node {
+    /// A frame came on a control connection. Ignored if the connection is not the link's present one.
+    ///
+    /// # Errors
+    /// When the peer broke the protocol; the caller drops the connection, and need not report it.
+    pub fn handle_frame(&mut self, now: Time, key: LinkKey, conn: u32, frame: Frame) -> Result<(), Reason> {
+        self.enter(now);
+        let Some(link) = self.links.get_mut(&key) else { return Ok(()) };
+        let Some(current) = link.conn().filter(|current| current.serial == conn) else { return Ok(()) };
+        let sender = (link.node, current.incarnation);
+        if let Some(peer) = self.peers.get_mut(&link.node) {
+            peer.last_heard = now;
+        }
+        let taken = match frame {
+            Frame::Heartbeat(beat) => self.take_heartbeat(now, key, sender, &beat),
+            Frame::NodeMessage(message) => {
+                link.touch(now, &self.config.liveness);
+                self.take_message(sender, message)
+            }
+            Frame::Hello(_)
+            | Frame::Welcome(_)
+            | Frame::Proof { .. }
+            | Frame::Ready
+            | Frame::Refuse(_)
+            | Frame::Receipt(_)
+            | Frame::Completions(_)
+            | Frame::Probe
+            | Frame::PathStatus(_)
+            | Frame::Close { .. } => Err(Reason::ProtocolError),
+        };
+        if let Err(reason) = taken {
+            self.counters.faults += 1;
+            self.lose(now, key, Loss::Faulty, reason);
+        }
+        taken
+    }
+
+    fn take_heartbeat(
+        &mut self,
+        now: Time,
+        key: LinkKey,
+        (node, incarnation): (NodeId, Incarnation),
+        beat: &Heartbeat,
+    ) -> Result<(), Reason> {
+        let Node { links, peers, outputs, config, .. } = self;
+        let (Some(link), Some(peer)) = (links.get_mut(&key), peers.get_mut(&node)) else { return Ok(()) };
+        let echo = link.hear(now, beat, &config.liveness)?;
+        if echo.is_some_and(|echo| peer.renew(echo.value)) {
+            let until = peer.lease_until(incarnation, config.liveness.lease);
+            outputs.push_back(Output::Lease { node, incarnation, until });
+        }
+        if let Some(conn) = link.conn_mut().filter(|conn| conn.pulse.is_waiting()) {
+            conn.kick(key, outputs);
+        }
+        self.settle(now, key);
+        Ok(())
+    }
+
+    fn take_message(&mut self, sender: (NodeId, Incarnation), message: NodeMessage) -> Result<(), Reason> {
+        let NodeMessage { from, from_incarnation, to, to_incarnation, body } = message;
+        if (from, from_incarnation) != sender || to != self.id() {
+            return Err(Reason::ProtocolError);
+        }
+        let for_former = to_incarnation != Incarnation(0) && to_incarnation != self.incarnation;
+        match speaks_of(&body, sender, (self.id(), self.incarnation)) {
+            Standing::Foreign => return Err(Reason::ProtocolError),
+            Standing::Former => return Ok(()),
+            Standing::Proper if for_former => return Ok(()),
+            Standing::Proper => {}
+        }
+        if let (NodeBody::Released { session, generation }, Some(peer)) = (&body, self.peers.get_mut(&from)) {
+            peer.released(*session, *generation);
+        }
+        self.hand_out(from, from_incarnation, body);
+        Ok(())
+    }
+
+    fn hand_out(&mut self, from: NodeId, from_incarnation: Incarnation, body: NodeBody) {
+        if self.messages_waiting >= MAX_MESSAGES_WAITING {
+            self.counters.messages_dropped += 1;
+            return;
+        }
+        self.messages_waiting += 1;
+        self.outputs.push_back(Output::Message { from, from_incarnation, body });
+    }
+
+    /// Sends a message to a node over its best link, or over all that are alive. Best effort: whoever needs an answer repeats it.
+    ///
+    /// A REVOKE is more than that. It goes on every connection, and stands until the peer has answered it or is another incarnation: it
+    /// is also the first thing on each later connection. So no heartbeat that is built after this call reaches the peer before it, and
+    /// none can renew the lease behind it (F8).
+    pub fn tell(&mut self, now: Time, to: NodeId, body: NodeBody, all_links: bool) {
+        self.enter(now);
+        if to == self.id() {
+            self.hand_out(to, self.incarnation, body);
+            return;
+        }
+        if let NodeBody::Revoke { session, generation } = body {
+            self.acquaint(to);
+            if let Some(peer) = self.peers.get_mut(&to) {
+                peer.revoke(session, generation);
+            }
+            let Node { links, outputs, .. } = self;
+            for (key, link) in links.iter_mut().filter(|(_, link)| link.node == to) {
+                if let Some(conn) = link.conn_mut() {
+                    conn.kick(*key, outputs);
+                }
+            }
+            return;
+        }
+        let ways = self.ways(to);
+        let best = ways.iter().max().map(|way| way.2.0);
+        if best.is_none() {
+            self.counters.messages_dropped += 1;
+        }
+        for (health, _, Reverse(key)) in ways {
+            if Some(key) == best || (all_links && health != Health::Dead) {
+                self.queue(key, to, body.clone());
+            }
+        }
+    }
+
+    /// The connections to a node; the greatest is the best: healthiest, then fastest, then first. One that has proved nothing yet is better than none.
+    fn ways(&self, to: NodeId) -> Vec<(Health, Reverse<Duration>, Reverse<LinkKey>)> {
+        let connected = self.links.iter().filter(|(_, link)| link.node == to && link.conn().is_some());
+        connected
+            .map(|(key, link)| {
+                let state = link.state();
+                (state.health, Reverse(state.rtt.unwrap_or(Duration::MAX)), Reverse(*key))
+            })
+            .collect()
+    }
+
+    fn queue(&mut self, key: LinkKey, to: NodeId, body: NodeBody) {
+        let (from, from_incarnation) = (self.id(), self.incarnation);
+        let Some(conn) = self.links.get_mut(&key).and_then(|link| link.conn_mut()) else { return };
+        let message = NodeMessage { from, from_incarnation, to, to_incarnation: conn.incarnation, body };
+        self.counters.messages_dropped += conn.queue(message);
+        conn.kick(key, &mut self.outputs);
+    }
+
+    /// The next frame for a control connection; `None` if there is none, or if the connection is not the link's present one.
+    pub fn poll_transmit(&mut self, key: LinkKey, conn: u32) -> Option<Frame> {
+        let (from, from_incarnation) = (self.id(), self.incarnation);
+        let link = self.links.get_mut(&key)?;
+        let to = link.node;
+        let conn = link.conn_mut().filter(|current| current.serial == conn)?;
+        // The order matters: a heartbeat must not overtake a revocation that was told before it was built.
+        if let Some(revocation) = self.peers.get(&to).and_then(|peer| peer.revocation_after(conn.revoked)) {
+            conn.revoked = revocation.serial;
+            let body = revocation.body();
+            let to_incarnation = conn.incarnation;
+            return Some(Frame::NodeMessage(NodeMessage {
+                from,
+                from_incarnation,
+                to,
+                to_incarnation,
+                body,
+            }));
+        }
+        let message = conn.next_message().map(Frame::NodeMessage);
+        let frame = message.or_else(|| conn.pulse.take().map(Frame::Heartbeat));
+        if frame.is_none() {
+            conn.polled_empty();
+        }
+        frame
+    }
+}
