@@ -60,9 +60,14 @@ impl Liveness {
     /// Names the timers and their values.
     pub fn check(&self) -> Result<(), ConfigError> {
         let order = |low: &'static str, a: Duration, high: &'static str, b: Duration| {
-            if a < b { Ok(()) } else { Err(ConfigError::TimerOrder { low, low_value: a, high, high_value: b }) }
+            if a < b {
+                Ok(())
+            } else {
+                Err(ConfigError::TimerOrder { low, low_value: a, high, high_value: b })
+            }
         };
-        for (name, value) in [("heartbeat", self.heartbeat), ("suspect", self.suspect), ("redial_min", self.redial_min)]
+        for (name, value) in
+            [("heartbeat", self.heartbeat), ("suspect", self.suspect), ("redial_min", self.redial_min)]
         {
             if value < Duration::from_millis(1) {
                 return Err(ConfigError::TimerTooShort { name, value });
@@ -203,14 +208,23 @@ impl PortConfig {
     pub fn check(&self) -> Result<(), ConfigError> {
         self.liveness.check()?;
         let range = |name, value: u64, min: u64, max: u64| {
-            if (min..=max).contains(&value) { Ok(()) } else { Err(ConfigError::Range { name, value, min, max }) }
+            if (min..=max).contains(&value) {
+                Ok(())
+            } else {
+                Err(ConfigError::Range { name, value, min, max })
+            }
         };
         range("window", self.window, 64 << 10, 1 << 40)?;
         range("send_buffer_max", self.send_buffer_max, 1, 1 << 40)?;
         range("max_pending_events", u64::from(self.max_pending_events), 1, 1 << 30)?;
         range("max_message", u64::from(self.max_message), 0, u64::from(wire::MAX_MESSAGE))?;
         range("max_streams", u64::from(self.max_streams), 1, 1 << 20)?;
-        range("fragment", u64::from(self.fragment), wire::MAX_BUNDLED as u64, wire::MAX_FRAGMENT_BODY as u64)?;
+        range(
+            "fragment",
+            u64::from(self.fragment),
+            wire::MAX_BUNDLED as u64,
+            wire::MAX_FRAGMENT_BODY as u64,
+        )?;
         for (name, value) in [
             ("ack_timeout", self.ack_timeout),
             ("connect_timeout", self.connect_timeout),

@@ -6,7 +6,7 @@ use crate::cluster::Health;
 use crate::id::{ConnId, Generation, NodeId, PathId, SessionId, Sn, Ssn, StreamId};
 use crate::reason::Reason;
 use crate::time::Time;
-use crate::wire::NodeBody;
+use crate::wire::{Frame, NodeBody};
 
 /// How sure a nack is that the message did not arrive (F2).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -123,6 +123,11 @@ pub enum Event<S, R> {
         /// What was given to send.
         payload: S,
     },
+    /// A payload whose completion was told before (*sent* model) is not needed any more: to be dropped, nothing to tell.
+    Done {
+        /// What was given to send.
+        payload: S,
+    },
     /// A message arrived. Delivered only under a lease (F8): see [`super::Port::poll_event`].
     Received(Received<R>),
     /// The connection as a whole.
@@ -185,32 +190,23 @@ pub enum Action {
         /// Key for the proof.
         secret: [u8; 32],
     },
-    /// Drop a connection, or the attempt to make it. `flush`: write what was polled, shut down for writing, wait for the peer's end or
-    /// a second. Nothing is reported for it afterwards.
+    /// Drop a connection, or the attempt to make it. Nothing is reported for it afterwards.
     Hangup {
         /// The path.
         path: PathId,
         /// The connection.
         conn: ConnId,
-        /// Whether to write what is left.
-        flush: bool,
+        /// `None`: drop it at once. Else: write what was polled, then this frame, shut down for writing, and close when the peer has
+        /// closed too, or after a second.
+        farewell: Option<Frame>,
     },
     /// Build one buffer of a message from its parts, then call `handle_assembled` (see [`super::Placement::Aside`]).
     Assemble {
         /// The message.
         sn: Sn,
     },
-    /// A lease must not be trusted any more, or may be: `None` revokes at once.
-    Revoked,
-    /// The reader of this connection broke the protocol or a limit: drop it, count it, and call `handle_conn_lost`.
-    Blame {
-        /// The path.
-        path: PathId,
-        /// The connection.
-        conn: ConnId,
-        /// What it did.
-        reason: Reason,
-    },
+    /// Deliver nothing more of this session, also nothing that was polled already (F8).
+    Revoke,
     /// `poll_timeout` gives an earlier time than before.
     Rearm {
         /// The new deadline.

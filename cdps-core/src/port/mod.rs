@@ -1,0 +1,687 @@
+//! The engine of one data port: both ends of a session, from connect to close.
+//!
+//! The driver calls a verb or a `handle_*`, then drains [`Port::take_kicks`], [`Port::poll_action`] and (when it likes)
+//! [`Port::poll_event`], and calls [`Port::handle_timeout`] at [`Port::poll_timeout`]. Payloads are handles that it clones: the engine
+//! keeps one until a message is finished.
+
+mod event;
+mod inbound;
+mod path;
+mod receiver;
+mod sender;
+mod session;
+mod state;
+mod tick;
+mod transmit;
+mod verbs;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use thiserror::Error;
+
+pub use event::{Action, Certainty, ConnStatus, CreditToken, Event, Received};
+pub use state::{Call, Link, State, StateError, graph};
+
+use self::path::Path;
+use self::receiver::Receiver;
+use self::sender::Sender;
+use self::session::{Attempt, Former};
+use crate::cluster::{Health, PeerState};
+use crate::config::{AckModel, ConfigError, PortConfig};
+use crate::id::{ConnId, Generation, Incarnation, NodeId, PathId, SessionId, Side, Sn, Ssn, StreamId};
+use crate::prng::Prng;
+use crate::reason::Reason;
+use crate::time::{Duration, Time};
+use crate::wire::{self, BundleHead, Connect, FragmentHead, Frame, Item};
+
+/// A message to send.
+#[derive(Clone, Debug)]
+pub struct Outbound<S> {
+    /// Its stream.
+    pub stream: StreamId,
+    /// Its length in bytes.
+    pub len: u32,
+    /// Its acknowledgment model; `None`: the port's.
+    pub ack: Option<AckModel>,
+    /// Handle of its bytes.
+    pub payload: S,
+}
+
+/// Why a send was refused. The payload comes back with it, and no event will come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum SendError {
+    /// The port is not in a state to send.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The connection is down (F2): sends fail until it is up again.
+    #[error("the connection is down; sends fail until it is up again")]
+    Down,
+    /// The port is being closed or stopped.
+    #[error("the port is closing")]
+    Closing,
+    /// Longer than both ends allow.
+    #[error("a message of {len} bytes is too long; at most {max} are allowed")]
+    TooLong {
+        /// Its length.
+        len: u32,
+        /// What is allowed.
+        max: u64,
+    },
+    /// The send buffer is full: again later (M6).
+    #[error("{held} bytes are unfinished, {len} more would pass send_buffer_max ({max})")]
+    Full {
+        /// Bytes that are unfinished.
+        held: u64,
+        /// Length of this message.
+        len: u32,
+        /// The limit.
+        max: u64,
+    },
+    /// Too many completions wait for dispatch, or too many messages for an old one: again later (M6).
+    #[error("{pending} completions wait to be dispatched (max_pending_events)")]
+    Backlog {
+        /// How many wait.
+        pending: u32,
+    },
+    /// No more streams can be opened (M2).
+    #[error("stream {stream} would be one more than the {max} streams that both ends allow")]
+    TooManyStreams {
+        /// The stream.
+        stream: StreamId,
+        /// What is allowed.
+        max: u32,
+    },
+}
+
+impl SendError {
+    /// Whether the same send may succeed later without anything else being done.
+    #[must_use]
+    pub fn is_again(&self) -> bool {
+        match self {
+            SendError::Full { .. } | SendError::Backlog { .. } => true,
+            SendError::State(_)
+            | SendError::Down
+            | SendError::Closing
+            | SendError::TooLong { .. }
+            | SendError::TooManyStreams { .. } => false,
+        }
+    }
+}
+
+/// Why an acknowledgment was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum AckError {
+    /// No message with this number waits for an acknowledgment in this session.
+    #[error(
+        "message {sn} does not wait for an acknowledgment (not received here, not synchronous, or acknowledged before)"
+    )]
+    NotOwed {
+        /// The message.
+        sn: Sn,
+    },
+}
+
+/// Why a connect was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum ConnectError {
+    /// The port is not in a state to connect.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The node is not among the port's targets.
+    #[error("node {node} is not among the targets of the port")]
+    NotATarget {
+        /// The node.
+        node: NodeId,
+    },
+    /// The port has no target.
+    #[error("the port has no target")]
+    NoTarget,
+    /// The port is connected to another node.
+    #[error("the port is connected to node {connected}, and its link is up: use switch, or close first")]
+    OtherTarget {
+        /// Where it is connected.
+        connected: NodeId,
+    },
+}
+
+/// Something that came on a data connection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Inbound<R> {
+    /// A whole message: an item of a bundle, or a fragment that is all of its message.
+    Message {
+        /// What it is.
+        item: Item,
+        /// Its bytes.
+        payload: R,
+    },
+    /// The body of a fragment is where [`Port::begin_fragment`] said, and its checksum was right.
+    Fragment {
+        /// The message.
+        sn: Sn,
+        /// Where the fragment starts.
+        offset: u32,
+        /// Its length.
+        len: u32,
+    },
+    /// The body of a fragment is in a buffer of its own ([`Placement::Aside`]).
+    Aside {
+        /// The message.
+        sn: Sn,
+        /// Where the fragment starts.
+        offset: u32,
+        /// Its length.
+        len: u32,
+        /// Its bytes.
+        payload: R,
+    },
+    /// A control frame.
+    Frame(Frame),
+}
+
+/// Where the body of a fragment goes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Placement<R> {
+    /// Nowhere: it is here already. Read past it.
+    Discard,
+    /// Allocate the whole message's length and ask again with the buffer.
+    NeedBuffer,
+    /// To its offset in this buffer. Nobody else writes there.
+    Into(R),
+    /// To a buffer of its own length: another connection is writing this range.
+    Aside,
+}
+
+/// The parts of a message that must be copied into one new buffer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Parts<R> {
+    /// Length of the message.
+    pub total: u32,
+    /// Buffer with the ranges that arrived in place. Others may still be written to.
+    pub base: R,
+    /// (start, end) of those ranges.
+    pub ranges: Vec<(u32, u32)>,
+    /// (offset, length, bytes) of the others; where both cover a byte, either will do.
+    pub asides: Vec<(u32, u32, R)>,
+}
+
+/// What a path should write next.
+#[derive(Debug)]
+pub struct Batch<S> {
+    /// Frames, in order.
+    pub frames: Vec<Outgoing<S>>,
+    /// Items of the bundles among them.
+    pub items: Vec<OutItem<S>>,
+}
+
+impl<S> Default for Batch<S> {
+    fn default() -> Self {
+        Batch { frames: Vec::new(), items: Vec::new() }
+    }
+}
+
+impl<S> Batch<S> {
+    /// Empties it, keeping its memory.
+    pub fn clear(&mut self) {
+        self.frames.clear();
+        self.items.clear();
+    }
+}
+
+/// A frame to write.
+#[derive(Debug)]
+pub enum Outgoing<S> {
+    /// A frame without payload.
+    Control(Frame),
+    /// Small messages.
+    Bundle {
+        /// Its head.
+        head: BundleHead,
+        /// Its items: `batch.items[items]`.
+        items: Range<usize>,
+        /// Length of the encoded items.
+        body_len: u32,
+    },
+    /// A piece of a large message, or all of it.
+    Fragment {
+        /// Its head.
+        head: FragmentHead,
+        /// Length of the piece, from `head.offset` of the payload.
+        len: u32,
+        /// The payload.
+        payload: S,
+    },
+}
+
+/// An item of a bundle to write.
+#[derive(Debug)]
+pub struct OutItem<S> {
+    /// Item flags, without STREAM.
+    pub flags: u8,
+    /// The stream and SSN, where they must be named.
+    pub stream: Option<(StreamId, Ssn)>,
+    /// Length of the payload.
+    pub len: u32,
+    /// The payload; `None` for a tombstone.
+    pub payload: Option<S>,
+}
+
+/// Counters of a port, never reset.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stats {
+    /// Messages accepted for sending.
+    pub sent_messages: u64,
+    /// Their bytes.
+    pub sent_bytes: u64,
+    /// Messages completed.
+    pub completed: u64,
+    /// Messages nacked.
+    pub nacked: u64,
+    /// Messages or fragments sent again.
+    pub retransmitted: u64,
+    /// Messages handed to the user.
+    pub received_messages: u64,
+    /// Their bytes.
+    pub received_bytes: u64,
+    /// Duplicates dropped.
+    pub duplicates: u64,
+    /// Payload bytes unfinished now.
+    pub unfinished_bytes: u64,
+    /// Switches to another target.
+    pub switches: u64,
+    /// Duration of the last switch.
+    pub last_switch: Duration,
+    /// Times that a path was suspected.
+    pub suspicions: u64,
+    /// Paths that are up.
+    pub paths_up: u16,
+    /// Paths that there are.
+    pub paths: u16,
+}
+
+/// Figures of one path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PathStats {
+    /// How well it is.
+    pub health: Health,
+    /// Payload bytes given to it.
+    pub sent_bytes: u64,
+    /// Bytes on their way.
+    pub in_flight: u64,
+    /// Measured rate, bytes a second; 0: not known.
+    pub rate: u64,
+    /// Smoothed time from hand-over to receipt.
+    pub rtt: Option<Duration>,
+    /// Ranges taken from it to be sent again elsewhere.
+    pub retransmitted: u64,
+}
+
+/// The queue of events, with a count of what waits for the user.
+pub(crate) struct Events<S, R> {
+    queue: VecDeque<Event<S, R>>,
+    pending: u32,
+    completed: u64,
+    nacked: u64,
+}
+
+impl<S, R> Events<S, R> {
+    fn new() -> Self {
+        Events { queue: VecDeque::new(), pending: 0, completed: 0, nacked: 0 }
+    }
+
+    fn push(&mut self, event: Event<S, R>) {
+        match &event {
+            Event::Completed { .. } => {
+                self.pending += 1;
+                self.completed += 1;
+            }
+            Event::Nacked { .. } => {
+                self.pending += 1;
+                self.nacked += 1;
+            }
+            Event::Done { .. } | Event::Received(_) | Event::Status(_) | Event::Path { .. } => {}
+        }
+        self.queue.push_back(event);
+    }
+
+    fn pop(&mut self) -> Option<Event<S, R>> {
+        let event = self.queue.pop_front()?;
+        if matches!(event, Event::Completed { .. } | Event::Nacked { .. }) {
+            self.pending -= 1;
+        }
+        Some(event)
+    }
+
+    fn status(&mut self, status: ConnStatus) {
+        self.push(Event::Status(status));
+    }
+}
+
+/// The end of the life of what was accepted: what close, stop and destroy wait for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Drain {
+    /// What is unfinished then is nacked.
+    deadline: Time,
+    /// The session is closed when drained.
+    then_close: bool,
+}
+
+/// The engine of one port. `S`: handle of a payload that was given to send; `R`: of one that was received.
+pub struct Port<S, R> {
+    config: PortConfig,
+    side: Side,
+    state: State,
+    link: Link,
+    use_count: u32,
+    session: SessionId,
+    generation: Generation,
+    /// The node at the other end, while there is one.
+    peer: Option<NodeId>,
+    peer_incarnation: Option<Incarnation>,
+    /// Key of the proofs of this generation.
+    secret: [u8; 32],
+    max_message: u64,
+    paths: Vec<Path>,
+    sender: Sender<S>,
+    receiver: Receiver<R>,
+    events: Events<S, R>,
+    actions: VecDeque<Action>,
+    kicks: u64,
+    /// Round robin: whose turn it is.
+    turn: usize,
+    /// A connect or a switch that is under way.
+    attempt: Option<Attempt>,
+    /// The target that was given up last, while it may still hold a lease.
+    former: Option<Former>,
+    drain: Option<Drain>,
+    /// Drained has been said for the present drain.
+    drained_said: bool,
+    /// The peer is not heard on any link: when it was last heard (F1).
+    peer_lost: Option<Time>,
+    /// What is known of the targets.
+    peers: Vec<(NodeId, PeerState)>,
+    isolated: bool,
+    /// The source closed the session cleanly: what is here may be delivered without a lease.
+    unleased: bool,
+    /// A receipt may wait for a tick.
+    lazy_receipt: bool,
+    /// Path that brought something last.
+    freshest: Option<PathId>,
+    /// Path that carried acknowledgments last, and when.
+    completions_by: Option<(PathId, Time)>,
+    /// Bytes that came since the last receipt.
+    unreceipted: u64,
+    last_offer: Time,
+    /// When anything came on a data connection last.
+    last_contact: Time,
+    /// When the last connection went away, while there is none.
+    pathless_since: Time,
+    /// The peer has been asked to say when there is credit again, and when.
+    credit_asked: bool,
+    credit_asked_at: Time,
+    /// Acknowledgments taken since they were confirmed last.
+    unconfirmed_taken: u64,
+    /// When a switch began.
+    switching_since: Time,
+    /// What `poll_timeout` says.
+    armed: Time,
+    /// Ticks go on until then, so that traffic that comes and goes need not start them again.
+    busy_until: Time,
+    stats: Stats,
+    prng: Prng,
+}
+
+impl<S: Clone, R: Clone> Port<S, R> {
+    /// A source port, IDLE. `session` must not have been used by another port of this incarnation.
+    ///
+    /// # Errors
+    /// The configuration contradicts itself or is out of range.
+    pub fn source(config: PortConfig, session: SessionId, seed: u64) -> Result<Self, ConfigError> {
+        config.check()?;
+        Ok(Port::new(config, Side::Source, State::Idle, session, Generation::default(), seed))
+    }
+
+    /// A target port for a connect request that the user accepts, CONNECTEDTO.
+    ///
+    /// # Errors
+    /// The configuration contradicts itself or is out of range.
+    pub fn target(
+        config: PortConfig,
+        connect: &Connect,
+        secret: [u8; 32],
+        now: Time,
+        seed: u64,
+    ) -> Result<Self, ConfigError> {
+        config.check()?;
+        let mut port =
+            Port::new(config, Side::Target, State::Registered, connect.session, connect.generation, seed);
+        port.accept(connect, secret, now);
+        Ok(port)
+    }
+
+    fn new(
+        config: PortConfig,
+        side: Side,
+        state: State,
+        session: SessionId,
+        generation: Generation,
+        seed: u64,
+    ) -> Self {
+        let receiver =
+            Receiver::new(0, generation, config.window, config.max_streams, u64::from(config.max_message));
+        Port {
+            side,
+            state,
+            link: Link::Up,
+            use_count: 0,
+            session,
+            generation,
+            peer: None,
+            peer_incarnation: None,
+            secret: [0; 32],
+            max_message: u64::from(config.max_message),
+            paths: Vec::new(),
+            sender: Sender::new(config.max_streams),
+            receiver,
+            events: Events::new(),
+            actions: VecDeque::new(),
+            kicks: 0,
+            turn: 0,
+            attempt: None,
+            former: None,
+            drain: None,
+            drained_said: false,
+            peer_lost: None,
+            peers: Vec::new(),
+            isolated: false,
+            unleased: false,
+            lazy_receipt: false,
+            freshest: None,
+            completions_by: None,
+            unreceipted: 0,
+            last_offer: Time::ZERO,
+            last_contact: Time::ZERO,
+            pathless_since: Time::ZERO,
+            credit_asked: false,
+            credit_asked_at: Time::ZERO,
+            unconfirmed_taken: 0,
+            switching_since: Time::ZERO,
+            armed: Time::NEVER,
+            busy_until: Time::ZERO,
+            stats: Stats::default(),
+            prng: Prng::new(seed),
+            config,
+        }
+    }
+
+    // ---- getters ----
+
+    /// State of Fig. 7.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// The second axis of CONNECTED and STOPPED.
+    pub fn link(&self) -> Link {
+        self.link
+    }
+
+    /// Which end this is.
+    pub fn side(&self) -> Side {
+        self.side
+    }
+
+    /// The session.
+    pub fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// The newest generation that this port asked for or accepted.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// The node at the other end.
+    pub fn peer(&self) -> Option<NodeId> {
+        self.peer
+    }
+
+    /// How many connects have not been closed.
+    pub fn use_count(&self) -> u32 {
+        self.use_count
+    }
+
+    /// What the port was created with.
+    pub fn config(&self) -> &PortConfig {
+        &self.config
+    }
+
+    /// Key of the proofs of this generation's connections.
+    pub fn secret(&self) -> [u8; 32] {
+        self.secret
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            completed: self.events.completed,
+            nacked: self.events.nacked,
+            retransmitted: self.sender.resent,
+            received_messages: self.receiver.delivered,
+            received_bytes: self.receiver.delivered_bytes,
+            duplicates: self.receiver.duplicates,
+            unfinished_bytes: self.sender.bytes(),
+            paths_up: self.paths_up(),
+            paths: u16::try_from(self.paths.len()).unwrap_or(u16::MAX),
+            ..self.stats
+        }
+    }
+
+    /// Figures of one path.
+    pub fn path_stats(&self, path: PathId) -> Option<PathStats> {
+        let path = self.paths.iter().find(|p| p.id == path)?;
+        Some(PathStats {
+            health: path.health(),
+            sent_bytes: path.sent_bytes,
+            in_flight: path.conn().map_or(0, |c| c.in_flight),
+            rate: if path.speed.is_known() { path.speed.rate() as u64 } else { 0 },
+            rtt: path.speed.srtt(),
+            retransmitted: path.retransmitted,
+        })
+    }
+
+    /// Whether a send of `len` bytes would not be told to come again.
+    pub fn has_room(&self, len: u32) -> bool {
+        self.room_for(len).is_ok()
+    }
+
+    fn room_for(&self, len: u32) -> Result<(), SendError> {
+        let held = self.sender.bytes();
+        let max = self.config.send_buffer_max;
+        if held > 0 && held + u64::from(len) > max {
+            return Err(SendError::Full { held, len, max });
+        }
+        if self.events.pending >= self.config.max_pending_events || self.sender.span_full() {
+            return Err(SendError::Backlog { pending: self.events.pending });
+        }
+        Ok(())
+    }
+
+    fn paths_up(&self) -> u16 {
+        u16::try_from(self.paths.iter().filter(|p| p.conn().is_some()).count()).unwrap_or(u16::MAX)
+    }
+
+    fn path_index(&self, id: PathId) -> Option<usize> {
+        self.paths.iter().position(|p| p.id == id)
+    }
+
+    // ---- what the engine wants ----
+
+    /// A bit per path: see that [`Self::poll_transmit`] is called for its connection until it says false.
+    pub fn take_kicks(&mut self) -> u64 {
+        std::mem::take(&mut self.kicks)
+    }
+
+    /// The next thing that the driver should do.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// The next event for the user. A message at the front waits while `leased` is false (F8); on the source side no lease is needed.
+    pub fn poll_event(&mut self, leased: bool) -> Option<Event<S, R>> {
+        if !leased && self.needs_lease() && matches!(self.events.queue.front(), Some(Event::Received(_))) {
+            return None;
+        }
+        self.events.pop()
+    }
+
+    /// Whether messages of this port are delivered only under a lease.
+    pub fn needs_lease(&self) -> bool {
+        self.side == Side::Target && !self.unleased
+    }
+
+    /// Whether an event waits.
+    pub fn has_events(&self) -> bool {
+        !self.events.queue.is_empty()
+    }
+
+    /// When [`Self::handle_timeout`] is to be called; [`Time::NEVER`] while the port is idle.
+    pub fn poll_timeout(&self) -> Time {
+        self.armed
+    }
+}
+
+/// Whether a message of this length travels in a bundle.
+#[must_use]
+pub fn is_bundled(len: u32) -> bool {
+    len as usize <= wire::MAX_BUNDLED
+}
+
+/// Why a connection of this port is to be refused, or `Ok`.
+pub(crate) type Judgement = Result<(), Reason>;
+
+impl<S: Clone, R: Clone> Port<S, R> {
+    /// Target side: may this connection begin? Asked before WELCOME.
+    ///
+    /// # Errors
+    /// The reason to refuse it with.
+    pub fn judge_conn(&self, path: PathId, conn: ConnId, generation: Generation) -> Judgement {
+        if self.side != Side::Target || self.state != State::ConnectedTo {
+            return Err(Reason::UnknownSession);
+        }
+        if generation != self.generation {
+            return Err(Reason::StaleGeneration);
+        }
+        if usize::from(path.0) >= wire::MAX_PATHS {
+            return Err(Reason::Limit);
+        }
+        match self.path_index(path) {
+            Some(at) if conn <= self.paths[at].last_conn => Err(Reason::ProtocolError),
+            Some(_) | None if conn.0 == 0 => Err(Reason::ProtocolError),
+            Some(_) | None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! One path of a session: its connection, what is on its way there, how fast it is, and whether it is in doubt.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::cluster::Health;
+use crate::id::{ConnId, PathId, Sn};
+use crate::time::{Duration, Time, nanos};
+
+/// Rate assumed of a path that has carried nothing yet: fast, so that it is tried.
+const UNKNOWN_RATE: f64 = 1e9;
+/// In flight on one path, at least; beyond it, as much as the path carries in `FLIGHT_TIME`.
+const MIN_FLIGHT: f64 = 512.0 * 1024.0;
+const FLIGHT_TIME: f64 = 0.020;
+/// Shortest time over which a rate is measured.
+const RATE_WINDOW: Duration = Duration::from_millis(10);
+
+/// A frame with data that has been given to a connection and is not receipted by it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Flight {
+    /// Number of the frame on its connection.
+    pub(super) frame: u64,
+    /// First message in it.
+    pub(super) sn: Sn,
+    /// Messages in it, consecutive.
+    pub(super) count: u32,
+    /// Start of the fragment.
+    pub(super) offset: u32,
+    /// Length of the fragment, or of the only item.
+    pub(super) len: u32,
+    /// Length on the wire, about.
+    pub(super) bytes: u64,
+    /// When it was given.
+    pub(super) at: Time,
+    /// It was seen written once.
+    pub(super) counted: bool,
+    /// It has been sent again elsewhere.
+    pub(super) moved: bool,
+}
+
+/// What must be written on a connection besides data.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) struct Due {
+    pub(super) receipt: bool,
+    pub(super) completions: bool,
+    pub(super) probe: bool,
+}
+
+/// A live data connection.
+pub(super) struct Conn {
+    pub(super) id: ConnId,
+    /// Its writer is at work, or has been kicked.
+    pub(super) active: bool,
+    pub(super) frames_out: u64,
+    pub(super) frames_in: u64,
+    pub(super) flights: VecDeque<Flight>,
+    /// Bytes in `flights`.
+    pub(super) in_flight: u64,
+    /// Frames below and at this number have been written.
+    written: u64,
+    /// Last time that the peer receipted something here, or that there was nothing to receipt.
+    pub(super) progress_at: Time,
+    /// Last time that anything came.
+    pub(super) heard_at: Time,
+    /// When it came up.
+    pub(super) since: Time,
+    pub(super) due: Due,
+    /// The first frame, PATH_STATUS, and later changes of opinion about other paths too.
+    pub(super) status_due: Vec<PathId>,
+    /// A probe has been sent since the last progress.
+    pub(super) probed: bool,
+    /// No receipt for too long (T3).
+    pub(super) suspect: bool,
+    /// The peer suspects the path.
+    pub(super) peer_suspects: bool,
+}
+
+impl Conn {
+    fn new(id: ConnId, path: PathId, now: Time) -> Self {
+        Conn {
+            id,
+            active: false,
+            frames_out: 0,
+            frames_in: 0,
+            flights: VecDeque::new(),
+            in_flight: 0,
+            written: 0,
+            progress_at: now,
+            heard_at: now,
+            since: now,
+            due: Due::default(),
+            status_due: vec![path],
+            probed: false,
+            suspect: false,
+            peer_suspects: false,
+        }
+    }
+
+    /// The flights that have been written since the last call: everything given out before.
+    pub(super) fn newly_written(&mut self) -> impl Iterator<Item = &mut Flight> {
+        let from = std::mem::replace(&mut self.written, self.frames_out);
+        self.flights.iter_mut().rev().take_while(move |f| f.frame > from)
+    }
+}
+
+/// Where a path stands with its connection.
+pub(super) enum Dial {
+    /// To be dialled at this moment.
+    Wait {
+        at: Time,
+    },
+    /// Being dialled.
+    Dialling {
+        conn: ConnId,
+    },
+    Up(Box<Conn>),
+    /// Target side: the source dials.
+    Passive,
+}
+
+/// How fast a path is, from what its receipts say.
+#[derive(Default)]
+pub(super) struct Speed {
+    /// Bytes a second; 0: not known.
+    rate: f64,
+    /// Bytes receipted in the present window, and when it began.
+    window: Option<(Time, u64)>,
+    /// There was nothing to send at some moment of the window: its figure is only a lower bound.
+    idle: bool,
+    /// Smoothed time from hand-over to receipt, and its variation.
+    srtt: Option<(Duration, Duration)>,
+    /// Shortest time from hand-over to receipt.
+    rtt_min: Option<Duration>,
+}
+
+impl Speed {
+    pub(super) fn rate(&self) -> f64 {
+        if self.rate > 0.0 { self.rate } else { UNKNOWN_RATE }
+    }
+
+    pub(super) fn is_known(&self) -> bool {
+        self.rate > 0.0
+    }
+
+    pub(super) fn srtt(&self) -> Option<Duration> {
+        self.srtt.map(|s| s.0)
+    }
+
+    /// Half a round trip without queueing, in seconds.
+    fn one_way(&self) -> f64 {
+        self.rtt_min.unwrap_or(Duration::from_micros(200)).as_secs_f64() / 2.0
+    }
+
+    pub(super) fn started(&mut self, now: Time) {
+        self.window.get_or_insert((now, 0));
+    }
+
+    pub(super) fn went_idle(&mut self) {
+        self.idle = true;
+    }
+
+    pub(super) fn receipted(&mut self, now: Time, bytes: u64, took: Duration, drained: bool) {
+        self.srtt = Some(match self.srtt {
+            None => (took, took / 2),
+            Some((srtt, var)) => ((srtt * 7 + took) / 8, (var * 3 + srtt.abs_diff(took)) / 4),
+        });
+        self.rtt_min = Some(self.rtt_min.map_or(took, |m| m.min(took)));
+        let Some((since, sum)) = &mut self.window else { return };
+        *sum += bytes;
+        let lasted = now.since(*since);
+        if lasted < RATE_WINDOW && !drained {
+            return;
+        }
+        if lasted >= RATE_WINDOW / 10 {
+            let sample = *sum as f64 / lasted.as_secs_f64();
+            if self.rate <= 0.0 || sample > self.rate {
+                self.rate = sample;
+            } else if !self.idle && lasted >= RATE_WINDOW {
+                self.rate = self.rate * 0.75 + sample * 0.25;
+            }
+        }
+        self.idle = false;
+        self.window = (!drained).then_some((now, 0));
+    }
+}
+
+/// One path of a session.
+pub(super) struct Path {
+    pub(super) id: PathId,
+    pub(super) local: Option<IpAddr>,
+    pub(super) remote: Option<SocketAddr>,
+    pub(super) dial: Dial,
+    /// Number of the last dial.
+    pub(super) last_conn: ConnId,
+    /// Failed dials in a row.
+    pub(super) failures: u32,
+    /// The link says that the peer does not answer there (T5).
+    pub(super) link_suspect: bool,
+    pub(super) speed: Speed,
+    /// What the user was told last.
+    pub(super) shown: Health,
+    pub(super) retransmitted: u64,
+    pub(super) sent_bytes: u64,
+}
+
+impl Path {
+    pub(super) fn new(id: PathId, local: Option<IpAddr>, remote: Option<SocketAddr>, dial: Dial) -> Self {
+        Path {
+            id,
+            local,
+            remote,
+            dial,
+            last_conn: ConnId(0),
+            failures: 0,
+            link_suspect: false,
+            speed: Speed::default(),
+            shown: Health::Dead,
+            retransmitted: 0,
+            sent_bytes: 0,
+        }
+    }
+
+    pub(super) fn conn(&self) -> Option<&Conn> {
+        match &self.dial {
+            Dial::Up(conn) => Some(conn),
+            Dial::Wait { .. } | Dial::Dialling { .. } | Dial::Passive => None,
+        }
+    }
+
+    pub(super) fn conn_mut(&mut self) -> Option<&mut Conn> {
+        match &mut self.dial {
+            Dial::Up(conn) => Some(conn),
+            Dial::Wait { .. } | Dial::Dialling { .. } | Dial::Passive => None,
+        }
+    }
+
+    /// The live connection, if it is this one.
+    pub(super) fn live(&mut self, conn: ConnId) -> Option<&mut Conn> {
+        self.conn_mut().filter(|c| c.id == conn)
+    }
+
+    pub(super) fn up(&mut self, conn: ConnId, now: Time) {
+        self.last_conn = conn;
+        self.speed = Speed { rate: self.speed.rate, ..Speed::default() };
+        self.dial = Dial::Up(Box::new(Conn::new(conn, self.id, now)));
+    }
+
+    pub(super) fn health(&self) -> Health {
+        match self.conn() {
+            None => Health::Dead,
+            Some(conn) if conn.suspect || self.link_suspect => Health::Suspect,
+            Some(_) => Health::Good,
+        }
+    }
+
+    /// How much may be on its way here.
+    pub(super) fn flight_cap(&self) -> u64 {
+        MIN_FLIGHT.max(self.speed.rate() * FLIGHT_TIME) as u64
+    }
+
+    /// Seconds until `more` bytes given now would have arrived. A connection that stands still looks slower the longer it does.
+    pub(super) fn delivery_time(&self, now: Time, more: u64) -> f64 {
+        let Some(conn) = self.conn() else { return f64::INFINITY };
+        let stalled =
+            if conn.flights.is_empty() { 0.0 } else { nanos(now.since(conn.progress_at)) as f64 / 1e9 };
+        let queue = conn.in_flight as f64 / self.speed.rate();
+        queue.max(stalled) + more as f64 / self.speed.rate() + self.speed.one_way()
+    }
+
+    /// How long its oldest data may go without a receipt.
+    pub(super) fn patience(&self, least: Duration) -> Duration {
+        match self.speed.srtt {
+            Some((srtt, var)) => least.max(srtt * 2 + var * 4),
+            None => least,
+        }
+    }
+}

@@ -1,0 +1,597 @@
+//! What has arrived: deduplication, reassembly, order per stream, credit, and the user's acknowledgments.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::event::{CreditToken, Event, Received};
+use super::{AckError, Events, Parts, Placement};
+use crate::id::{ConnId, Generation, PathId, Sn, Ssn, StreamId};
+use crate::reason::Reason;
+use crate::wire::{self, CompletionRecord, Completions, FragmentHead, Item, Receipt, item};
+
+/// SNs above the cumulative one that are tracked beyond what credit allows: tombstones cost nothing.
+const SPARE_SPAN: u64 = 65_536;
+
+struct Held<R> {
+    sn: Sn,
+    flags: u8,
+    len: u32,
+    payload: Option<R>,
+}
+
+struct Stream<R> {
+    /// `None` until START has come.
+    expected: Option<Ssn>,
+    held: BTreeMap<Ssn, Held<R>>,
+}
+
+/// A message whose fragments are still coming.
+struct Assembly<R> {
+    head: FragmentHead,
+    buffer: R,
+    /// Ranges that are in `buffer`, ascending, not touching.
+    have: Vec<(u32, u32)>,
+    /// Ranges that a connection is reading into `buffer`.
+    claims: Vec<(PathId, ConnId, u32, u32)>,
+    /// Ranges that came while another connection held the claim.
+    asides: Vec<(u32, u32, R)>,
+    assembling: bool,
+}
+
+/// Whether a message was new.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Arrival {
+    New,
+    Duplicate,
+}
+
+pub(super) struct Receiver<R> {
+    /// Session within the port; credit of a former one is not owed.
+    pub(super) epoch: u32,
+    pub(super) generation: Generation,
+    /// First SN of the generation, once the peer has stated it.
+    base: Option<Sn>,
+    cumulative: Sn,
+    above: VecDeque<bool>,
+    streams: Vec<Stream<R>>,
+    index: BTreeMap<StreamId, usize>,
+    last_stream: Option<(StreamId, usize)>,
+    max_streams: u32,
+    max_message: u64,
+    assemblies: BTreeMap<Sn, Assembly<R>>,
+    window: u64,
+    /// Cost of every message begun in this generation.
+    spent: u64,
+    /// Cost of every message that the user has released.
+    released: u64,
+    /// Credit that the last receipt announced.
+    announced: u64,
+    /// The peer waits for credit: announce the next that there is.
+    pub(super) credit_wanted: bool,
+    /// Sync messages delivered and not acknowledged: one flag per SN from `owed_base` on.
+    owed: VecDeque<bool>,
+    owed_base: Sn,
+    log: VecDeque<CompletionRecord>,
+    /// Number of the first record in `log`.
+    log_first: u64,
+    /// Records below this number need not be sent (again).
+    log_sent: u64,
+    /// Records below this number were sent at least once: they must not change.
+    log_shown: u64,
+    /// Completions of the peer that we have taken.
+    pub(super) completions_seen: u64,
+    pub(super) duplicates: u64,
+    pub(super) delivered: u64,
+    pub(super) delivered_bytes: u64,
+}
+
+impl<R: Clone> Receiver<R> {
+    pub(super) fn new(
+        epoch: u32,
+        generation: Generation,
+        window: u64,
+        max_streams: u32,
+        max_message: u64,
+    ) -> Self {
+        Receiver {
+            epoch,
+            generation,
+            base: None,
+            cumulative: Sn(0),
+            above: VecDeque::new(),
+            streams: Vec::new(),
+            index: BTreeMap::new(),
+            last_stream: None,
+            max_streams,
+            max_message,
+            assemblies: BTreeMap::new(),
+            window,
+            spent: 0,
+            released: 0,
+            announced: window,
+            credit_wanted: false,
+            owed: VecDeque::new(),
+            owed_base: Sn(1),
+            log: VecDeque::new(),
+            log_first: 1,
+            log_sent: 1,
+            log_shown: 1,
+            completions_seen: 0,
+            duplicates: 0,
+            delivered: 0,
+            delivered_bytes: 0,
+        }
+    }
+
+    /// A new generation: what is half here is dropped, what was delivered stays delivered.
+    pub(super) fn restart(&mut self, generation: Generation, max_streams: u32, max_message: u64) {
+        let fresh = Receiver::new(self.epoch + 1, generation, self.window, max_streams, max_message);
+        let (duplicates, delivered, bytes) = (self.duplicates, self.delivered, self.delivered_bytes);
+        *self = Receiver { duplicates, delivered, delivered_bytes: bytes, ..fresh };
+    }
+
+    /// The peer states where its numbers start. `Err`: it said something else before.
+    pub(super) fn set_base(&mut self, base: Sn) -> Result<(), Reason> {
+        match self.base {
+            Some(known) if known != base => Err(Reason::ProtocolError),
+            Some(_) => Ok(()),
+            None if base.0 == 0 => Err(Reason::ProtocolError),
+            None => {
+                self.base = Some(base);
+                self.cumulative = Sn(base.0 - 1);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether an SN has been received; `Err` if it cannot be.
+    fn known(&self, sn: Sn) -> Result<bool, Reason> {
+        if self.base.is_none() || sn.0 == 0 {
+            return Err(Reason::ProtocolError);
+        }
+        if sn <= self.cumulative {
+            return Ok(true);
+        }
+        let ahead = sn.0 - self.cumulative.0 - 1;
+        if ahead >= self.announced / wire::MESSAGE_COST + SPARE_SPAN {
+            return Err(Reason::Limit);
+        }
+        Ok(self.above.get(usize::try_from(ahead).unwrap_or(usize::MAX)).copied().unwrap_or(false))
+    }
+
+    /// Takes a message's cost from the credit that was granted.
+    fn charge(&mut self, flags: u8, len: u64) -> Result<(), Reason> {
+        if flags & item::TOMBSTONE != 0 {
+            return if len == 0 { Ok(()) } else { Err(Reason::ProtocolError) };
+        }
+        if len > self.max_message {
+            return Err(Reason::Limit);
+        }
+        let cost = len + wire::MESSAGE_COST;
+        let alone = cost > self.window && self.spent == self.announced - self.window;
+        if self.spent + cost > self.announced && !alone {
+            return Err(Reason::Limit);
+        }
+        self.spent += cost;
+        Ok(())
+    }
+
+    /// A whole message.
+    pub(super) fn handle_message<S>(
+        &mut self,
+        item: &Item,
+        payload: R,
+        events: &mut Events<S, R>,
+    ) -> Result<Arrival, Reason> {
+        if self.known(item.sn)? {
+            self.duplicates += 1;
+            return Ok(Arrival::Duplicate);
+        }
+        // Fragments of it came before, and now it came whole: its cost is charged already.
+        if self.assemblies.remove(&item.sn).is_none() {
+            self.charge(item.flags, u64::from(item.len))?;
+        }
+        let held = Held { sn: item.sn, flags: item.flags, len: item.len, payload: Some(payload) };
+        self.arrive(item.stream, item.ssn, held, events)?;
+        Ok(Arrival::New)
+    }
+
+    fn stream(&mut self, id: StreamId) -> Result<usize, Reason> {
+        if let Some((last, at)) = self.last_stream
+            && last == id
+        {
+            return Ok(at);
+        }
+        let at = match self.index.get(&id) {
+            Some(at) => *at,
+            None => {
+                if self.streams.len() >= self.max_streams as usize {
+                    return Err(Reason::Limit);
+                }
+                self.streams.push(Stream { expected: None, held: BTreeMap::new() });
+                self.index.insert(id, self.streams.len() - 1);
+                self.streams.len() - 1
+            }
+        };
+        self.last_stream = Some((id, at));
+        Ok(at)
+    }
+
+    /// Notes the SN, then delivers the message and what waited for it, or holds it.
+    fn arrive<S>(
+        &mut self,
+        id: StreamId,
+        ssn: Ssn,
+        held: Held<R>,
+        events: &mut Events<S, R>,
+    ) -> Result<(), Reason> {
+        let at = self.stream(id)?;
+        let stream = &mut self.streams[at];
+        if held.flags & item::START != 0 {
+            if stream.expected.is_some_and(|e| e != ssn)
+                || stream.held.first_key_value().is_some_and(|h| *h.0 <= ssn)
+            {
+                return Err(Reason::ProtocolError);
+            }
+            stream.expected = Some(ssn);
+        }
+        match stream.expected {
+            Some(expected) if ssn < expected => return Err(Reason::ProtocolError),
+            Some(expected) if ssn == expected => {
+                self.note(held.sn);
+                self.deliver(id, ssn, held, events);
+                let mut next = ssn.next();
+                while let Some(held) = self.streams[at].held.remove(&next) {
+                    self.deliver(id, next, held, events);
+                    next = next.next();
+                }
+                self.streams[at].expected = Some(next);
+            }
+            Some(_) | None => {
+                let sn = held.sn;
+                if stream.held.contains_key(&ssn) {
+                    return Err(Reason::ProtocolError);
+                }
+                stream.held.insert(ssn, held);
+                self.note(sn);
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, sn: Sn) {
+        if sn == self.cumulative.next() {
+            self.cumulative = sn;
+            if !self.above.is_empty() {
+                self.above.pop_front();
+                while self.above.front() == Some(&true) {
+                    self.above.pop_front();
+                    self.cumulative = self.cumulative.next();
+                }
+            }
+            return;
+        }
+        let ahead = usize::try_from(sn.0 - self.cumulative.0 - 1).unwrap_or(usize::MAX);
+        if self.above.len() <= ahead {
+            self.above.resize(ahead + 1, false);
+        }
+        self.above[ahead] = true;
+    }
+
+    fn deliver<S>(&mut self, stream: StreamId, ssn: Ssn, held: Held<R>, events: &mut Events<S, R>) {
+        if held.flags & item::TOMBSTONE != 0 {
+            return;
+        }
+        let Some(payload) = held.payload else { return };
+        let wants_ack = held.flags & item::SYNC != 0;
+        if wants_ack {
+            self.owe(held.sn);
+        }
+        self.delivered += 1;
+        self.delivered_bytes += u64::from(held.len);
+        events.push(Event::Received(Received {
+            sn: held.sn,
+            stream,
+            ssn,
+            generation: self.generation,
+            wants_ack,
+            redelivered: held.flags & item::REDELIVERED != 0,
+            credit: CreditToken { epoch: self.epoch, cost: u64::from(held.len) + wire::MESSAGE_COST },
+            payload,
+        }));
+    }
+
+    fn owe(&mut self, sn: Sn) {
+        if self.owed.is_empty() {
+            self.owed_base = sn;
+        }
+        while sn < self.owed_base {
+            self.owed.push_front(false);
+            self.owed_base = Sn(self.owed_base.0 - 1);
+        }
+        let at = usize::try_from(sn.0 - self.owed_base.0).unwrap_or(usize::MAX);
+        if self.owed.len() <= at {
+            self.owed.resize(at + 1, false);
+        }
+        self.owed[at] = true;
+    }
+
+    /// The user acknowledges a message (A1).
+    pub(super) fn ack(&mut self, sn: Sn, rc: i32) -> Result<(), AckError> {
+        let at = sn.0.checked_sub(self.owed_base.0).and_then(|at| usize::try_from(at).ok());
+        match at.and_then(|at| self.owed.get_mut(at)) {
+            Some(owed) if *owed => *owed = false,
+            Some(_) | None => return Err(AckError::NotOwed { sn }),
+        }
+        while self.owed.front() == Some(&false) {
+            self.owed.pop_front();
+            self.owed_base = self.owed_base.next();
+        }
+        if self.log_first + self.log.len() as u64 > self.log_shown
+            && let Some(last) = self.log.back_mut()
+            && last.rc == rc
+            && last.sn.0 + u64::from(last.count) == sn.0
+            && last.count < u32::MAX
+        {
+            last.count += 1;
+            return Ok(());
+        }
+        self.log.push_back(CompletionRecord { sn, count: 1, rc });
+        Ok(())
+    }
+
+    /// The user gives a message back. Says whether the peer should be told at once.
+    pub(super) fn release(&mut self, token: CreditToken) -> bool {
+        if token.epoch != self.epoch {
+            return false;
+        }
+        self.released += token.cost;
+        let grown = self.window + self.released - self.announced;
+        grown >= self.window / 8 || (self.credit_wanted && grown > 0)
+    }
+
+    // ---- fragments ----
+
+    /// Where the body of a fragment should be read to.
+    pub(super) fn begin_fragment(
+        &mut self,
+        path: PathId,
+        conn: ConnId,
+        head: &FragmentHead,
+        len: u32,
+        offered: Option<R>,
+    ) -> Result<Placement<R>, Reason> {
+        if self.known(head.sn)? {
+            return Ok(Placement::Discard);
+        }
+        if let Some(assembly) = self.assemblies.get_mut(&head.sn) {
+            let first = assembly.head;
+            if (first.total, first.stream, first.ssn, first.flags)
+                != (head.total, head.stream, head.ssn, head.flags)
+            {
+                return Err(Reason::ProtocolError);
+            }
+            return Ok(assembly.place(path, conn, head.offset, len));
+        }
+        let Some(buffer) = offered else {
+            if u64::from(head.total) > self.max_message {
+                return Err(Reason::Limit);
+            }
+            return Ok(Placement::NeedBuffer);
+        };
+        self.charge(head.flags, u64::from(head.total))?;
+        let mut assembly = Assembly {
+            head: *head,
+            buffer,
+            have: Vec::new(),
+            claims: Vec::new(),
+            asides: Vec::new(),
+            assembling: false,
+        };
+        let placement = assembly.place(path, conn, head.offset, len);
+        self.assemblies.insert(head.sn, assembly);
+        Ok(placement)
+    }
+
+    /// The body of a fragment is where [`Self::begin_fragment`] said. True: the message must be built from its parts.
+    pub(super) fn handle_fragment<S>(
+        &mut self,
+        claim: (PathId, ConnId),
+        sn: Sn,
+        offset: u32,
+        len: u32,
+        events: &mut Events<S, R>,
+    ) -> Result<bool, Reason> {
+        let Some(assembly) = self.assemblies.get_mut(&sn) else { return Ok(false) };
+        let before = assembly.claims.len();
+        assembly.claims.retain(|c| *c != (claim.0, claim.1, offset, len));
+        if assembly.claims.len() == before {
+            return Err(Reason::ProtocolError);
+        }
+        add_range(&mut assembly.have, offset, len);
+        self.settle(sn, events)
+    }
+
+    /// The body of a fragment is in a buffer of its own. True: the message must be built from its parts.
+    pub(super) fn handle_aside<S>(
+        &mut self,
+        sn: Sn,
+        offset: u32,
+        len: u32,
+        payload: R,
+        events: &mut Events<S, R>,
+    ) -> Result<bool, Reason> {
+        let Some(assembly) = self.assemblies.get_mut(&sn) else { return Ok(false) };
+        if covered(&assembly.have, offset, len) || assembly.asides.iter().any(|a| a.0 == offset && a.1 == len)
+        {
+            return Ok(false);
+        }
+        assembly.asides.push((offset, len, payload));
+        self.settle(sn, events)
+    }
+
+    fn settle<S>(&mut self, sn: Sn, events: &mut Events<S, R>) -> Result<bool, Reason> {
+        let Some(assembly) = self.assemblies.get_mut(&sn) else { return Ok(false) };
+        let total = assembly.head.total;
+        if covered(&assembly.have, 0, total) {
+            let Some(assembly) = self.assemblies.remove(&sn) else { return Ok(false) };
+            self.whole(&assembly.head, assembly.buffer, events)?;
+            return Ok(false);
+        }
+        let mut all = assembly.have.clone();
+        for (offset, len, _) in &assembly.asides {
+            add_range(&mut all, *offset, *len);
+        }
+        Ok(covered(&all, 0, total) && !std::mem::replace(&mut assembly.assembling, true))
+    }
+
+    fn whole<S>(&mut self, head: &FragmentHead, payload: R, events: &mut Events<S, R>) -> Result<(), Reason> {
+        let held = Held { sn: head.sn, flags: head.flags, len: head.total, payload: Some(payload) };
+        self.arrive(head.stream, head.ssn, held, events)
+    }
+
+    /// The parts of a message that must be copied together.
+    pub(super) fn parts(&self, sn: Sn) -> Option<Parts<R>> {
+        let assembly = self.assemblies.get(&sn)?;
+        Some(Parts {
+            total: assembly.head.total,
+            base: assembly.buffer.clone(),
+            ranges: assembly.have.clone(),
+            asides: assembly.asides.clone(),
+        })
+    }
+
+    /// The parts have been copied together.
+    pub(super) fn handle_assembled<S>(
+        &mut self,
+        sn: Sn,
+        payload: R,
+        events: &mut Events<S, R>,
+    ) -> Result<(), Reason> {
+        match self.assemblies.remove(&sn) {
+            Some(assembly) => self.whole(&assembly.head, payload, events),
+            None => Ok(()),
+        }
+    }
+
+    /// A connection is gone, and with it what it was reading.
+    pub(super) fn drop_claims(&mut self, path: PathId, conn: ConnId) {
+        for assembly in self.assemblies.values_mut() {
+            assembly.claims.retain(|c| (c.0, c.1) != (path, conn));
+        }
+    }
+
+    // ---- feedback ----
+
+    /// What has arrived, and what the peer may send: absolute values, so that repeating them is harmless.
+    pub(super) fn receipt(&mut self) -> Receipt {
+        self.announced = self.window + self.released;
+        self.credit_wanted = false;
+        Receipt {
+            cumulative: self.cumulative,
+            credit: self.announced,
+            completions_seen: self.completions_seen,
+            serial: 0,
+            gaps: self.gaps(),
+            paths: Vec::new(),
+        }
+    }
+
+    fn gaps(&self) -> Vec<(Sn, Sn)> {
+        let mut gaps: Vec<(Sn, Sn)> = Vec::new();
+        for (k, here) in self.above.iter().enumerate() {
+            if !here {
+                continue;
+            }
+            let sn = Sn(self.cumulative.0 + 1 + k as u64);
+            let full = gaps.len() == wire::MAX_GAPS;
+            match gaps.last_mut() {
+                Some(last) if last.1.next() == sn => last.1 = sn,
+                Some(_) | None if full => break,
+                Some(_) | None => gaps.push((sn, sn)),
+            }
+        }
+        gaps
+    }
+
+    /// Whether messages of the peer are missing below others.
+    pub(super) fn has_gaps(&self) -> bool {
+        !self.above.is_empty() || !self.assemblies.is_empty()
+    }
+
+    /// Whether acknowledgments wait to be sent.
+    pub(super) fn completions_due(&self) -> bool {
+        self.log_sent < self.log_first + self.log.len() as u64
+    }
+
+    /// Whether acknowledgments were sent, or wait to be, that the peer has not confirmed.
+    pub(super) fn unconfirmed(&self) -> bool {
+        !self.log.is_empty()
+    }
+
+    /// The next acknowledgments to send.
+    pub(super) fn completions(&mut self) -> Completions {
+        let from = usize::try_from(self.log_sent - self.log_first).unwrap_or(usize::MAX);
+        let records: Vec<_> = self.log.iter().skip(from).take(wire::MAX_COMPLETIONS).copied().collect();
+        let first = self.log_sent;
+        self.log_sent += records.len() as u64;
+        self.log_shown = self.log_shown.max(self.log_sent);
+        Completions { first, records }
+    }
+
+    /// What was sent and not confirmed may be lost: it goes again.
+    pub(super) fn rewind_completions(&mut self) {
+        self.log_sent = self.log_first;
+    }
+
+    /// The peer has taken the records up to here.
+    pub(super) fn confirm(&mut self, seen: u64) -> Result<(), Reason> {
+        if seen >= self.log_shown {
+            return Err(Reason::ProtocolError);
+        }
+        while self.log_first <= seen && self.log.pop_front().is_some() {
+            self.log_first += 1;
+        }
+        self.log_sent = self.log_sent.max(self.log_first);
+        Ok(())
+    }
+}
+
+impl<R: Clone> Assembly<R> {
+    fn place(&mut self, path: PathId, conn: ConnId, offset: u32, len: u32) -> Placement<R> {
+        let overlaps = |o: u32, l: u32| offset < o + l && o < offset + len;
+        if self.assembling || covered(&self.have, offset, len) {
+            return Placement::Discard;
+        }
+        let mine = (path, conn, offset, len);
+        if self.claims.iter().any(|c| *c == mine) {
+            // One connection reads one fragment at a time: it never finished the former one.
+            return Placement::Into(self.buffer.clone());
+        }
+        if self.claims.iter().any(|c| overlaps(c.2, c.3))
+            || self.have.iter().any(|h| overlaps(h.0, h.1 - h.0))
+        {
+            return Placement::Aside;
+        }
+        self.claims.push(mine);
+        Placement::Into(self.buffer.clone())
+    }
+}
+
+/// Adds `[offset, offset + len)` to a list of (start, end) ranges.
+fn add_range(ranges: &mut Vec<(u32, u32)>, offset: u32, len: u32) {
+    let (mut start, mut end) = (offset, offset + len);
+    ranges.retain(|r| {
+        let apart = r.1 < start || r.0 > end;
+        if !apart {
+            start = start.min(r.0);
+            end = end.max(r.1);
+        }
+        apart
+    });
+    let at = ranges.partition_point(|r| r.0 < start);
+    ranges.insert(at, (start, end));
+}
+
+fn covered(ranges: &[(u32, u32)], offset: u32, len: u32) -> bool {
+    ranges.iter().any(|r| r.0 <= offset && offset + len <= r.1)
+}

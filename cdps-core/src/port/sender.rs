@@ -1,0 +1,716 @@
+//! What has been given to send and is not finished: numbering, credit, what goes next, what is done.
+//!
+//! One ring holds every message from the oldest unfinished one on. Its tail that no path has taken yet *is* the send queue, so a path
+//! is chosen as late as possible, and a message needs no second place.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::event::{Certainty, Event};
+use super::path::Flight;
+use super::{Batch, Events, OutItem, Outgoing, SendError};
+use crate::config::AckModel;
+use crate::id::{Sn, Ssn, StreamId};
+use crate::reason::Reason;
+use crate::time::Time;
+use crate::wire::{self, BundleHead, CompletionRecord, FragmentHead, item};
+
+/// Messages between the oldest unfinished one and the newest; past it a send says AGAIN.
+const MAX_SPAN: usize = 1 << 20;
+/// Items taken under one lock.
+const MAX_ITEMS: usize = 512;
+/// Bytes taken under one lock, unless the first frame alone is longer.
+pub(super) const MAX_RUN: u64 = 64 << 10;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// No byte of it is on its way in this generation.
+    Queued,
+    /// Handed to a path, at least in part.
+    Sent,
+    /// The peer has it whole.
+    Received,
+    /// Nothing is owed any more; the slot waits for those before it.
+    Finished,
+}
+
+struct Entry<S> {
+    payload: Option<S>,
+    /// Message before it in its stream, if it must be received before this one counts (0: none).
+    prev: Sn,
+    /// Message after it in its stream (0: none yet).
+    next: Sn,
+    ssn: Ssn,
+    stream: StreamId,
+    len: u32,
+    /// Bytes (at least 1 in all) not yet seen written; kept for the *sent* model only.
+    unwritten: u32,
+    model: AckModel,
+    phase: Phase,
+    flags: u8,
+    /// Received, and so is everything before it in its stream.
+    ready: bool,
+    /// The user has been told the outcome.
+    told: bool,
+    /// Some byte of it was handed to a transport, in whatever generation.
+    handed: bool,
+}
+
+struct Stream {
+    next_ssn: Ssn,
+    last: Sn,
+    /// Its next message is its first in this generation.
+    fresh: bool,
+}
+
+/// A range to send again.
+#[derive(Clone, Copy)]
+struct Again {
+    len: u32,
+    /// Its bytes have been seen written before.
+    counted: bool,
+}
+
+/// What a receipt or a completion says is impossible.
+pub(super) struct Impossible;
+
+pub(super) struct Sender<S> {
+    entries: VecDeque<Entry<S>>,
+    base: Sn,
+    /// `base` when the generation began: what the peer is told.
+    start: Sn,
+    next: Sn,
+    cursor: Sn,
+    cursor_offset: u32,
+    cumulative: Sn,
+    /// Runs received above `cumulative`, ascending.
+    gaps: Vec<(Sn, Sn)>,
+    again: BTreeMap<(Sn, u32), Again>,
+    streams: Vec<(StreamId, Stream)>,
+    index: BTreeMap<StreamId, usize>,
+    last_stream: usize,
+    max_streams: u32,
+    window: u64,
+    credit: u64,
+    spent: u64,
+    /// Payload bytes that are not finished.
+    bytes: u64,
+    /// Payload bytes behind the cursor.
+    queued: u64,
+    /// Messages of the *sent* model that wait for their write.
+    unwritten: usize,
+    /// Completed on the word of the peer's port alone, in this generation.
+    pub(super) only_receipted: u64,
+    pub(super) resent: u64,
+    /// The last take stopped for want of credit.
+    pub(super) starved: bool,
+}
+
+impl<S: Clone> Sender<S> {
+    pub(super) fn new(max_streams: u32) -> Self {
+        Sender {
+            entries: VecDeque::new(),
+            base: Sn(1),
+            start: Sn(1),
+            next: Sn(1),
+            cursor: Sn(1),
+            cursor_offset: 0,
+            cumulative: Sn(0),
+            gaps: Vec::new(),
+            again: BTreeMap::new(),
+            streams: Vec::new(),
+            index: BTreeMap::new(),
+            last_stream: 0,
+            max_streams,
+            window: 0,
+            credit: 0,
+            spent: 0,
+            bytes: 0,
+            queued: 0,
+            unwritten: 0,
+            only_receipted: 0,
+            resent: 0,
+            starved: false,
+        }
+    }
+
+    /// First SN of the generation.
+    pub(super) fn start(&self) -> Sn {
+        self.start
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(super) fn span_full(&self) -> bool {
+        self.entries.len() >= MAX_SPAN
+    }
+
+    /// Payload bytes that wait for a path, with a little for each range to be sent again.
+    pub(super) fn backlog(&self) -> u64 {
+        self.queued + self.again.len() as u64 * 1024
+    }
+
+    /// Whether a path could be given something now.
+    pub(super) fn has_work(&self) -> bool {
+        !self.again.is_empty() || (self.has_new() && self.may_start())
+    }
+
+    /// Whether a message waits for its first byte to be handed out.
+    pub(super) fn has_new(&self) -> bool {
+        self.cursor.0 < self.end()
+    }
+
+    fn end(&self) -> u64 {
+        self.base.0 + self.entries.len() as u64
+    }
+
+    fn entry(&self, sn: Sn) -> Option<&Entry<S>> {
+        self.entries.get(usize::try_from(sn.0.checked_sub(self.base.0)?).ok()?)
+    }
+
+    fn entry_mut(&mut self, sn: Sn) -> Option<&mut Entry<S>> {
+        self.entries.get_mut(usize::try_from(sn.0.checked_sub(self.base.0)?).ok()?)
+    }
+
+    fn may_start(&self) -> bool {
+        if self.cursor_offset > 0 {
+            return true;
+        }
+        let Some(entry) = self.entry(self.cursor) else { return false };
+        if entry.flags & item::TOMBSTONE != 0 {
+            return true;
+        }
+        let cost = u64::from(entry.len) + wire::MESSAGE_COST;
+        let all_given_back = self.credit.saturating_sub(self.window) == self.spent;
+        self.spent + cost <= self.credit || (cost > self.window && all_given_back)
+    }
+
+    fn stream(&mut self, id: StreamId) -> Option<usize> {
+        if self.streams.get(self.last_stream).is_some_and(|s| s.0 == id) {
+            return Some(self.last_stream);
+        }
+        let at = match self.index.get(&id) {
+            Some(at) => *at,
+            None => {
+                if self.streams.len() >= self.max_streams as usize {
+                    return None;
+                }
+                self.streams.push((id, Stream { next_ssn: Ssn(1), last: Sn(0), fresh: true }));
+                self.index.insert(id, self.streams.len() - 1);
+                self.streams.len() - 1
+            }
+        };
+        self.last_stream = at;
+        Some(at)
+    }
+
+    /// Numbers a message and queues it. The caller has checked the limits of the port.
+    pub(super) fn push(
+        &mut self,
+        id: StreamId,
+        len: u32,
+        model: AckModel,
+        payload: S,
+    ) -> Result<Sn, (SendError, S)> {
+        let max = self.max_streams;
+        let Some(at) = self.stream(id) else {
+            return Err((SendError::TooManyStreams { stream: id, max }, payload));
+        };
+        if self.entries.is_empty() {
+            // Numbers of messages that were nacked unsent are not used again.
+            self.base = self.next;
+            self.cursor = self.next;
+            self.cursor_offset = 0;
+        }
+        let sn = self.next;
+        let stream = &mut self.streams[at].1;
+        let ssn = stream.next_ssn;
+        let prev = if stream.fresh { Sn(0) } else { stream.last };
+        let start = if stream.fresh { item::START } else { 0 };
+        let sync = if model == AckModel::Synchronous { item::SYNC } else { 0 };
+        stream.next_ssn = ssn.next();
+        stream.last = sn;
+        stream.fresh = false;
+        if let Some(before) = self.entry_mut(prev) {
+            before.next = sn;
+        }
+        let unwritten = if model == AckModel::Sent { len.max(1) } else { 0 };
+        self.unwritten += usize::from(model == AckModel::Sent);
+        self.entries.push_back(Entry {
+            payload: Some(payload),
+            prev,
+            next: Sn(0),
+            ssn,
+            stream: id,
+            len,
+            unwritten,
+            model,
+            phase: Phase::Queued,
+            flags: start | sync,
+            ready: false,
+            told: false,
+            handed: false,
+        });
+        self.next = sn.next();
+        self.bytes += u64::from(len);
+        self.queued += u64::from(len);
+        Ok(sn)
+    }
+
+    /// Raises the credit; a lower value is an old one.
+    pub(super) fn raise_credit(&mut self, credit: u64) {
+        self.credit = self.credit.max(credit);
+        self.starved &= !self.may_start();
+    }
+
+    /// Fills a batch with what goes next, and notes for the path what is on its way.
+    pub(super) fn take(
+        &mut self,
+        now: Time,
+        room: u64,
+        fragment: u32,
+        frames_out: &mut u64,
+        flights: &mut VecDeque<Flight>,
+        batch: &mut Batch<S>,
+    ) -> u64 {
+        let mut taken = 0;
+        let mut open = OpenBundle::default();
+        self.starved = false;
+        while taken < room && batch.items.len() < MAX_ITEMS {
+            let Some((sn, offset, len, counted)) = self.next_piece(fragment) else { break };
+            let Some(entry) = self.entry_mut(sn) else { break };
+            entry.phase = Phase::Sent;
+            entry.handed = true;
+            if entry.len as usize <= wire::MAX_BUNDLED {
+                let out = OutItem {
+                    flags: entry.flags,
+                    stream: Some((entry.stream, entry.ssn)),
+                    len,
+                    payload: if entry.flags & item::TOMBSTONE == 0 { entry.payload.clone() } else { None },
+                };
+                taken += open.add(sn, out, counted, now, frames_out, flights, batch);
+            } else {
+                open.close();
+                let head = FragmentHead {
+                    sn,
+                    ssn: entry.ssn,
+                    stream: entry.stream,
+                    offset,
+                    total: entry.len,
+                    flags: entry.flags,
+                };
+                let Some(payload) = entry.payload.clone() else { break };
+                batch.frames.push(Outgoing::Fragment { head, len, payload });
+                *frames_out += 1;
+                let bytes = u64::from(len);
+                taken += bytes;
+                flights.push_back(Flight {
+                    frame: *frames_out,
+                    sn,
+                    count: 1,
+                    offset,
+                    len,
+                    bytes,
+                    at: now,
+                    counted,
+                    moved: false,
+                });
+            }
+        }
+        taken
+    }
+
+    /// The next range to hand out: first what is sent again, then what is new and has credit.
+    fn next_piece(&mut self, fragment: u32) -> Option<(Sn, u32, u32, bool)> {
+        while let Some(((sn, offset), again)) = self.again.pop_first() {
+            if self.entry(sn).is_some_and(|e| e.phase == Phase::Sent) {
+                self.resent += 1;
+                return Some((sn, offset, again.len, again.counted));
+            }
+        }
+        if !self.has_new() {
+            return None;
+        }
+        if !self.may_start() {
+            self.starved = true;
+            return None;
+        }
+        let (sn, offset) = (self.cursor, self.cursor_offset);
+        let entry = self.entry(sn)?;
+        let tombstone = entry.flags & item::TOMBSTONE != 0;
+        let left = entry.len - offset;
+        let whole = entry.len as usize <= wire::MAX_BUNDLED;
+        let len = if whole { left } else { left.min(fragment) };
+        if offset == 0 && !tombstone {
+            self.spent += u64::from(entry.len) + wire::MESSAGE_COST;
+        }
+        self.queued -= u64::from(len);
+        if len == left {
+            self.cursor = sn.next();
+            self.cursor_offset = 0;
+        } else {
+            self.cursor_offset = offset + len;
+        }
+        Some((sn, offset, len, false))
+    }
+
+    /// The connection that carried this is gone, or in doubt: it must travel again unless the peer has it.
+    pub(super) fn send_again(&mut self, flight: &Flight) {
+        for k in 0..u64::from(flight.count) {
+            let sn = Sn(flight.sn.0 + k);
+            let Some(entry) = self.entry(sn) else { continue };
+            if entry.phase == Phase::Sent {
+                let len = if flight.count == 1 { flight.len } else { entry.len };
+                self.again.insert((sn, flight.offset), Again { len, counted: flight.counted });
+            }
+        }
+    }
+
+    /// A path says that this has been written to its socket.
+    pub(super) fn written<R>(&mut self, flight: &mut Flight, events: &mut Events<S, R>) {
+        if flight.counted || self.unwritten == 0 {
+            flight.counted = true;
+            return;
+        }
+        flight.counted = true;
+        for k in 0..u64::from(flight.count) {
+            let sn = Sn(flight.sn.0 + k);
+            let Some(entry) = self.entry_mut(sn) else { continue };
+            if entry.unwritten == 0 {
+                continue;
+            }
+            let len = if flight.count == 1 { flight.len } else { entry.len };
+            entry.unwritten = entry.unwritten.saturating_sub(len.max(1));
+            if entry.unwritten == 0 {
+                self.unwritten -= 1;
+                self.tell_sent(sn, events);
+            }
+        }
+    }
+
+    fn tell_sent<R>(&mut self, sn: Sn, events: &mut Events<S, R>) {
+        let Some(entry) = self.entry_mut(sn) else { return };
+        if entry.told {
+            return;
+        }
+        entry.told = true;
+        if let Some(payload) = entry.payload.clone() {
+            self.only_receipted += 1;
+            events.push(Event::Completed { sn, rc: 0, payload });
+        }
+    }
+
+    /// The peer's port has these.
+    pub(super) fn handle_receipt<R>(
+        &mut self,
+        cumulative: Sn,
+        gaps: &[(Sn, Sn)],
+        events: &mut Events<S, R>,
+    ) -> Result<(), Impossible> {
+        let highest = gaps.last().map_or(cumulative, |g| g.1);
+        let handed_out = if self.cursor_offset > 0 { self.cursor } else { Sn(self.cursor.0 - 1) };
+        if highest > handed_out.max(self.cumulative) {
+            return Err(Impossible);
+        }
+        if cumulative > self.cumulative {
+            let from = self.cumulative.next().max(self.base);
+            self.cumulative = cumulative;
+            for sn in from.0..=cumulative.0 {
+                self.mark_received(Sn(sn), events);
+            }
+            self.gaps.retain(|g| g.1 > cumulative);
+        }
+        for &(first, last) in gaps {
+            self.receive_run(first.max(self.cumulative.next()), last, events);
+        }
+        self.pop_finished();
+        Ok(())
+    }
+
+    /// Marks the part of a run that was not known, and remembers it.
+    fn receive_run<R>(&mut self, first: Sn, last: Sn, events: &mut Events<S, R>) {
+        if first > last {
+            return;
+        }
+        let mut sn = first;
+        let known: Vec<(Sn, Sn)> =
+            self.gaps.iter().copied().filter(|g| g.1 >= first && g.0 <= last).collect();
+        for (known_first, known_last) in known.iter().copied().chain([(last.next(), last.next())]) {
+            while sn < known_first {
+                self.mark_received(sn, events);
+                sn = sn.next();
+            }
+            sn = sn.max(known_last.next());
+        }
+        if known.len() == 1 && known[0].0 <= first && known[0].1 >= last {
+            return;
+        }
+        let merged = known.iter().fold((first, last), |m, g| (m.0.min(g.0), m.1.max(g.1)));
+        self.gaps.retain(|g| g.1 < first || g.0 > last);
+        let at = self.gaps.partition_point(|g| g.0 < merged.0);
+        self.gaps.insert(at, merged);
+    }
+
+    fn mark_received<R>(&mut self, sn: Sn, events: &mut Events<S, R>) {
+        let Some(entry) = self.entry_mut(sn) else { return };
+        if entry.phase != Phase::Sent {
+            return;
+        }
+        entry.phase = Phase::Received;
+        let prev = entry.prev;
+        if prev <= self.cumulative || self.entry(prev).is_none_or(|p| p.ready) {
+            self.mark_ready(sn, events);
+        }
+    }
+
+    /// `sn` and everything before it in its stream has been received; so may be what follows it.
+    fn mark_ready<R>(&mut self, mut sn: Sn, events: &mut Events<S, R>) {
+        while let Some(entry) = self.entry_mut(sn) {
+            if entry.ready || !matches!(entry.phase, Phase::Received | Phase::Finished) {
+                return;
+            }
+            entry.ready = true;
+            let (next, model, tombstone) = (entry.next, entry.model, entry.flags & item::TOMBSTONE != 0);
+            if tombstone {
+                entry.phase = Phase::Finished;
+            } else {
+                match model {
+                    AckModel::Synchronous => {}
+                    AckModel::Asynchronous | AckModel::Sent => self.finish(sn, 0, events),
+                }
+            }
+            sn = next;
+        }
+    }
+
+    fn finish<R>(&mut self, sn: Sn, rc: i32, events: &mut Events<S, R>) {
+        let Some(entry) = self.entry_mut(sn) else { return };
+        if entry.phase == Phase::Finished {
+            return;
+        }
+        entry.phase = Phase::Finished;
+        let (told, len, waits, sync) =
+            (entry.told, u64::from(entry.len), entry.unwritten > 0, entry.model == AckModel::Synchronous);
+        entry.told = true;
+        entry.unwritten = 0;
+        let payload = entry.payload.take();
+        self.bytes -= len;
+        self.unwritten -= usize::from(waits);
+        let Some(payload) = payload else { return };
+        if told {
+            events.push(Event::Done { payload });
+        } else {
+            self.only_receipted += u64::from(!sync);
+            events.push(Event::Completed { sn, rc, payload });
+        }
+    }
+
+    /// The target's user acknowledged a run of messages.
+    pub(super) fn handle_completion<R>(
+        &mut self,
+        record: &CompletionRecord,
+        events: &mut Events<S, R>,
+    ) -> Result<(), Impossible> {
+        for k in 0..u64::from(record.count) {
+            let sn = Sn(record.sn.0 + k);
+            if sn < self.base {
+                continue;
+            }
+            let Some(entry) = self.entry_mut(sn) else { return Err(Impossible) };
+            match entry.phase {
+                Phase::Queued => return Err(Impossible),
+                Phase::Finished => {}
+                Phase::Sent | Phase::Received => {
+                    if entry.model != AckModel::Synchronous || entry.flags & item::TOMBSTONE != 0 {
+                        return Err(Impossible);
+                    }
+                    self.finish(sn, record.rc, events);
+                    self.mark_ready(sn, events);
+                }
+            }
+        }
+        self.pop_finished();
+        Ok(())
+    }
+
+    fn pop_finished(&mut self) {
+        while self.entries.front().is_some_and(|e| e.phase == Phase::Finished) {
+            self.entries.pop_front();
+            self.base = self.base.next();
+        }
+        if self.cursor < self.base {
+            self.cursor = self.base;
+            self.cursor_offset = 0;
+        }
+    }
+
+    /// Nacks what no path has taken yet (L5, stop), oldest first.
+    pub(super) fn nack_unsent<R>(&mut self, reason: Reason, events: &mut Events<S, R>) {
+        let keep = usize::try_from(self.cursor.0 - self.base.0).unwrap_or(usize::MAX)
+            + usize::from(self.cursor_offset > 0);
+        let sn = self.base.0 + keep as u64;
+        let tail: Vec<Entry<S>> = self.entries.drain(keep.min(self.entries.len())..).collect();
+        for (k, entry) in tail.into_iter().enumerate() {
+            self.queued -= u64::from(entry.len);
+            self.nack(Sn(sn + k as u64), entry, reason, events);
+        }
+    }
+
+    /// Nacks everything unfinished, oldest first, and forgets the rest (F2, immediate close, destroy).
+    pub(super) fn nack_all<R>(&mut self, reason: Reason, events: &mut Events<S, R>) {
+        let base = self.base.0;
+        for (k, entry) in std::mem::take(&mut self.entries).into_iter().enumerate() {
+            self.nack(Sn(base + k as u64), entry, reason, events);
+        }
+        self.queued = 0;
+        self.again.clear();
+        self.base = self.next;
+        self.cursor = self.next;
+        self.cursor_offset = 0;
+    }
+
+    fn nack<R>(&mut self, sn: Sn, entry: Entry<S>, reason: Reason, events: &mut Events<S, R>) {
+        self.unwritten -= usize::from(entry.unwritten > 0);
+        let Some(payload) = entry.payload else { return };
+        self.bytes -= u64::from(entry.len);
+        let certainty = if entry.handed { Certainty::Unknown } else { Certainty::NotSent };
+        if entry.told {
+            events.push(Event::Done { payload });
+        } else {
+            events.push(Event::Nacked { sn, reason, certainty, payload });
+        }
+    }
+
+    /// A new generation begins: everything unfinished goes again, in order; what was finished in between leaves tombstones.
+    pub(super) fn restart(&mut self, window: u64, max_streams: u32) {
+        self.pop_finished();
+        if self.entries.is_empty() {
+            self.base = self.next;
+        }
+        self.start = self.base;
+        self.max_streams = max_streams;
+        self.window = window;
+        self.credit = window;
+        self.spent = 0;
+        self.only_receipted = 0;
+        self.cumulative = Sn(self.base.0 - 1);
+        self.gaps.clear();
+        self.again.clear();
+        self.cursor = self.base;
+        self.cursor_offset = 0;
+        self.queued = 0;
+        for (_, stream) in &mut self.streams {
+            stream.fresh = true;
+        }
+        for k in 0..self.entries.len() {
+            let id = self.entries[k].stream;
+            let fresh = self.stream(id).is_some_and(|at| std::mem::take(&mut self.streams[at].1.fresh));
+            let entry = &mut self.entries[k];
+            entry.flags &= item::SYNC;
+            entry.ready = false;
+            if entry.unwritten > 0 {
+                entry.unwritten = entry.len.max(1);
+            }
+            if fresh {
+                entry.flags |= item::START;
+                entry.prev = Sn(0);
+            }
+            if entry.phase == Phase::Finished {
+                entry.flags = (entry.flags & item::START) | item::TOMBSTONE;
+                entry.len = 0;
+            } else if entry.handed {
+                entry.flags |= item::REDELIVERED;
+            }
+            entry.phase = Phase::Queued;
+            self.queued += u64::from(entry.len);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        let bytes: u64 = self.entries.iter().filter(|e| e.payload.is_some()).map(|e| u64::from(e.len)).sum();
+        assert_eq!(bytes, self.bytes, "bytes held");
+        assert_eq!(self.entries.iter().filter(|e| e.unwritten > 0).count(), self.unwritten, "unwritten");
+    }
+}
+
+/// The bundle that a take is filling.
+#[derive(Default)]
+struct OpenBundle {
+    /// Index of its frame in the batch, its next SN, and the (stream, SSN) that follows without being named.
+    open: Option<(usize, Sn, (StreamId, Ssn))>,
+}
+
+impl OpenBundle {
+    fn close(&mut self) {
+        self.open = None;
+    }
+
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "one call site; a struct for it would only rename the arguments"
+    )]
+    fn add<S>(
+        &mut self,
+        sn: Sn,
+        mut out: OutItem<S>,
+        counted: bool,
+        now: Time,
+        frames_out: &mut u64,
+        flights: &mut VecDeque<Flight>,
+        batch: &mut Batch<S>,
+    ) -> u64 {
+        let Some(named) = out.stream else { return 0 };
+        let len = out.len;
+        if let Some((frame, expected, follows)) = self.open
+            && expected == sn
+            && let Some(Outgoing::Bundle { head, items, body_len }) = batch.frames.get_mut(frame)
+            && flights.back().is_some_and(|f| f.counted == counted)
+        {
+            let switch = named != follows;
+            let size = len + 4 + if switch { 12 } else { 0 };
+            if (head.count as usize) < wire::MAX_BUNDLE_ITEMS
+                && (*body_len + size) as usize <= wire::MAX_BUNDLE_BODY
+            {
+                if !switch {
+                    out.stream = None;
+                }
+                head.count += 1;
+                items.end += 1;
+                *body_len += size;
+                batch.items.push(out);
+                if let Some(flight) = flights.back_mut() {
+                    flight.count += 1;
+                    flight.bytes += u64::from(size);
+                }
+                self.open = Some((frame, sn.next(), (named.0, named.1.next())));
+                return u64::from(size);
+            }
+        }
+        out.stream = None;
+        let at = batch.items.len();
+        batch.items.push(out);
+        let head = BundleHead { sn, ssn: named.1, stream: named.0, count: 1 };
+        batch.frames.push(Outgoing::Bundle { head, items: at..at + 1, body_len: len + 4 });
+        *frames_out += 1;
+        let bytes = u64::from(len) + 4;
+        flights.push_back(Flight {
+            frame: *frames_out,
+            sn,
+            count: 1,
+            offset: 0,
+            len,
+            bytes,
+            at: now,
+            counted,
+            moved: false,
+        });
+        self.open = Some((batch.frames.len() - 1, sn.next(), (named.0, named.1.next())));
+        bytes
+    }
+}

@@ -1,0 +1,692 @@
+//! Connecting, switching and losing a target (Fig. 6, 8, 10, 11): who is at the other end, and whether it still is.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::Port;
+use super::event::{Action, ConnStatus};
+use super::path::{Conn, Dial, Path};
+use super::state::{Call, Link, State};
+use crate::cluster::{Health, LinkState, PeerState};
+use crate::id::{ConnId, Generation, NodeId, PathId, SessionId, Side};
+use crate::reason::Reason;
+use crate::time::{Duration, Time};
+use crate::wire::{self, Answer, Connect, Frame, NodeBody, reason_of};
+
+/// A connection that lived shorter counts as a failed dial, so that one that breaks at once is not redialled in a loop.
+const SETTLED: Duration = Duration::from_secs(1);
+
+/// A connect or a switch that is under way.
+pub(super) struct Attempt {
+    pub(super) node: NodeId,
+    /// A switch: unfinished messages wait for it.
+    pub(super) switch: bool,
+    /// Targets of this switch that have failed.
+    tried: Vec<NodeId>,
+    pub(super) deadline: Time,
+    pub(super) ask_at: Time,
+    answered: bool,
+    /// Completed messages that only the former target's port had said to have.
+    only_receipted: u64,
+}
+
+/// A target that was given up. Nobody else may deliver until its lease has run out, or it has released it (F8).
+pub(super) struct Former {
+    pub(super) node: NodeId,
+    generation: Generation,
+    pub(super) lease_end: Time,
+    pub(super) released: bool,
+    pub(super) tell_at: Time,
+}
+
+impl<S: Clone, R: Clone> Port<S, R> {
+    // ---- the source's way up ----
+
+    pub(super) fn start_attempt(&mut self, now: Time, node: NodeId, switch: bool) {
+        let tried = self.attempt.take().map_or_else(Vec::new, |a| a.tried);
+        self.generation.counter += 1;
+        self.receiver.restart(self.generation, self.config.max_streams, u64::from(self.config.max_message));
+        self.peer_incarnation = self.peers.iter().find(|p| p.0 == node).and_then(|p| match p.1 {
+            PeerState::Reachable { incarnation } => Some(incarnation),
+            PeerState::Unreachable { .. } | PeerState::Down => None,
+        });
+        self.peer = Some(node);
+        self.peer_lost = None;
+        self.pathless_since = now;
+        let addresses = self
+            .config
+            .targets
+            .iter()
+            .find(|t| t.node == node)
+            .map_or_else(Vec::new, |t| t.addresses.clone());
+        self.make_paths(node, &addresses);
+        self.attempt = Some(Attempt {
+            node,
+            switch,
+            tried,
+            deadline: now + self.config.connect_timeout,
+            ask_at: now,
+            answered: false,
+            only_receipted: self.sender.only_receipted,
+        });
+        self.ask(now);
+        self.rearm(now);
+    }
+
+    /// One path per remote address, with the local addresses in turn.
+    fn make_paths(&mut self, node: NodeId, addresses: &[SocketAddr]) {
+        for (k, remote) in addresses.iter().take(wire::MAX_PATHS).enumerate() {
+            let path = PathId(u16::try_from(k).unwrap_or(u16::MAX));
+            let local = self.local_for(k, *remote);
+            self.paths.push(Path::new(path, local, Some(*remote), Dial::Wait { at: Time::NEVER }));
+            self.actions.push_back(Action::Watch { path, node, local, remote: *remote });
+        }
+    }
+
+    fn local_for(&self, k: usize, remote: SocketAddr) -> Option<IpAddr> {
+        let fitting: Vec<_> = self.config.local.iter().filter(|l| l.is_ipv4() == remote.is_ipv4()).collect();
+        fitting.get(k % fitting.len().max(1)).map(|l| **l)
+    }
+
+    /// Sends the CONNECT, and again each heartbeat until it is answered.
+    pub(super) fn ask(&mut self, now: Time) {
+        let Some(attempt) = &mut self.attempt else { return };
+        if attempt.answered {
+            attempt.ask_at = Time::NEVER;
+            return;
+        }
+        attempt.ask_at = now + self.config.liveness.heartbeat;
+        let connect = Connect {
+            session: self.session,
+            generation: self.generation,
+            version: wire::VERSION,
+            paths: u32::try_from(self.paths.len()).unwrap_or(u32::MAX),
+            features: 0,
+            window: self.config.window,
+            max_message: u64::from(self.config.max_message),
+            max_streams: self.config.max_streams,
+            session_timeout_ms: u32::try_from(self.config.session_timeout.as_millis()).unwrap_or(u32::MAX),
+            client: self.config.client.clone(),
+        };
+        let node = attempt.node;
+        self.actions.push_back(Action::Tell { node, body: NodeBody::Connect(connect), all_links: false });
+    }
+
+    /// The target's answer to the CONNECT.
+    pub fn handle_answer(&mut self, now: Time, answer: &Answer) {
+        let current = answer.session == self.session && answer.generation == self.generation;
+        let Some(attempt) = &mut self.attempt else { return };
+        if !current || attempt.answered {
+            return;
+        }
+        let node = attempt.node;
+        if answer.reason == Reason::StaleGeneration as u16 && answer.highest >= self.generation {
+            if answer.highest.role_epoch > self.generation.role_epoch {
+                return self.fail_attempt(now, Reason::StaleGeneration);
+            }
+            self.generation.counter = answer.highest.counter + 1;
+            self.receiver.generation = self.generation;
+            return self.ask(now);
+        }
+        if answer.reason != Reason::None as u16 {
+            return self.fail_attempt(now, reason_of(answer.reason));
+        }
+        attempt.answered = true;
+        attempt.ask_at = Time::NEVER;
+        self.secret = answer.secret;
+        self.settle_limits(answer.window, answer.max_message, answer.max_streams);
+        if self.paths.is_empty() {
+            self.make_paths(node, &answer.addresses);
+        }
+        for at in 0..self.paths.len() {
+            self.dial(at);
+        }
+        self.rearm(now);
+    }
+
+    fn settle_limits(&mut self, window: u64, max_message: u64, max_streams: u32) {
+        let max_streams = max_streams.min(self.config.max_streams);
+        self.max_message = max_message.min(u64::from(self.config.max_message));
+        self.sender.restart(window, max_streams);
+    }
+
+    pub(super) fn dial(&mut self, at: usize) {
+        let (Some(node), session, generation, secret) =
+            (self.peer, self.session, self.generation, self.secret)
+        else {
+            return;
+        };
+        let path = &mut self.paths[at];
+        let Some(remote) = path.remote else { return };
+        path.last_conn = ConnId(path.last_conn.0 + 1);
+        path.dial = Dial::Dialling { conn: path.last_conn };
+        let (local, conn, path) = (path.local, path.last_conn, path.id);
+        self.actions.push_back(Action::Dial { path, conn, session, generation, node, local, remote, secret });
+    }
+
+    /// A data connection has finished its handshake.
+    pub fn handle_conn_up(&mut self, now: Time, path: PathId, conn: ConnId) {
+        match self.side {
+            Side::Source => {
+                let Some(at) = self.path_index(path) else { return };
+                if !matches!(self.paths[at].dial, Dial::Dialling { conn: c } if c == conn) {
+                    return;
+                }
+                self.paths[at].up(conn, now);
+                self.come_up(now, at);
+                self.try_complete(now);
+            }
+            Side::Target => {
+                if self.state != State::ConnectedTo {
+                    return;
+                }
+                let at = self.path_index(path).unwrap_or_else(|| {
+                    self.paths.push(Path::new(path, None, None, Dial::Passive));
+                    self.paths.len() - 1
+                });
+                if let Some(former) = self.paths[at].conn().map(|c| c.id) {
+                    self.actions.push_back(Action::Hangup { path, conn: former, farewell: None });
+                    self.drop_conn(now, at, Reason::ConnectionLost);
+                }
+                let first = self.paths_up() == 0 && self.paths.iter().all(|p| p.last_conn.0 == 0);
+                self.paths[at].up(conn, now);
+                if first {
+                    self.say_connected();
+                }
+                self.come_up(now, at);
+            }
+        }
+    }
+
+    fn say_connected(&mut self) {
+        let Some(node) = self.peer else { return };
+        let paths = u16::try_from(self.paths.len()).unwrap_or(u16::MAX);
+        let (generation, paths_up) = (self.generation, self.paths_up());
+        self.events.status(ConnStatus::Connected { node, generation, paths_up, paths });
+    }
+
+    /// A connection is usable: its first frame goes out, and whatever waited for a path.
+    fn come_up(&mut self, now: Time, at: usize) {
+        self.last_contact = now;
+        self.kick(at);
+        if self.attempt.is_none() {
+            self.show_health(now, at, Reason::None);
+        }
+        if self.receiver.unconfirmed() || self.receiver.has_gaps() || self.lazy_receipt {
+            self.receiver.rewind_completions();
+            self.feed_back(now, true);
+        }
+        self.offer(now);
+        self.rearm(now);
+    }
+
+    /// connectcomplete, or the end of a switch: the first path is up, and no former target can deliver any more.
+    pub(super) fn try_complete(&mut self, now: Time) {
+        let Some(attempt) = &self.attempt else { return };
+        let fenced = self.former.as_ref().is_none_or(|f| f.released || now >= f.lease_end);
+        if !attempt.answered || self.paths_up() == 0 || !fenced {
+            return;
+        }
+        let Some(attempt) = self.attempt.take() else { return };
+        self.link = Link::Up;
+        if attempt.switch {
+            self.stats.switches += 1;
+            self.stats.last_switch = now.since(self.switching_since);
+            let (node, generation, only_receipted) = (attempt.node, self.generation, attempt.only_receipted);
+            self.events.status(ConnStatus::Switched { node, generation, only_receipted });
+        } else if self.go(Call::ConnectComplete).is_ok() {
+            self.say_connected();
+        }
+        for at in 0..self.paths.len() {
+            self.show_health(now, at, Reason::None);
+        }
+        self.offer(now);
+        self.rearm(now);
+    }
+
+    /// The connect that is under way will not succeed.
+    pub(super) fn fail_attempt(&mut self, now: Time, reason: Reason) {
+        let Some(attempt) = &mut self.attempt else { return };
+        let (node, answered, switch) = (attempt.node, attempt.answered, attempt.switch);
+        attempt.tried.push(node);
+        if answered {
+            self.tell_end(Reason::Timeout);
+        }
+        self.hang_up_all(None);
+        if switch {
+            return self.switch_or_go_down(now, reason);
+        }
+        self.attempt = None;
+        self.peer = None;
+        self.use_count = 0;
+        self.link = Link::Up;
+        if self.go(Call::ConnectFailed).is_ok() {
+            self.events.status(ConnStatus::ConnectFailed { node, reason });
+        }
+    }
+
+    // ---- the target's way up ----
+
+    pub(super) fn accept(&mut self, connect: &Connect, secret: [u8; 32], now: Time) {
+        if self.go(Call::ConnectRequest).is_err() {
+            return;
+        }
+        self.secret = secret;
+        self.peer = Some(connect.session.node);
+        self.peer_incarnation = Some(connect.session.incarnation);
+        let asked = Duration::from_millis(u64::from(connect.session_timeout_ms));
+        self.config.session_timeout = self.config.session_timeout.max(asked);
+        self.settle_limits(connect.window, connect.max_message, connect.max_streams);
+        self.pathless_since = now;
+        self.last_contact = now;
+        self.rearm(now);
+    }
+
+    /// What to answer to the CONNECT that made this port, also when it is repeated.
+    pub fn answer(&self, addresses: Vec<SocketAddr>) -> Answer {
+        Answer {
+            session: self.session,
+            generation: self.generation,
+            reason: Reason::None as u16,
+            highest: self.generation,
+            window: self.config.window,
+            max_message: self.max_message,
+            max_streams: self.config.max_streams,
+            secret: self.secret,
+            addresses,
+            text: String::new(),
+        }
+    }
+
+    // ---- the way down ----
+
+    /// The connection is down (F1): the target is given up. Its lease may last until `lease_end`.
+    pub(super) fn lose_target(&mut self, now: Time, reason: Reason, lease_end: Time) {
+        let Some(node) = self.peer else { return };
+        if self.attempt.is_some() {
+            return self.fail_attempt(now, reason);
+        }
+        if !matches!(self.state, State::Connected | State::Stopped) || self.link != Link::Up {
+            return;
+        }
+        self.switching_since = now;
+        self.give_up_peer(lease_end);
+        if !self.config.autoswitch || self.isolated {
+            return self.go_down(now, node, reason);
+        }
+        self.link = Link::Switching;
+        self.attempt = Some(Attempt {
+            node,
+            switch: true,
+            tried: vec![node],
+            deadline: Time::NEVER,
+            ask_at: Time::NEVER,
+            answered: false,
+            only_receipted: 0,
+        });
+        if self.next_backup(&[node]).is_some() {
+            self.events.status(ConnStatus::Switching { from: node, reason });
+        }
+        self.switch_or_go_down(now, reason);
+    }
+
+    /// Lets the present target go: its connections are dropped, and it is asked to release its lease.
+    pub(super) fn give_up_peer(&mut self, lease_end: Time) {
+        let Some(node) = self.peer.take() else { return };
+        self.hang_up_all(None);
+        self.former = Some(Former {
+            node,
+            generation: self.generation,
+            lease_end,
+            released: false,
+            tell_at: Time::ZERO,
+        });
+        self.revoke();
+    }
+
+    fn revoke(&mut self) {
+        let (session, Some(former)) = (self.session, &self.former) else { return };
+        let body = NodeBody::Revoke { session, generation: former.generation };
+        self.actions.push_back(Action::Tell { node: former.node, body, all_links: true });
+    }
+
+    /// Repeats the revocation while it matters.
+    pub(super) fn tend_former(&mut self, now: Time) {
+        let heartbeat = self.config.liveness.heartbeat;
+        let Some(former) = &mut self.former else { return };
+        if now >= former.lease_end || former.released {
+            self.try_complete(now);
+            if self.attempt.is_none() {
+                self.former = None;
+            }
+            return;
+        }
+        if now >= former.tell_at {
+            former.tell_at = now + heartbeat;
+            self.revoke();
+        }
+    }
+
+    fn switch_or_go_down(&mut self, now: Time, reason: Reason) {
+        let (tried, kept) = match &self.attempt {
+            Some(a) => (a.tried.clone(), a.only_receipted.max(self.sender.only_receipted)),
+            None => return,
+        };
+        match self.next_backup(&tried) {
+            Some(node) => {
+                self.start_attempt(now, node, true);
+                if let Some(attempt) = &mut self.attempt {
+                    attempt.only_receipted = kept;
+                }
+            }
+            None => {
+                self.attempt = None;
+                let node = tried.first().copied().unwrap_or_default();
+                let reason = if tried.len() > 1 { Reason::NoBackup } else { reason };
+                self.go_down(now, node, reason);
+            }
+        }
+    }
+
+    /// The next target in listed order after the failed one, among those not tried and not known to be unreachable.
+    fn next_backup(&self, tried: &[NodeId]) -> Option<NodeId> {
+        let targets = &self.config.targets;
+        let from = tried.first().and_then(|n| targets.iter().position(|t| t.node == *n)).unwrap_or(0);
+        (1..=targets.len()).map(|k| targets[(from + k) % targets.len()].node).find(|node| {
+            let gone = self.peers.iter().any(|p| p.0 == *node && !matches!(p.1, PeerState::Reachable { .. }));
+            !tried.contains(node) && !gone
+        })
+    }
+
+    /// F2: down, then every unfinished message nacked, oldest first, then drained.
+    fn go_down(&mut self, now: Time, node: NodeId, reason: Reason) {
+        self.peer = None;
+        self.link = Link::Down;
+        self.events.status(ConnStatus::Down { node, reason });
+        self.finish_everything(reason);
+        self.link = Link::Drained;
+        self.events.status(ConnStatus::Drained);
+        if let Some(drain) = self.drain {
+            self.drained_said = true;
+            if drain.then_close {
+                self.check_drained(now);
+            }
+        }
+        self.rearm(now);
+    }
+
+    /// Target side: the session is over without the source's word.
+    fn lose_session(&mut self, now: Time, reason: Reason, tell: bool) {
+        if self.side != Side::Target || self.state != State::ConnectedTo {
+            return;
+        }
+        self.revoke_delivery();
+        self.finish_everything(reason);
+        self.end_session(now, reason, tell);
+    }
+
+    /// Target side: a newer generation or incarnation took the session's place, or the node is closing (F7).
+    pub fn handle_superseded(&mut self, now: Time, reason: Reason) {
+        self.lose_session(now, reason, false);
+    }
+
+    /// Target side: the source takes the lease away (F8). Nothing more is delivered; the source is told at once.
+    pub fn handle_revoke(&mut self, now: Time, generation: Generation) {
+        if self.side != Side::Target || generation < self.generation {
+            return;
+        }
+        let (node, session) = (self.session.node, self.session);
+        self.lose_session(now, Reason::Revoked, false);
+        let body = NodeBody::Released { session, generation };
+        self.actions.push_back(Action::Tell { node, body, all_links: true });
+    }
+
+    /// A former target has released its lease.
+    pub fn handle_released(&mut self, now: Time, generation: Generation) {
+        if let Some(former) = &mut self.former
+            && former.generation == generation
+        {
+            former.released = true;
+            self.tend_former(now);
+        }
+    }
+
+    /// The peer says that the session is over.
+    pub fn handle_bye(&mut self, now: Time, generation: Generation, reason: Reason) {
+        if generation == self.generation && self.peer.is_some() {
+            self.peer_closed(now, reason);
+        }
+    }
+
+    pub(super) fn peer_closed(&mut self, now: Time, reason: Reason) {
+        match self.side {
+            Side::Target => {
+                if self.state != State::ConnectedTo {
+                    return;
+                }
+                self.unleased |= reason == Reason::Closed;
+                self.finish_everything(Reason::PeerClosed);
+                self.end_session(now, Reason::PeerClosed, false);
+            }
+            // Its user closed: the session is over. Anything else is the loss of a target like any other.
+            Side::Source if reason != Reason::Closed => self.lose_target(now, reason, now),
+            Side::Source => {
+                self.finish_everything(Reason::PeerClosed);
+                self.end_session(now, Reason::PeerClosed, false);
+            }
+        }
+    }
+
+    pub(super) fn tell_end(&mut self, reason: Reason) {
+        let Some(node) = self.attempt.as_ref().map(|a| a.node).or(self.peer) else { return };
+        let (session, generation, side) = (self.session, self.generation, self.side);
+        let body = NodeBody::Bye { session, generation, reason: reason as u16, side };
+        self.actions.push_back(Action::Tell { node, body, all_links: false });
+    }
+
+    /// Drops every connection, with a CLOSE if a reason is given, and forgets the paths.
+    pub(super) fn hang_up_all(&mut self, farewell: Option<Reason>) {
+        let side = self.side;
+        for mut path in std::mem::take(&mut self.paths) {
+            let dialled = match &path.dial {
+                Dial::Dialling { conn } => Some((*conn, false)),
+                Dial::Up(conn) => Some((conn.id, true)),
+                Dial::Wait { .. } | Dial::Passive => None,
+            };
+            if let Some((conn, up)) = dialled {
+                let farewell = farewell.filter(|_| up).map(|r| Frame::Close { reason: r as u16, side });
+                self.actions.push_back(Action::Hangup { path: path.id, conn, farewell });
+                self.receiver.drop_claims(path.id, conn);
+            }
+            if let Some(conn) = path.conn_mut() {
+                for flight in conn.flights.iter().filter(|f| !f.moved) {
+                    self.sender.send_again(flight);
+                }
+            }
+            if path.remote.is_some() {
+                self.actions.push_back(Action::Unwatch { path: path.id });
+            }
+        }
+        self.kicks = 0;
+        self.turn = 0;
+    }
+
+    // ---- paths ----
+
+    /// A connection ended, or could not be made.
+    pub fn handle_conn_lost(&mut self, now: Time, path: PathId, conn: ConnId, reason: Reason) {
+        let Some(at) = self.path_index(path) else { return };
+        match &self.paths[at].dial {
+            Dial::Dialling { conn: c } if *c == conn => {
+                self.paths[at].failures += 1;
+                self.wait_to_dial(now, at);
+            }
+            Dial::Up(up) if up.id == conn => self.drop_conn(now, at, reason),
+            Dial::Dialling { .. } | Dial::Up(_) | Dial::Wait { .. } | Dial::Passive => return,
+        }
+        // The target itself says that there is no such session: nothing of it can be delivered there any more.
+        let denied = matches!(reason, Reason::UnknownSession | Reason::StaleGeneration | Reason::BadProof);
+        if self.side == Side::Source && denied {
+            self.lose_target(now, reason, now);
+        }
+        self.rearm(now);
+    }
+
+    /// The connection of a path is gone: what it carried goes again elsewhere.
+    pub(super) fn drop_conn(&mut self, now: Time, at: usize, reason: Reason) {
+        let dial = match self.side {
+            Side::Source => Dial::Wait { at: now },
+            Side::Target => Dial::Passive,
+        };
+        let Dial::Up(conn) = std::mem::replace(&mut self.paths[at].dial, dial) else { return };
+        self.take_back(at, &conn);
+        let path = &mut self.paths[at];
+        path.failures = if now.since(conn.since) < SETTLED { path.failures + 1 } else { 0 };
+        let id = path.id;
+        self.kicks &= !(1 << id.0);
+        self.receiver.drop_claims(id, conn.id);
+        if self.paths_up() == 0 {
+            self.pathless_since = now;
+        }
+        self.wait_to_dial(now, at);
+        self.show_health(now, at, reason);
+        // Receipts and acknowledgments that were on it may be lost.
+        self.receiver.rewind_completions();
+        self.feed_back(now, true);
+        self.offer(now);
+    }
+
+    fn take_back(&mut self, at: usize, conn: &Conn) {
+        for flight in conn.flights.iter().filter(|f| !f.moved) {
+            self.sender.send_again(flight);
+            self.paths[at].retransmitted += 1;
+        }
+    }
+
+    /// When a path is dialled next: at once after a break, else after a random share of a doubling wait (T4).
+    fn wait_to_dial(&mut self, now: Time, at: usize) {
+        if self.side == Side::Target {
+            return;
+        }
+        let live = &self.config.liveness;
+        let failures = self.paths[at].failures;
+        let wait = match failures {
+            0 => Duration::ZERO,
+            n => {
+                let ceiling = (live.redial_min * (1 << (n - 1).min(16))).min(live.redial_max);
+                let millis = u64::try_from(ceiling.as_millis()).unwrap_or(u64::MAX).max(1);
+                Duration::from_millis(1 + self.prng.below(millis))
+            }
+        };
+        self.paths[at].dial = Dial::Wait { at: now + wait };
+    }
+
+    /// The link that a path runs over has changed.
+    pub fn handle_link(&mut self, now: Time, path: PathId, state: LinkState) {
+        let Some(at) = self.path_index(path) else { return };
+        self.paths[at].link_suspect = match state.health {
+            Health::Good => false,
+            Health::Suspect | Health::Dead => true,
+        };
+        if state.health == Health::Dead {
+            self.paths[at].link_suspect = false;
+            if let Some(conn) = self.paths[at].conn().map(|c| c.id) {
+                self.actions.push_back(Action::Hangup { path, conn, farewell: None });
+                self.paths[at].failures = self.paths[at].failures.max(1);
+                self.drop_conn(now, at, Reason::Unreachable);
+            }
+        } else {
+            self.show_health(now, at, Reason::Unreachable);
+        }
+        self.rearm(now);
+    }
+
+    // ---- peers ----
+
+    /// What the cluster engine says of a node. The driver tells the present state of every target when the port is initialized.
+    pub fn handle_peer(&mut self, now: Time, node: NodeId, state: PeerState) {
+        let listed = self.config.targets.iter().any(|t| t.node == node);
+        match self.peers.iter_mut().find(|p| p.0 == node) {
+            Some(known) => known.1 = state,
+            None if listed => self.peers.push((node, state)),
+            None => {}
+        }
+        if self.attempt.as_ref().is_some_and(|a| a.node == node)
+            && matches!(state, PeerState::Reachable { .. })
+        {
+            self.ask(now);
+        }
+        if self.peer == Some(node) {
+            match state {
+                PeerState::Reachable { incarnation } => {
+                    self.peer_lost = None;
+                    match self.peer_incarnation {
+                        Some(known) if known != incarnation => {
+                            self.peer_gone(now, Reason::PeerRestarted, now)
+                        }
+                        Some(_) | None => self.peer_incarnation = Some(incarnation),
+                    }
+                }
+                PeerState::Unreachable { last_heard } => {
+                    self.peer_lost = Some(last_heard);
+                    self.check_contact(now);
+                }
+                PeerState::Down => self.peer_gone(now, Reason::Unreachable, self.lease_end(now)),
+            }
+        }
+        self.rearm(now);
+    }
+
+    /// Whether no member of the cluster is heard: then the fault is here, and no switch helps (N5).
+    pub fn handle_isolated(&mut self, isolated: bool) {
+        self.isolated = isolated;
+    }
+
+    fn peer_gone(&mut self, now: Time, reason: Reason, lease_end: Time) {
+        match self.side {
+            Side::Source => self.lose_target(now, reason, lease_end),
+            Side::Target => self.lose_session(now, reason, false),
+        }
+    }
+
+    /// When a lease that may have been renewed at `heard` has run out, with a little for clocks that do not run alike.
+    pub(super) fn lease_end(&self, heard: Time) -> Time {
+        heard + self.config.liveness.lease + self.config.liveness.lease / 50
+    }
+
+    /// F1, F9: no contact on any path for too long.
+    pub(super) fn check_contact(&mut self, now: Time) {
+        let Some((deadline, lease_end)) = self.contact_deadline(now) else { return };
+        if now < deadline {
+            return;
+        }
+        match self.side {
+            Side::Source => self.lose_target(now, Reason::Unreachable, lease_end),
+            Side::Target => self.lose_session(now, Reason::Unreachable, true),
+        }
+    }
+
+    /// When the peer is given up unless it is heard, and when its lease ends then.
+    pub(super) fn contact_deadline(&self, now: Time) -> Option<(Time, Time)> {
+        let in_session = matches!(self.state, State::Connected | State::Stopped | State::ConnectedTo);
+        if !in_session || self.peer.is_none() || self.attempt.is_some() || self.link != Link::Up {
+            return None;
+        }
+        let limit = match self.side {
+            Side::Source => self.config.liveness.dead,
+            Side::Target => self.config.session_timeout,
+        };
+        let lost = self.peer_lost.map(|heard| (heard.max(self.last_contact) + limit, self.lease_end(heard)));
+        // "Node up" while every path is dead does not keep a session up (N5).
+        let pathless = (self.paths_up() == 0).then(|| (self.pathless_since + limit, self.lease_end(now)));
+        match (lost, pathless) {
+            (Some(a), Some(b)) => Some(if a.0 <= b.0 { a } else { b }),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// The session that this port is the target of, if it is one.
+    pub fn serves(&self) -> Option<(SessionId, Generation)> {
+        (self.side == Side::Target && self.state == State::ConnectedTo)
+            .then_some((self.session, self.generation))
+    }
+}

@@ -1,0 +1,485 @@
+//! Two ports wired back to back, without bytes: what one gives out the other takes in.
+
+use std::collections::VecDeque;
+
+use super::*;
+use crate::cluster::Health;
+use crate::config::Target;
+use crate::wire::NodeBody;
+
+type TestPort = Port<Vec<u8>, Vec<u8>>;
+
+const MS: Duration = Duration::from_millis(1);
+
+/// A source and a target port, and what travels between them.
+struct Pair {
+    now: Time,
+    source: TestPort,
+    target: Option<TestPort>,
+    target_config: PortConfig,
+    source_events: Vec<Event<Vec<u8>, Vec<u8>>>,
+    target_events: Vec<Event<Vec<u8>, Vec<u8>>>,
+    /// Frames received per (side, path).
+    frames: std::collections::BTreeMap<(bool, PathId), u64>,
+    conns: Vec<(PathId, ConnId)>,
+    /// Paths whose frames vanish without a word.
+    silent: Vec<PathId>,
+}
+
+fn config(paths: u8) -> PortConfig {
+    let addresses = (0..paths).map(|k| ([127, 0, 0, k + 1], 7000).into()).collect();
+    PortConfig {
+        client: "disk".into(),
+        targets: vec![
+            Target { node: NodeId(2), addresses },
+            Target { node: NodeId(3), addresses: vec![([127, 0, 1, 1], 7000).into()] },
+        ],
+        ..PortConfig::default()
+    }
+}
+
+fn session() -> SessionId {
+    SessionId { node: NodeId(1), incarnation: Incarnation(11), port: 1 }
+}
+
+impl Pair {
+    fn new(config: PortConfig) -> Pair {
+        let mut source = TestPort::source(config.clone(), session(), 1).unwrap();
+        source.register().unwrap();
+        source.initialize().unwrap();
+        Pair {
+            now: Time(1_000_000_000),
+            source,
+            target: None,
+            target_config: config,
+            source_events: Vec::new(),
+            target_events: Vec::new(),
+            frames: Default::default(),
+            conns: Vec::new(),
+            silent: Vec::new(),
+        }
+    }
+
+    fn connected(config: PortConfig) -> Pair {
+        let mut pair = Pair::new(config);
+        pair.source.connect(pair.now, None).unwrap();
+        pair.run();
+        assert_eq!(pair.source.state(), State::Connected);
+        pair
+    }
+
+    fn send(&mut self, stream: u32, payload: &[u8]) -> Result<Sn, SendError> {
+        let message = Outbound {
+            stream: StreamId(stream),
+            len: payload.len() as u32,
+            ack: None,
+            payload: payload.to_vec(),
+        };
+        self.source.send(self.now, message).map_err(|e| e.0)
+    }
+
+    /// Runs both ends until neither has anything to do at this moment.
+    fn run(&mut self) {
+        loop {
+            let mut did = self.act(true);
+            did |= self.act(false);
+            did |= self.carry(true);
+            did |= self.carry(false);
+            if !did {
+                return;
+            }
+        }
+    }
+
+    /// Lets time go by, with the timers that fall into it.
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        self.run();
+        loop {
+            let target = self.target.as_ref().map_or(Time::NEVER, |t| t.poll_timeout());
+            let next = self.source.poll_timeout().min(target);
+            if next > end {
+                break;
+            }
+            self.now = self.now.max(next);
+            if self.source.poll_timeout() <= self.now {
+                self.source.handle_timeout(self.now);
+            }
+            if let Some(target) = &mut self.target
+                && target.poll_timeout() <= self.now
+            {
+                target.handle_timeout(self.now);
+            }
+            self.run();
+        }
+        self.now = end;
+    }
+
+    fn act(&mut self, from_source: bool) -> bool {
+        let mut did = false;
+        let mut actions = VecDeque::new();
+        let port = if from_source { Some(&mut self.source) } else { self.target.as_mut() };
+        let Some(port) = port else { return false };
+        while let Some(action) = port.poll_action() {
+            actions.push_back(action);
+        }
+        let events = if from_source { &mut self.source_events } else { &mut self.target_events };
+        while let Some(event) = port.poll_event(true) {
+            events.push(event);
+            did = true;
+        }
+        for action in actions {
+            did = true;
+            self.perform(action, from_source);
+        }
+        did
+    }
+
+    fn perform(&mut self, action: Action, from_source: bool) {
+        match action {
+            Action::Tell { node, body: NodeBody::Connect(connect), .. } if node == NodeId(2) => {
+                let now = self.now;
+                let config = self.target_config.clone();
+                let target = self
+                    .target
+                    .get_or_insert_with(|| TestPort::target(config, &connect, [7; 32], now, 2).unwrap());
+                let answer = target.answer(Vec::new());
+                self.source.handle_answer(now, &answer);
+            }
+            Action::Tell { .. }
+            | Action::Watch { .. }
+            | Action::Unwatch { .. }
+            | Action::Rearm { .. }
+            | Action::Revoke => {}
+            Action::Dial { path, conn, generation, secret, .. } => {
+                assert_eq!(secret, [7; 32]);
+                if self.silent.contains(&path) {
+                    return;
+                }
+                let target = self.target.as_mut().unwrap();
+                target.judge_conn(path, conn, generation).unwrap();
+                target.handle_conn_up(self.now, path, conn);
+                self.source.handle_conn_up(self.now, path, conn);
+                self.conns.retain(|c| c.0 != path);
+                self.conns.push((path, conn));
+                self.frames.insert((true, path), 0);
+                self.frames.insert((false, path), 0);
+            }
+            Action::Hangup { path, conn, farewell } => {
+                self.conns.retain(|c| *c != (path, conn));
+                let Some(other) = (if from_source { self.target.as_mut() } else { Some(&mut self.source) })
+                else {
+                    return;
+                };
+                if let Some(frame) = farewell {
+                    let _ = other.handle_inbound(
+                        self.now,
+                        path,
+                        conn,
+                        u64::MAX,
+                        &mut vec![Inbound::Frame(frame)],
+                        true,
+                    );
+                }
+                if !self.silent.contains(&path) {
+                    other.handle_conn_lost(self.now, path, conn, Reason::ConnectionLost);
+                }
+            }
+            Action::Assemble { sn } => {
+                let port = if from_source { &mut self.source } else { self.target.as_mut().unwrap() };
+                let parts = port.take_parts(sn).unwrap();
+                port.handle_assembled(self.now, sn, vec![0; parts.total as usize]);
+            }
+        }
+    }
+
+    /// Carries what one side has for each connection to the other.
+    fn carry(&mut self, from_source: bool) -> bool {
+        let mut did = false;
+        for (path, conn) in self.conns.clone() {
+            let Some(target) = &mut self.target else { return false };
+            let (from, to) =
+                if from_source { (&mut self.source, target) } else { (target, &mut self.source) };
+            from.take_kicks();
+            let mut batch = Batch::default();
+            while from.poll_transmit(self.now, path, conn, &mut batch) {
+                did = true;
+                let frames = self.frames.entry((from_source, path)).or_default();
+                let mut items = Vec::new();
+                for frame in &batch.frames {
+                    *frames += 1;
+                    unpack(frame, &batch, to, self.now, (path, conn), &mut items);
+                }
+                if !self.silent.contains(&path) {
+                    to.handle_inbound(self.now, path, conn, *frames, &mut items, true).unwrap();
+                }
+            }
+        }
+        did
+    }
+
+    fn break_path(&mut self, path: u16) {
+        let at = self.conns.iter().position(|c| c.0.0 == path).unwrap();
+        let (path, conn) = self.conns.remove(at);
+        self.source.handle_conn_lost(self.now, path, conn, Reason::ConnectionLost);
+        self.target.as_mut().unwrap().handle_conn_lost(self.now, path, conn, Reason::ConnectionLost);
+    }
+
+    fn received(&self) -> Vec<(u32, u64, Vec<u8>)> {
+        self.target_events
+            .iter()
+            .filter_map(|e| match e {
+                Event::Received(m) => Some((m.stream.0, m.ssn.0, m.payload.clone())),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn completed(&self) -> Vec<(u64, i32)> {
+        self.source_events
+            .iter()
+            .filter_map(|e| match e {
+                Event::Completed { sn, rc, .. } => Some((sn.0, *rc)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn nacked(&self) -> Vec<(u64, Reason, Certainty)> {
+        self.source_events
+            .iter()
+            .filter_map(|e| match e {
+                Event::Nacked { sn, reason, certainty, .. } => Some((sn.0, *reason, *certainty)),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+fn unpack(
+    frame: &Outgoing<Vec<u8>>,
+    batch: &Batch<Vec<u8>>,
+    to: &mut TestPort,
+    now: Time,
+    (path, conn): (PathId, ConnId),
+    items: &mut Vec<Inbound<Vec<u8>>>,
+) {
+    match frame {
+        Outgoing::Control(frame) => items.push(Inbound::Frame(frame.clone())),
+        Outgoing::Bundle { head, items: range, body_len } => {
+            let (mut stream, mut ssn, mut size) = (head.stream, head.ssn, 0);
+            assert_eq!(usize::from(head.count), range.len());
+            for (k, out) in batch.items[range.clone()].iter().enumerate() {
+                if let Some(named) = out.stream {
+                    (stream, ssn) = named;
+                    size += 12;
+                }
+                size += 4 + out.len;
+                let item = Item {
+                    sn: Sn(head.sn.0 + k as u64),
+                    stream,
+                    ssn,
+                    flags: out.flags,
+                    offset: 0,
+                    len: out.len,
+                };
+                items.push(Inbound::Message { item, payload: out.payload.clone().unwrap_or_default() });
+                ssn = ssn.next();
+            }
+            assert_eq!(size, *body_len);
+        }
+        Outgoing::Fragment { head, len, payload } if *len == head.total => {
+            let item = Item {
+                sn: head.sn,
+                stream: head.stream,
+                ssn: head.ssn,
+                flags: head.flags,
+                offset: 0,
+                len: *len,
+            };
+            items.push(Inbound::Message { item, payload: payload.clone() });
+        }
+        Outgoing::Fragment { head, len, payload } => {
+            let mut place = to.begin_fragment(now, path, conn, head, *len, None).unwrap();
+            if place == Placement::NeedBuffer {
+                place = to.begin_fragment(now, path, conn, head, *len, Some(payload.clone())).unwrap();
+            }
+            match place {
+                Placement::Discard => {}
+                Placement::NeedBuffer => unreachable!(),
+                Placement::Into(_) => {
+                    items.push(Inbound::Fragment { sn: head.sn, offset: head.offset, len: *len })
+                }
+                Placement::Aside => {
+                    items.push(Inbound::Aside {
+                        sn: head.sn,
+                        offset: head.offset,
+                        len: *len,
+                        payload: Vec::new(),
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// [L1] [A1] Connect, a message, the user's acknowledgment with its code, close twice.
+#[test]
+fn a_message_and_its_acknowledgment() {
+    let mut pair = Pair::connected(config(4));
+    assert!(matches!(
+        pair.source_events[0],
+        Event::Status(ConnStatus::Connected { node: NodeId(2), paths_up: 1, paths: 4, .. })
+    ));
+    let sn = pair.send(0, b"hello").unwrap();
+    pair.run();
+    assert_eq!(pair.received(), [(0, 1, b"hello".to_vec())]);
+    assert_eq!(pair.completed(), []);
+    let target = pair.target.as_mut().unwrap();
+    target.ack(pair.now, sn, 42).unwrap();
+    assert_eq!(target.ack(pair.now, sn, 42), Err(AckError::NotOwed { sn }));
+    pair.run();
+    assert_eq!(pair.completed(), [(sn.0, 42)]);
+    pair.source.close(pair.now, false).unwrap();
+    assert_eq!(pair.source.state(), State::Stopped);
+    pair.source.close(pair.now, false).unwrap();
+    pair.run();
+    assert_eq!(pair.source.state(), State::Initialized);
+    assert_eq!(pair.target.as_ref().unwrap().state(), State::Registered);
+}
+
+/// [M1] [M2] Sizes from nothing to many fragments, several streams, four paths: all there, in order per stream.
+#[test]
+fn sizes_and_streams() {
+    let mut pair = Pair::connected(PortConfig { ack: AckModel::Asynchronous, ..config(4) });
+    let sizes = [0, 1, 64, 2048, 2049, 65_536, 262_144, 262_145, 1_000_000];
+    for round in 0..20u32 {
+        for (k, size) in sizes.iter().enumerate() {
+            pair.send((round + k as u32) % 3, &vec![k as u8; *size]).unwrap();
+        }
+        pair.run();
+        let costs: u64 = sizes.iter().map(|s| *s as u64 + 256).sum();
+        pair.target.as_mut().unwrap().release(pair.now, CreditToken { epoch: 0, cost: costs });
+        pair.run();
+    }
+    assert_eq!(pair.received().len(), 180);
+    assert_eq!(pair.completed().len(), 180);
+    for stream in 0..3 {
+        let ssns: Vec<u64> = pair.received().iter().filter(|m| m.0 == stream).map(|m| m.1).collect();
+        assert!(ssns.iter().copied().eq(1..=ssns.len() as u64), "stream {stream}: {ssns:?}");
+    }
+    pair.source.sender.check();
+}
+
+/// [T2] A path breaks with data on it: the data goes again elsewhere, once; the user sees a path event and nothing else.
+#[test]
+fn a_broken_path_is_hidden() {
+    let mut pair = Pair::connected(PortConfig {
+        ack: AckModel::Asynchronous,
+        balance: crate::config::Balance::RoundRobin,
+        ..config(2)
+    });
+    pair.silent = vec![PathId(1)];
+    for k in 0..40u8 {
+        pair.send(0, &[k; 3000]).unwrap();
+        pair.run();
+    }
+    assert!(pair.received().len() < 40);
+    pair.break_path(1);
+    pair.pass(MS * 100);
+    assert_eq!(pair.received().len(), 40);
+    assert_eq!(pair.completed().len(), 40);
+    assert!(pair.nacked().is_empty());
+    let paths: Vec<_> = pair
+        .source_events
+        .iter()
+        .filter(|e| matches!(e, Event::Path { path: PathId(1), health: Health::Dead, .. }))
+        .collect();
+    assert_eq!(paths.len(), 1);
+    pair.source.sender.check();
+}
+
+/// [T3] A path that swallows data is suspected after `suspect`, not before, and what it had goes elsewhere.
+#[test]
+fn a_silent_path_is_suspected() {
+    let mut pair = Pair::connected(PortConfig {
+        ack: AckModel::Asynchronous,
+        balance: crate::config::Balance::RoundRobin,
+        ..config(2)
+    });
+    pair.send(0, b"warm").unwrap();
+    pair.send(0, b"warm").unwrap();
+    pair.run();
+    pair.silent = vec![PathId(0), PathId(1)];
+    pair.send(0, b"lost").unwrap();
+    pair.run();
+    pair.silent = vec![PathId(0)];
+    pair.pass(MS * 190);
+    assert_eq!(pair.received().len(), 2);
+    assert_eq!(pair.source.stats().suspicions, 0);
+    pair.pass(MS * 60);
+    assert_eq!(pair.received().len(), 3, "sent again on the good path");
+    assert!(pair.source.stats().suspicions >= 1);
+}
+
+/// [F2] Down, each unfinished message nacked oldest first with its certainty, drained; sends fail from then on.
+#[test]
+fn down_then_nacks_then_drained() {
+    let mut pair = Pair::connected(PortConfig { window: 65_536, ..config(1) });
+    for _ in 0..4 {
+        pair.send(0, &[0; 20_000]).unwrap();
+    }
+    pair.run();
+    pair.source_events.clear();
+    let last_heard = pair.now;
+    pair.pass(MS * 1600);
+    pair.source.handle_peer(pair.now, NodeId(2), PeerState::Unreachable { last_heard });
+    assert_eq!(pair.send(0, b"x"), Err(SendError::Down));
+    pair.run();
+    assert!(matches!(
+        pair.source_events[0],
+        Event::Status(ConnStatus::Down { node: NodeId(2), reason: Reason::Unreachable })
+    ));
+    let unknown = (Reason::Unreachable, Certainty::Unknown);
+    let expected: Vec<_> =
+        [(1, unknown), (2, unknown), (3, unknown), (4, (Reason::Unreachable, Certainty::NotSent))]
+            .map(|(sn, (r, c))| (sn, r, c))
+            .into();
+    assert_eq!(pair.nacked(), expected);
+    assert_eq!(pair.source_events.last(), Some(&Event::Status(ConnStatus::Drained)));
+    assert_eq!(pair.source_events.len(), 6);
+}
+
+/// [M7] No more is in flight than the window, and a message above it goes alone; a release lets the next go.
+#[test]
+fn credit_bounds_what_is_sent() {
+    let mut pair = Pair::connected(PortConfig { ack: AckModel::Asynchronous, window: 65_536, ..config(2) });
+    for _ in 0..3 {
+        pair.send(0, &[0; 50_000]).unwrap();
+    }
+    pair.send(0, &[1; 200_000]).unwrap();
+    pair.run();
+    assert_eq!(pair.received().len(), 1);
+    for k in 1..4 {
+        let cost = pair.received().last().unwrap().2.len() as u64 + 256;
+        pair.target.as_mut().unwrap().release(pair.now, CreditToken { epoch: 0, cost });
+        pair.pass(MS * 600);
+        assert_eq!(pair.received().len(), k + 1);
+    }
+    assert_eq!(pair.received()[3].2.len(), 200_000);
+}
+
+/// [L1] Every (call, state, link) has the outcome of the table, and a refused call names call, state and link.
+#[test]
+fn fig_7_is_a_table() {
+    let allowed: usize = Call::ALL
+        .iter()
+        .flat_map(|call| State::ALL.iter().map(move |s| (call, s)))
+        .flat_map(|(call, state)| Link::ALL.iter().map(move |l| state::next(*call, *state, *l).is_ok()))
+        .filter(|ok| *ok)
+        .count();
+    assert_eq!(allowed, 166);
+    let refused = state::next(Call::Send, State::Stopped, Link::Drained).unwrap_err();
+    assert_eq!(refused.to_string(), "send is not allowed while the port is STOPPED (link down and drained)");
+    assert!(graph().contains("STOPPED -> INITIALIZED [label=\"close\"]"));
+}

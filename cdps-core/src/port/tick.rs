@@ -1,0 +1,203 @@
+//! What time alone brings: suspicion, probes, redials, timeouts.
+
+use super::path::Dial;
+use super::state::State;
+use super::{Action, Port};
+use crate::id::Side;
+use crate::reason::Reason;
+use crate::time::{Duration, Time};
+
+/// Ticks go on this long after the last traffic, so that lone messages do not start a timer each.
+const LINGER: Duration = Duration::from_secs(1);
+/// Nothing is due sooner than this after a timeout was handled.
+const LEAST: Duration = Duration::from_millis(1);
+
+impl<S: Clone, R: Clone> Port<S, R> {
+    fn tick(&self) -> Duration {
+        (self.config.liveness.suspect / 8).max(Duration::from_millis(5))
+    }
+
+    /// There is traffic: what time may bring is looked at every tick.
+    pub(super) fn touch(&mut self, now: Time) {
+        self.busy_until = now + LINGER;
+        let at = now + self.tick();
+        if at < self.armed {
+            self.armed = at;
+            self.actions.push_back(Action::Rearm { at });
+        }
+    }
+
+    /// Looks whether something is due before the time that was said last.
+    pub(super) fn rearm(&mut self, now: Time) {
+        let at = self.deadline(now);
+        if at < self.armed {
+            self.armed = at;
+            self.actions.push_back(Action::Rearm { at });
+        }
+    }
+
+    fn deadline(&self, now: Time) -> Time {
+        let mut at = Time::NEVER;
+        if self.is_busy(now) {
+            at = now + self.tick();
+        }
+        if let Some(attempt) = &self.attempt {
+            at = at.min(attempt.ask_at).min(attempt.deadline);
+        }
+        if let Some(former) = &self.former {
+            at = at.min(former.tell_at).min(former.lease_end);
+        }
+        if let Some(drain) = &self.drain
+            && !self.drained_said
+        {
+            at = at.min(drain.deadline);
+        }
+        if let Some((contact, _)) = self.contact_deadline(now) {
+            at = at.min(contact);
+        }
+        for path in &self.paths {
+            if let Dial::Wait { at: dial } = path.dial {
+                at = at.min(dial);
+            }
+        }
+        at.max(now + LEAST)
+    }
+
+    fn is_busy(&self, now: Time) -> bool {
+        let in_session = matches!(self.state, State::Connected | State::Stopped | State::ConnectedTo);
+        in_session
+            && (now < self.busy_until
+                || self.lazy_receipt
+                || self.sender.starved
+                || self.receiver.unconfirmed()
+                || self.paths.iter().any(|p| p.conn().is_some_and(|c| !c.flights.is_empty())))
+    }
+
+    /// To be called at [`Self::poll_timeout`]; harmless earlier.
+    pub fn handle_timeout(&mut self, now: Time) {
+        let late = now.since(self.armed);
+        if self.armed != Time::NEVER && late > self.config.liveness.heartbeat {
+            self.forgive(now, late);
+        } else {
+            self.judge_paths(now);
+            self.check_contact(now);
+        }
+        self.tend_former(now);
+        self.tend_attempt(now);
+        self.tend_drain(now);
+        self.redial(now);
+        self.tend_feedback(now);
+        self.offer(now);
+        self.armed = self.deadline(now);
+    }
+
+    /// My own loop was late: the gap is not held against anybody, and everything is probed before the next verdict (T9).
+    fn forgive(&mut self, now: Time, late: Duration) {
+        for at in 0..self.paths.len() {
+            let Some(conn) = self.paths[at].conn_mut() else { continue };
+            conn.progress_at = (conn.progress_at + late).min(now);
+            conn.heard_at = (conn.heard_at + late).min(now);
+            for flight in &mut conn.flights {
+                flight.at = (flight.at + late).min(now);
+            }
+            if !conn.flights.is_empty() {
+                conn.due.probe = true;
+                conn.probed = true;
+                self.kick(at);
+            }
+        }
+        self.pathless_since = (self.pathless_since + late).min(now);
+        self.last_contact = (self.last_contact + late).min(now);
+        if let Some(attempt) = &mut self.attempt {
+            attempt.deadline = attempt.deadline + late;
+        }
+    }
+
+    /// Suspicion (T3), connections that stand still, and F1's receipt timeout.
+    fn judge_paths(&mut self, now: Time) {
+        let (least, dead) = (self.config.liveness.suspect, self.config.liveness.dead);
+        let mut timed_out = false;
+        for at in 0..self.paths.len() {
+            let patience = self.paths[at].patience(least);
+            let path = self.paths[at].id;
+            let Some(conn) = self.paths[at].conn_mut() else { continue };
+            let Some(oldest) = conn.flights.front().map(|f| f.at) else { continue };
+            let waited = now.since(conn.progress_at);
+            timed_out |= conn.flights.iter().any(|f| !f.moved) && now.since(oldest) > self.config.ack_timeout;
+            let silent = now.since(conn.heard_at);
+            let stands_still = waited > dead.max(patience * 4) && (silent > dead || waited > dead * 4);
+            if waited > patience / 2 && !conn.probed {
+                conn.probed = true;
+                conn.due.probe = true;
+                self.kick(at);
+            } else if stands_still {
+                let conn = conn.id;
+                self.actions.push_back(Action::Hangup { path, conn, farewell: None });
+                self.drop_conn(now, at, Reason::Unreachable);
+            } else if waited > patience.min(dead) && !conn.suspect {
+                conn.suspect = true;
+                self.show_health(now, at, Reason::Timeout);
+            }
+        }
+        if timed_out && self.side == Side::Source {
+            let lease_end = self.lease_end(now);
+            self.lose_target(now, Reason::Timeout, lease_end);
+        }
+    }
+
+    fn tend_attempt(&mut self, now: Time) {
+        let Some(attempt) = &self.attempt else { return };
+        if now >= attempt.deadline {
+            self.fail_attempt(now, Reason::Timeout);
+        } else if now >= attempt.ask_at {
+            self.ask(now);
+        }
+    }
+
+    fn tend_drain(&mut self, now: Time) {
+        if self.drain.is_some_and(|d| now >= d.deadline) && !self.sender.is_empty() {
+            self.finish_everything(Reason::Timeout);
+        }
+        self.check_drained(now);
+    }
+
+    fn redial(&mut self, now: Time) {
+        if self.side == Side::Target || self.peer.is_none() {
+            return;
+        }
+        for at in 0..self.paths.len() {
+            if matches!(self.paths[at].dial, Dial::Wait { at } if at <= now) {
+                self.dial(at);
+            }
+        }
+    }
+
+    /// Receipts that may wait no longer, acknowledgments that may be lost, and credit that does not come.
+    fn tend_feedback(&mut self, now: Time) {
+        if self.lazy_receipt {
+            self.lazy_receipt = false;
+            self.feed_back_idle(now, true);
+        }
+        let heartbeat = self.config.liveness.heartbeat;
+        if let Some((_, sent)) = self.completions_by
+            && self.receiver.unconfirmed()
+            && now.since(sent) > heartbeat * 2
+        {
+            self.completions_by = Some((self.paths.first().map_or_else(Default::default, |p| p.id), now));
+            self.freshest = None;
+            self.receiver.rewind_completions();
+            self.feed_back_idle(now, true);
+        }
+        if self.sender.starved && now.since(self.credit_asked_at) > heartbeat {
+            self.credit_asked_at = now;
+            self.credit_asked = false;
+        }
+    }
+
+    /// Feedback that is no traffic by itself: it does not keep the ticks going.
+    fn feed_back_idle(&mut self, now: Time, receipt: bool) {
+        let busy_until = self.busy_until;
+        self.feed_back(now, receipt);
+        self.busy_until = busy_until;
+    }
+}

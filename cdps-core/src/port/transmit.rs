@@ -1,0 +1,298 @@
+//! What goes on which path next: control first, then what must travel again, then what is new (T1).
+
+use super::path::{Dial, Path};
+use super::sender::MAX_RUN;
+use super::state::{Link, State};
+use super::{Batch, Event, Outgoing, Port};
+use crate::cluster::Health;
+use crate::config::Balance;
+use crate::id::{ConnId, PathId};
+use crate::reason::Reason;
+use crate::time::Time;
+use crate::wire::{Frame, PathRecord, PathStatus};
+
+impl<S: Clone, R: Clone> Port<S, R> {
+    /// Fills `batch` with what the connection should write next; false if there is nothing (then the path is idle until it is kicked).
+    /// To call it says that everything it gave before for this connection has been written.
+    pub fn poll_transmit(&mut self, now: Time, path: PathId, conn: ConnId, batch: &mut Batch<S>) -> bool {
+        batch.clear();
+        let Some(at) = self.path_index(path) else { return false };
+        if self.paths[at].live(conn).is_none() {
+            return false;
+        }
+        self.note_written(at);
+        self.put_control(now, at, batch);
+        self.put_data(now, at, batch);
+        let idle = batch.frames.is_empty();
+        if let Some(conn) = self.paths[at].conn_mut() {
+            conn.active = !idle;
+        }
+        if idle {
+            self.paths[at].speed.went_idle();
+        }
+        self.check_drained(now);
+        !idle
+    }
+
+    fn note_written(&mut self, at: usize) {
+        let (paths, sender, events) = (&mut self.paths, &mut self.sender, &mut self.events);
+        let Some(conn) = paths[at].conn_mut() else { return };
+        for flight in conn.newly_written() {
+            sender.written(flight, events);
+        }
+    }
+
+    fn put_control(&mut self, now: Time, at: usize, batch: &mut Batch<S>) {
+        let start = self.sender.start();
+        let statuses: Vec<PathId> =
+            self.paths[at].conn_mut().map_or_else(Vec::new, |c| std::mem::take(&mut c.status_due));
+        for path in statuses {
+            let Some((conn, suspect)) = self
+                .path_index(path)
+                .and_then(|k| self.paths[k].conn().map(|c| (c.id, self.paths[k].health() != Health::Good)))
+            else {
+                continue;
+            };
+            batch.frames.push(Outgoing::Control(Frame::PathStatus(PathStatus {
+                path,
+                conn,
+                suspect,
+                base: start,
+            })));
+        }
+        let Some(due) = self.paths[at].conn_mut().map(|c| std::mem::take(&mut c.due)) else { return };
+        let completions = due.completions && self.receiver.completions_due();
+        if due.receipt || (completions && self.lazy_receipt) {
+            self.lazy_receipt = false;
+            self.unreceipted = 0;
+            let mut receipt = self.receiver.receipt();
+            receipt.paths = self
+                .paths
+                .iter()
+                .filter_map(|p| p.conn().map(|c| PathRecord { path: p.id, conn: c.id, frames: c.frames_in }))
+                .collect();
+            batch.frames.push(Outgoing::Control(Frame::Receipt(receipt)));
+        }
+        if completions {
+            batch.frames.push(Outgoing::Control(Frame::Completions(self.receiver.completions())));
+            self.completions_by = Some((self.paths[at].id, now));
+            if self.receiver.completions_due()
+                && let Some(conn) = self.paths[at].conn_mut()
+            {
+                conn.due.completions = true;
+            }
+        }
+        if due.probe {
+            batch.frames.push(Outgoing::Control(Frame::Probe));
+        }
+        let frames = batch.frames.len() as u64;
+        if let Some(conn) = self.paths[at].conn_mut() {
+            conn.frames_out += frames;
+        }
+    }
+
+    fn put_data(&mut self, now: Time, at: usize, batch: &mut Batch<S>) {
+        if !self.flowing() || !self.sender.has_new() && !self.sender.has_work() || !self.may_carry(at) {
+            return;
+        }
+        if !self.approves(now, at) {
+            return;
+        }
+        let cap = self.paths[at].flight_cap();
+        let path = &mut self.paths[at];
+        let Dial::Up(conn) = &mut path.dial else { return };
+        let room = cap.saturating_sub(conn.in_flight).min(MAX_RUN);
+        if room == 0 {
+            return;
+        }
+        if conn.flights.is_empty() {
+            conn.progress_at = now;
+            conn.probed = false;
+        }
+        let taken =
+            self.sender.take(now, room, self.config.fragment, &mut conn.frames_out, &mut conn.flights, batch);
+        conn.in_flight += taken;
+        if self.sender.starved && !self.credit_asked {
+            self.credit_asked = true;
+            self.credit_asked_at = now;
+            conn.frames_out += 1;
+            batch.frames.push(Outgoing::Control(Frame::Probe));
+        }
+        if taken > 0 {
+            path.sent_bytes += taken;
+            path.speed.started(now);
+            if self.config.balance == Balance::RoundRobin {
+                self.pass_turn(at);
+            }
+        }
+        if self.sender.has_work() {
+            self.offer_except(now, Some(at));
+        }
+    }
+
+    /// Whether messages flow at all.
+    pub(super) fn flowing(&self) -> bool {
+        self.link == Link::Up
+            && self.attempt.is_none()
+            && matches!(self.state, State::Connected | State::Stopped | State::ConnectedTo)
+    }
+
+    /// A good path carries data; if none is good, the one that was heard last carries on (T3).
+    fn may_carry(&self, at: usize) -> bool {
+        match self.paths[at].health() {
+            Health::Good => true,
+            Health::Dead => false,
+            Health::Suspect => {
+                let none_good = self.paths.iter().all(|p| p.health() != Health::Good);
+                none_good && self.best_suspect() == Some(at)
+            }
+        }
+    }
+
+    fn best_suspect(&self) -> Option<usize> {
+        let heard = |p: &Path| p.conn().map(|c| c.heard_at);
+        (0..self.paths.len())
+            .filter(|k| heard(&self.paths[*k]).is_some())
+            .max_by_key(|k| heard(&self.paths[*k]))
+    }
+
+    /// Whether this path should take the next data, rather than leave it to a better one.
+    fn approves(&self, now: Time, at: usize) -> bool {
+        if self.paths.len() == 1 {
+            return true;
+        }
+        match self.config.balance {
+            Balance::RoundRobin => self.turn() == Some(at),
+            Balance::Fastest => {
+                let backlog = self.sender.backlog();
+                let mine = self.paths[at].delivery_time(now, backlog.min(MAX_RUN));
+                // The others would deliver all that waits before this path delivers its share.
+                !(0..self.paths.len())
+                    .any(|k| k != at && self.may_carry(k) && self.paths[k].delivery_time(now, backlog) < mine)
+            }
+        }
+    }
+
+    /// Round robin: the path whose turn it is, skipping those that cannot carry.
+    fn turn(&self) -> Option<usize> {
+        let count = self.paths.len();
+        (0..count).map(|k| (self.turn + k) % count).find(|k| self.may_carry(*k))
+    }
+
+    fn pass_turn(&mut self, at: usize) {
+        self.turn = (at + 1) % self.paths.len().max(1);
+    }
+
+    /// Sees that a path takes what waits.
+    pub(super) fn offer(&mut self, now: Time) {
+        self.offer_except(now, None);
+    }
+
+    fn offer_except(&mut self, now: Time, except: Option<usize>) {
+        if !self.flowing() || !(self.sender.has_work() || self.sender.has_new()) {
+            return;
+        }
+        self.last_offer = now;
+        for at in 0..self.paths.len() {
+            let idle = self.paths[at].conn().is_some_and(|c| !c.active);
+            if !idle || Some(at) == except || !self.may_carry(at) {
+                continue;
+            }
+            let full = self.paths[at].conn().is_some_and(|c| c.in_flight >= self.paths[at].flight_cap());
+            if !full && self.approves(now, at) {
+                self.kick(at);
+                // One path is enough for what fits in one run; more are found as it drains.
+                if self.sender.backlog() <= MAX_RUN {
+                    return;
+                }
+            }
+        }
+    }
+
+    pub(super) fn kick(&mut self, at: usize) {
+        if let Some(conn) = self.paths[at].conn_mut()
+            && !conn.active
+        {
+            conn.active = true;
+            self.kicks |= 1 << self.paths[at].id.0;
+        }
+    }
+
+    /// Sees that receipts (if `receipt`) and acknowledgments go to the peer, on the path that was heard last.
+    pub(super) fn feed_back(&mut self, now: Time, receipt: bool) {
+        let completions = self.receiver.completions_due();
+        if !receipt && !completions {
+            return;
+        }
+        self.touch(now);
+        let Some(at) = self.feedback_path() else {
+            self.lazy_receipt |= receipt;
+            return;
+        };
+        if let Some(conn) = self.paths[at].conn_mut() {
+            conn.due.receipt |= receipt;
+            conn.due.completions |= completions;
+        }
+        self.kick(at);
+    }
+
+    fn feedback_path(&self) -> Option<usize> {
+        let fresh = |k: &usize| {
+            let path = &self.paths[*k];
+            path.conn().filter(|c| !c.peer_suspects && path.health() == Health::Good).is_some()
+        };
+        if let Some(at) = self.freshest.and_then(|p| self.path_index(p)).filter(fresh) {
+            return Some(at);
+        }
+        let heard = |k: &usize| self.paths[*k].conn().map(|c| c.heard_at);
+        (0..self.paths.len()).filter(fresh).max_by_key(heard).or_else(|| self.best_suspect())
+    }
+
+    /// Tells the user, and the peer, when the health of a path has changed, and acts on it.
+    pub(super) fn show_health(&mut self, now: Time, at: usize, reason: Reason) {
+        let health = self.paths[at].health();
+        let before = std::mem::replace(&mut self.paths[at].shown, health);
+        if before == health || self.attempt.is_some() {
+            self.paths[at].shown = if self.attempt.is_some() { before } else { health };
+            return;
+        }
+        let path = self.paths[at].id;
+        let reason = if health == Health::Good { Reason::None } else { reason };
+        self.events.push(Event::Path { path, health, reason });
+        match health {
+            Health::Dead => {}
+            Health::Suspect => {
+                self.stats.suspicions += 1;
+                self.tell_opinion(path);
+                self.move_flights(at);
+                self.receiver.rewind_completions();
+                self.feed_back(now, true);
+            }
+            Health::Good => self.tell_opinion(path),
+        }
+        self.offer(now);
+    }
+
+    /// PATH_STATUS about one path, on every connection.
+    fn tell_opinion(&mut self, path: PathId) {
+        for at in 0..self.paths.len() {
+            if let Some(conn) = self.paths[at].conn_mut()
+                && !conn.status_due.contains(&path)
+            {
+                conn.status_due.push(path);
+            }
+            self.kick(at);
+        }
+    }
+
+    /// What is on its way on a path in doubt is also sent elsewhere.
+    fn move_flights(&mut self, at: usize) {
+        let path = &mut self.paths[at];
+        let Dial::Up(conn) = &mut path.dial else { return };
+        for flight in conn.flights.iter_mut().filter(|f| !f.moved) {
+            flight.moved = true;
+            path.retransmitted += 1;
+            self.sender.send_again(flight);
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! What the user asks (Fig. 6 and 7): register to destroy, send and ack.
+
+use super::event::{Action, ConnStatus};
+use super::state::{self, Call, Link, State, StateError};
+use super::{AckError, ConnectError, CreditToken, Drain, Outbound, Port, SendError};
+use crate::id::{NodeId, Side, Sn};
+use crate::reason::Reason;
+use crate::time::{Duration, Time};
+
+/// While a queue exists, how often sends look again whether another path would be better.
+const OFFER_EVERY: Duration = Duration::from_micros(500);
+
+impl<S: Clone, R: Clone> Port<S, R> {
+    pub(super) fn go(&mut self, call: Call) -> Result<(), StateError> {
+        self.state = state::next(call, self.state, self.link)?;
+        Ok(())
+    }
+
+    /// registerdpclient: the port has a client.
+    ///
+    /// # Errors
+    /// Not IDLE.
+    pub fn register(&mut self) -> Result<(), StateError> {
+        self.go(Call::Register)
+    }
+
+    /// Makes it a source port. Its address table is the configuration's (L2).
+    ///
+    /// # Errors
+    /// Not REGISTERED.
+    pub fn initialize(&mut self) -> Result<(), StateError> {
+        self.go(Call::Initialize)
+    }
+
+    /// Connects to `to`, or to the primary target; while connected, adds a user (use count).
+    ///
+    /// # Errors
+    /// The state forbids it, or the node is no target of this port.
+    pub fn connect(&mut self, now: Time, to: Option<NodeId>) -> Result<(), ConnectError> {
+        let next = state::next(Call::Connect, self.state, self.link)?;
+        if let Some(node) = to
+            && !self.config.targets.iter().any(|t| t.node == node)
+        {
+            return Err(ConnectError::NotATarget { node });
+        }
+        let under_way = self.attempt.as_ref().map(|a| a.node).or(self.peer);
+        if self.state == State::Connecting || (self.state == State::Connected && next == State::Connected) {
+            if let (Some(to), Some(connected)) = (to, under_way)
+                && to != connected
+            {
+                return Err(ConnectError::OtherTarget { connected });
+            }
+            self.use_count += 1;
+            return Ok(());
+        }
+        let Some(node) = to.or(self.config.targets.first().map(|t| t.node)) else {
+            return Err(ConnectError::NoTarget);
+        };
+        if self.state == State::Stopped {
+            self.finish_everything(Reason::Stopped);
+            let lease_end = self.lease_end(now);
+            self.give_up_peer(lease_end);
+        }
+        self.state = next;
+        self.use_count = self.use_count.max(1);
+        self.drain = None;
+        self.start_attempt(now, node, false);
+        Ok(())
+    }
+
+    /// Halts sending and keeps the paths (L5): unsent messages are nacked, sent ones finish, then Drained.
+    ///
+    /// # Errors
+    /// Not CONNECTED.
+    pub fn stop(&mut self, now: Time) -> Result<(), StateError> {
+        self.go(Call::Stop)?;
+        self.sender.nack_unsent(Reason::Stopped, &mut self.events);
+        self.begin_drain(Drain { deadline: Time::NEVER, then_close: false });
+        self.check_drained(now);
+        Ok(())
+    }
+
+    /// Closes (L1, L5). With other users: one less. From CONNECTED: takes no more sends, and drains within `close_timeout`, or nacks at
+    /// once if `immediate`; then Drained. From STOPPED: ends the session when drained; then Closed. On the target side: drains, ends the
+    /// session.
+    ///
+    /// # Errors
+    /// The state forbids it.
+    pub fn close(&mut self, now: Time, immediate: bool) -> Result<(), StateError> {
+        let shared =
+            self.use_count > 1 && !immediate && matches!(self.state, State::Connected | State::Stopped);
+        let call = if shared { Call::CloseShared } else { Call::CloseLast };
+        let next = state::next(call, self.state, self.link)?;
+        if shared {
+            self.use_count -= 1;
+            return Ok(());
+        }
+        let deadline = if immediate { now } else { now + self.config.close_timeout };
+        match self.state {
+            State::Connecting => self.end_session(now, Reason::Closed, true),
+            State::Connected => {
+                self.state = next;
+                self.use_count = 1;
+                self.begin_drain(Drain { deadline, then_close: false });
+            }
+            State::Stopped | State::ConnectedTo => self.begin_drain(Drain { deadline, then_close: true }),
+            State::Idle | State::Registered | State::Initialized | State::Destroyed => {}
+        }
+        if immediate && self.state != State::Initialized {
+            self.finish_everything(Reason::Closed);
+        }
+        self.check_drained(now);
+        self.rearm(now);
+        Ok(())
+    }
+
+    /// The client goes: everything unfinished is nacked, the peer is told, the port is IDLE.
+    ///
+    /// # Errors
+    /// Not registered.
+    pub fn unregister(&mut self, now: Time) -> Result<(), StateError> {
+        let next = state::next(Call::Unregister, self.state, self.link)?;
+        self.come_down(now, next);
+        Ok(())
+    }
+
+    /// Ends the port, from any state (L6): everything unfinished is nacked, the peer is told.
+    ///
+    /// # Errors
+    /// Destroyed already.
+    pub fn destroy(&mut self, now: Time) -> Result<(), StateError> {
+        let next = state::next(Call::Destroy, self.state, self.link)?;
+        self.come_down(now, next);
+        Ok(())
+    }
+
+    fn come_down(&mut self, now: Time, next: State) {
+        self.revoke_delivery();
+        self.finish_everything(Reason::Closed);
+        if self.peer.is_some() || self.attempt.is_some() {
+            self.end_session(now, Reason::Closed, true);
+        }
+        self.state = next;
+    }
+
+    /// Hands a message over. Accepted, it ends in exactly one Completed or Nacked (A4).
+    ///
+    /// # Errors
+    /// Why not, and the payload back; nothing will come for it.
+    pub fn send(&mut self, now: Time, message: Outbound<S>) -> Result<Sn, (SendError, S)> {
+        let Outbound { stream, len, ack, payload } = message;
+        if let Err(error) = self.may_send(len) {
+            return Err((error, payload));
+        }
+        let had_work = self.sender.has_new();
+        let sn = self.sender.push(stream, len, ack.unwrap_or(self.config.ack), payload)?;
+        self.stats.sent_messages += 1;
+        self.stats.sent_bytes += u64::from(len);
+        if !had_work || now.since(self.last_offer) > OFFER_EVERY {
+            self.offer(now);
+        }
+        self.touch(now);
+        Ok(sn)
+    }
+
+    fn may_send(&self, len: u32) -> Result<(), SendError> {
+        if matches!(self.link, Link::Down | Link::Drained) && self.state == State::Connected {
+            return Err(SendError::Down);
+        }
+        state::next(Call::Send, self.state, self.link)?;
+        if self.drain.is_some() {
+            return Err(SendError::Closing);
+        }
+        let max = self.max_message.min(self.config.send_buffer_max);
+        if u64::from(len) > max {
+            return Err(SendError::TooLong { len, max });
+        }
+        self.room_for(len)
+    }
+
+    /// The user acknowledges a synchronous message with a return code (A1), in any order.
+    ///
+    /// # Errors
+    /// No such message waits.
+    pub fn ack(&mut self, now: Time, sn: Sn, rc: i32) -> Result<(), AckError> {
+        self.receiver.ack(sn, rc)?;
+        self.feed_back(now, false);
+        Ok(())
+    }
+
+    /// The user is done with messages: their credit goes back. Costs of one epoch may be added up.
+    pub fn release(&mut self, now: Time, token: CreditToken) {
+        if self.receiver.release(token) {
+            self.feed_back(now, true);
+        }
+    }
+
+    // ---- draining ----
+
+    fn begin_drain(&mut self, drain: Drain) {
+        let then_close = drain.then_close || self.drain.is_some_and(|d| d.then_close);
+        self.drained_said &= self.drain.is_some();
+        self.drain = Some(Drain { deadline: drain.deadline, then_close });
+    }
+
+    /// Nacks everything unfinished, oldest first.
+    pub(super) fn finish_everything(&mut self, reason: Reason) {
+        self.sender.nack_all(reason, &mut self.events);
+    }
+
+    /// Says Drained, and closes, once nothing is unfinished.
+    pub(super) fn check_drained(&mut self, now: Time) {
+        let Some(drain) = self.drain else { return };
+        if !self.sender.is_empty() {
+            return;
+        }
+        if drain.then_close {
+            self.end_session(now, Reason::Closed, true);
+        } else if !std::mem::replace(&mut self.drained_said, true) {
+            self.events.status(ConnStatus::Drained);
+        }
+    }
+
+    /// Ends the session: connections, attempt and former target are let go, and the peer is told if `tell`.
+    pub(super) fn end_session(&mut self, now: Time, reason: Reason, tell: bool) {
+        if tell {
+            self.tell_end(reason);
+        }
+        self.hang_up_all(tell.then_some(reason));
+        self.attempt = None;
+        self.former = None;
+        self.drain = None;
+        self.drained_said = false;
+        self.peer = None;
+        self.peer_incarnation = None;
+        self.peer_lost = None;
+        self.link = Link::Up;
+        self.use_count = 0;
+        self.state = match self.side {
+            Side::Source => State::Initialized,
+            Side::Target => State::Registered,
+        };
+        self.events.status(ConnStatus::Closed { reason });
+        self.rearm(now);
+    }
+
+    /// The driver must not deliver anything more of this session, also not what it has polled.
+    pub(super) fn revoke_delivery(&mut self) {
+        self.events.queue.retain(|e| !matches!(e, super::Event::Received(_)));
+        self.actions.push_back(Action::Revoke);
+    }
+}
