@@ -203,7 +203,9 @@ impl Bench {
         let mut rest = &self.bytes[..];
         while !rest.is_empty() {
             match self.decoder.step(rest)? {
-                Step::Need(_) | Step::Fragment { .. } => return Err("an incomplete frame, or a fragment".into()),
+                Step::Need(_) | Step::Fragment { .. } => {
+                    return Err("an incomplete frame, or a fragment".into());
+                }
                 Step::Frame { frame, consumed } => {
                     self.inbound.push(Inbound::Frame(frame));
                     rest = &rest[consumed..];
