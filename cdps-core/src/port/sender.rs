@@ -265,7 +265,7 @@ impl<S: Clone> Sender<S> {
     /// Raises the credit; a lower value is an old one.
     pub(super) fn raise_credit(&mut self, credit: u64) {
         self.credit = self.credit.max(credit);
-        self.starved &= !self.may_start();
+        self.starved &= self.has_new() && !self.may_start();
     }
 
     /// Fills a batch with what goes next, and notes for the path what is on its way.
@@ -554,6 +554,7 @@ impl<S: Clone> Sender<S> {
         let keep = usize::try_from(self.cursor.0 - self.base.0).unwrap_or(usize::MAX)
             + usize::from(self.cursor_offset > 0);
         let sn = self.base.0 + keep as u64;
+        self.starved = false;
         let tail: Vec<Entry<S>> = self.entries.drain(keep.min(self.entries.len())..).collect();
         for (k, entry) in tail.into_iter().enumerate() {
             self.queued -= u64::from(entry.len);
@@ -568,6 +569,7 @@ impl<S: Clone> Sender<S> {
             self.nack(Sn(base + k as u64), entry, reason, events);
         }
         self.queued = 0;
+        self.starved = false;
         self.again.clear();
         self.base = self.next;
         self.cursor = self.next;
@@ -598,6 +600,7 @@ impl<S: Clone> Sender<S> {
         self.credit = window;
         self.spent = 0;
         self.only_receipted = 0;
+        self.starved = false;
         self.cumulative = Sn(self.base.0 - 1);
         self.gaps.clear();
         self.again.clear();

@@ -431,11 +431,14 @@ impl<S: Clone, R: Clone> Port<S, R> {
 
     /// Target side: the source takes the lease away (F8). Nothing more is delivered; the source is told at once.
     pub fn handle_revoke(&mut self, now: Time, generation: Generation) {
-        if self.side != Side::Target || generation < self.generation {
+        if self.side != Side::Target {
             return;
         }
         let (node, session) = (self.session.node, self.session);
-        self.lose_session(now, Reason::Revoked, false);
+        // An older generation was superseded by this one: it delivers nothing any more.
+        if generation >= self.generation {
+            self.lose_session(now, Reason::Revoked, false);
+        }
         let body = NodeBody::Released { session, generation };
         self.actions.push_back(Action::Tell { node, body, all_links: true });
     }
