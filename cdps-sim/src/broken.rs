@@ -1,0 +1,70 @@
+//! Engines that are broken on purpose, to show that the oracle sees it. The break is put between the production engine and its
+//! driver (frames after decoding, events before the user), so that the engine itself stays clean.
+
+use std::fmt;
+
+macro_rules! variants {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $what:literal;)*) => {
+        /// A way to be broken.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Broken { $($(#[$doc])* $name,)* }
+
+        impl Broken {
+            /// All of them.
+            pub const ALL: &[Broken] = &[$(Broken::$name,)*];
+
+            /// Name on the command line.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Broken::$name => $text,)* }
+            }
+
+            /// What it does.
+            #[must_use]
+            pub fn what(self) -> &'static str {
+                match self { $(Broken::$name => $what,)* }
+            }
+        }
+    };
+}
+
+variants! {
+    /// No duplicate detection.
+    NoDedup = "no-dedup", "a message that comes again reaches the user again";
+    /// Receipt before the message is there.
+    EarlyReceipt = "early-receipt", "receipts cover one message more than has arrived";
+    /// A send without an end.
+    LostNack = "lost-nack", "one nack in eight does not reach the user";
+    /// A send without an end.
+    LostCompletion = "lost-completion", "one completion in a hundred does not reach the user";
+    /// A send with two ends.
+    TwoEnds = "two-ends", "one nacked message in eight is completed as well";
+    /// A former target goes on.
+    NoLease = "no-lease", "a target delivers without a lease and ignores revocation";
+    /// Two messages change places.
+    Reorder = "reorder", "one message in a hundred is delivered after the next one";
+    /// Damaged bytes are believed.
+    NoChecksum = "no-checksum", "checksums are not verified";
+    /// Certainty is a lie.
+    NotSentLie = "not-sent-lie", "every nack claims that the message was not sent";
+    /// Return codes are mixed up.
+    WrongCode = "wrong-code", "one return code in a hundred is another on arrival";
+    /// Credit does not come back.
+    CreditLeak = "credit-leak", "released messages give no credit back";
+    /// F2 out of order.
+    NackOrder = "nack-order", "nacks after a down come newest first";
+}
+
+impl Broken {
+    /// The variant of a name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Broken> {
+        Broken::ALL.iter().copied().find(|b| b.name() == name)
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,279 @@
+//! Negotiation, links and the life of ports: what the driver's registry does.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use cdps_core::cluster::PeerState;
+use cdps_core::config::PortConfig;
+use cdps_core::id::{Generation, Incarnation, NodeId, PathId, SessionId, Side};
+use cdps_core::node::LinkKey;
+use cdps_core::port::State;
+use cdps_core::reason::Reason;
+use cdps_core::wire::{Answer, Connect, NodeBody, reason_of};
+
+use super::{Host, HostEvent, SimPort, Slot};
+use crate::env::{Env, MS, note};
+use crate::oracle::Invariant;
+use crate::user::{Errand, User};
+
+impl Host {
+    pub(super) fn create_source(&mut self, env: &mut Env, number: usize) {
+        let plan = std::rc::Rc::clone(&self.plan);
+        let source = &plan.sources[number];
+        let session =
+            SessionId { node: self.node(), incarnation: self.incarnation, port: number as u32 + 1 };
+        let seed = env.rng.next();
+        let mut port = match SimPort::source(source.config.clone(), session, seed) {
+            Ok(port) => port,
+            Err(e) => {
+                env.oracle.fail(Invariant::Sanity, format!("source port {number} was not created: {e}"));
+                return;
+            }
+        };
+        if let Err(e) = port.register().and_then(|()| port.initialize()) {
+            env.oracle.fail(Invariant::Sanity, format!("source port {number}: {e}"));
+        }
+        let slot = self.add_slot(port, Side::Source, session, Generation::default(), number, env.now);
+        self.introduce(env, slot);
+        for (n, (at, _)) in source.verbs.iter().enumerate() {
+            self.later(env, *at, HostEvent::User { slot, what: Errand::Verb(n) });
+        }
+        let start = env.rng.below(100 * MS);
+        self.later(env, start, HostEvent::User { slot, what: Errand::Tick });
+        self.later(env, start, HostEvent::User { slot, what: Errand::Produce });
+    }
+
+    fn add_slot(
+        &mut self,
+        port: SimPort,
+        side: Side,
+        session: SessionId,
+        born: Generation,
+        plan: usize,
+        now: u64,
+    ) -> usize {
+        let slot = Slot {
+            port,
+            side,
+            session,
+            born,
+            plan,
+            user: User::new(now),
+            links: BTreeMap::new(),
+            conns: BTreeMap::new(),
+            meters: BTreeMap::new(),
+            dispatching: false,
+        };
+        self.slots.push(Some(slot));
+        self.slots.len() - 1
+    }
+
+    /// Tells a new port what is known of the cluster.
+    fn introduce(&mut self, env: &Env, slot: usize) {
+        let now = self.clock(env);
+        let plan = std::rc::Rc::clone(&self.plan);
+        let (Some(engine), Some(s)) = (self.engine.as_ref(), self.slots[slot].as_mut()) else { return };
+        s.port.handle_isolated(engine.isolated());
+        for host in &plan.hosts {
+            if let Some(state) = engine.peer_state(host.node) {
+                s.port.handle_peer(now, host.node, state);
+            }
+        }
+    }
+
+    pub(super) fn watch(
+        &mut self,
+        env: &Env,
+        slot: usize,
+        path: PathId,
+        (node, local, remote): (NodeId, Option<IpAddr>, SocketAddr),
+    ) {
+        let now = self.clock(env);
+        let (Some(engine), Some(s)) = (self.engine.as_mut(), self.slots[slot].as_mut()) else { return };
+        let key = LinkKey::Dialled(engine.watch(now, node, local, remote));
+        s.links.insert(path, key);
+        s.port.handle_link(now, path, engine.link_state(key));
+    }
+
+    pub(super) fn unwatch(&mut self, env: &Env, slot: usize, path: PathId) {
+        let now = self.clock(env);
+        let (Some(engine), Some(s)) = (self.engine.as_mut(), self.slots[slot].as_mut()) else { return };
+        if let Some(LinkKey::Dialled(link)) = s.links.remove(&path) {
+            engine.unwatch(now, link);
+        }
+    }
+
+    fn slot_of(&self, side: Side, session: SessionId) -> Option<usize> {
+        let is = |s: &Slot| s.side == side && s.session == session;
+        self.slots.iter().rposition(|s| s.as_ref().is_some_and(is))
+    }
+
+    /// A node message came.
+    pub(super) fn message(&mut self, env: &mut Env, from: NodeId, from_incarnation: Incarnation, body: NodeBody) {
+        let now = self.clock(env);
+        note!(env, "n{}: from {from}: {body:?}", self.node());
+        match body {
+            NodeBody::Connect(connect) => {
+                if (connect.session.node, connect.session.incarnation) == (from, from_incarnation) {
+                    self.connect_asked(env, connect);
+                }
+            }
+            NodeBody::Answer(answer) => {
+                if let Some(slot) = self.slot_of(Side::Source, answer.session)
+                    && let Some(s) = self.slots[slot].as_mut()
+                {
+                    s.port.handle_answer(now, &answer);
+                }
+            }
+            NodeBody::Revoke { session, generation } => {
+                // Whatever was asked for before the revocation is not accepted after it.
+                let highest = self.highest.entry(session).or_default();
+                *highest = generation.max(*highest);
+                let mut known = false;
+                for s in self.slots.iter_mut().flatten() {
+                    if s.side == Side::Target && s.session == session && s.born == generation {
+                        known = true;
+                        s.port.handle_revoke(now, generation);
+                    }
+                }
+                if !known && let Some(engine) = self.engine.as_mut() {
+                    engine.tell(now, from, NodeBody::Released { session, generation }, false);
+                }
+            }
+            NodeBody::Released { session, generation } => {
+                if let Some(slot) = self.slot_of(Side::Source, session)
+                    && let Some(s) = self.slots[slot].as_mut()
+                {
+                    s.port.handle_released(now, generation);
+                }
+            }
+            NodeBody::Bye { session, generation, reason, side } => {
+                for s in self.slots.iter_mut().flatten() {
+                    if s.side == side.peer() && s.session == session && (s.side == Side::Source || s.born == generation)
+                    {
+                        s.port.handle_bye(now, generation, reason_of(reason));
+                    }
+                }
+            }
+        }
+    }
+
+    fn connect_asked(&mut self, env: &mut Env, connect: Connect) {
+        let (session, generation) = (connect.session, connect.generation);
+        if let Some(slot) = self.slot_of(Side::Target, session)
+            && let Some(s) = self.slots[slot].as_ref()
+            && s.born == generation
+            && s.port.state() == State::ConnectedTo
+        {
+            self.answer(env, slot);
+            return;
+        }
+        let highest = self.highest.get(&session).copied().unwrap_or_default();
+        if generation <= highest {
+            self.refuse_connect(env, &connect, Reason::StaleGeneration);
+            return;
+        }
+        if !self.plan.sources.iter().any(|s| s.config.client == connect.client) {
+            self.refuse_connect(env, &connect, Reason::NoSuchClient);
+            return;
+        }
+        if self.deciding.get(&session).is_some_and(|g| *g >= generation) {
+            return;
+        }
+        self.deciding.insert(session, generation);
+        let wait = env.rng.below(self.plan.hosts[self.index].users.decide_delay + 1);
+        self.later(env, wait, HostEvent::Decide(Box::new(connect)));
+    }
+
+    fn answer(&mut self, env: &Env, slot: usize) {
+        let now = self.clock(env);
+        let addresses = self.plan.hosts[self.index].addresses.clone();
+        let (Some(engine), Some(s)) = (self.engine.as_mut(), self.slots[slot].as_ref()) else { return };
+        let answer = s.port.answer(addresses);
+        engine.tell(now, s.session.node, NodeBody::Answer(answer), false);
+    }
+
+    fn refuse_connect(&mut self, env: &Env, connect: &Connect, reason: Reason) {
+        let now = self.clock(env);
+        let answer = Answer {
+            session: connect.session,
+            generation: connect.generation,
+            reason: reason as u16,
+            highest: self.highest.get(&connect.session).copied().unwrap_or_default(),
+            window: 0,
+            max_message: 0,
+            max_streams: 0,
+            secret: [0; 32],
+            addresses: Vec::new(),
+            text: String::new(),
+        };
+        if let Some(engine) = self.engine.as_mut() {
+            engine.tell(now, connect.session.node, NodeBody::Answer(answer), false);
+        }
+    }
+
+    /// The user decides on a connect request.
+    pub(super) fn decide(&mut self, env: &mut Env, connect: &Connect) {
+        let now = self.clock(env);
+        let (session, generation) = (connect.session, connect.generation);
+        if self.deciding.get(&session) == Some(&generation) {
+            self.deciding.remove(&session);
+        }
+        if generation <= self.highest.get(&session).copied().unwrap_or_default() {
+            self.refuse_connect(env, connect, Reason::StaleGeneration);
+            return;
+        }
+        if env.rng.chance(self.plan.hosts[self.index].users.refuse) {
+            self.refuse_connect(env, connect, Reason::Refused);
+            return;
+        }
+        self.highest.insert(session, generation);
+        for s in self.slots.iter_mut().flatten() {
+            if s.side == Side::Target && s.session == session {
+                s.port.handle_superseded(now, Reason::Superseded);
+            }
+        }
+        let plan = std::rc::Rc::clone(&self.plan);
+        let Some(number) = plan.sources.iter().position(|s| s.config.client == connect.client) else { return };
+        let mut secret = [0; 32];
+        secret[..8].copy_from_slice(&env.rng.next().to_le_bytes());
+        let config: PortConfig = plan.sources[number].target_config.clone();
+        let seed = env.rng.next();
+        let port = match SimPort::target(config, connect, secret, now, seed) {
+            Ok(port) => port,
+            Err(e) => {
+                env.oracle.fail(Invariant::Sanity, format!("target port {number} was not created: {e}"));
+                return;
+            }
+        };
+        let slot = self.add_slot(port, Side::Target, session, generation, number, env.now);
+        note!(env, "n{} p{slot}: accepts {session} generation {generation}", self.node());
+        self.introduce(env, slot);
+        self.answer(env, slot);
+        for (n, (at, verb)) in plan.sources[number].verbs.iter().enumerate() {
+            if verb.is_targets() && *at > env.now {
+                self.later(env, *at - env.now, HostEvent::User { slot, what: Errand::Verb(n) });
+            }
+        }
+        self.later(env, 0, HostEvent::User { slot, what: Errand::Produce });
+    }
+
+    /// A former incarnation of a node is over.
+    pub(super) fn peer_gone(&mut self, env: &mut Env, node: NodeId, incarnation: Incarnation) {
+        let now = self.clock(env);
+        note!(env, "n{}: node {node} incarnation {:x} is gone", self.node(), incarnation.0);
+        for s in self.slots.iter_mut().flatten() {
+            if s.side == Side::Target && s.session.node == node && s.session.incarnation == incarnation {
+                s.port.handle_superseded(now, Reason::PeerRestarted);
+            }
+        }
+        self.highest.retain(|s, _| s.node != node || s.incarnation != incarnation);
+    }
+
+    /// Whether any node that this one should reach is reachable, for reports.
+    pub(crate) fn reachable(&self) -> Vec<NodeId> {
+        let Some(engine) = self.engine.as_ref() else { return Vec::new() };
+        let nodes = self.plan.hosts.iter().map(|h| h.node);
+        nodes.filter(|n| matches!(engine.peer_state(*n), Some(PeerState::Reachable { .. }))).collect()
+    }
+}

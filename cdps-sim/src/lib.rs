@@ -1,0 +1,23 @@
+//! Whole clusters of the production engines under faults, in virtual time, from one seed.
+//!
+//! The engines are those of `cdps-core`; frames are really encoded, carried as bytes and decoded. What is simulated is what surrounds
+//! them: the network, the clocks, the driver's shuttle work, the users, and what goes wrong. An oracle that sees everything says when a
+//! rule of the behaviour list was broken.
+
+mod broken;
+mod checksum;
+mod env;
+mod fault;
+mod host;
+mod mutate;
+mod net;
+mod oracle;
+mod payload;
+mod plan;
+mod rng;
+mod user;
+mod world;
+
+pub use broken::Broken;
+pub use oracle::{Invariant, Tally, Violation};
+pub use world::{Options, Outcome, run, run_keeping, run_printing};

@@ -1,0 +1,510 @@
+//! The oracle: knows what was sent, handed over, received, delivered and answered, and says when the rules are broken.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::rc::{Rc, Weak};
+
+use cdps_core::config::AckModel;
+use cdps_core::id::{Generation, NodeId, SessionId, Sn, Ssn, StreamId};
+use cdps_core::port::{Certainty, ConnStatus};
+use cdps_core::reason::Reason;
+
+use crate::payload::{self, Sent, SentHandle};
+
+/// A rule that a run must keep.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Invariant {
+    /// Messages of a stream are delivered in the order sent.
+    Order,
+    /// Once within a target incarnation, with the bytes that were sent.
+    ExactlyOnce,
+    /// Every accepted send ends in exactly one way, and its payload comes back.
+    OneEnd,
+    /// Nothing is completed that was not received, delivered, answered.
+    NoFalseCompletion,
+    /// Once faults stop, everything finishes.
+    Progress,
+    /// Memory stays within its bounds.
+    Memory,
+    /// Down, nacks oldest first with a true certainty, drained.
+    DownOrder,
+    /// A former target delivers nothing.
+    Lease,
+    /// A healthy path hides the others' faults.
+    PathHidden,
+    /// A reachable backup hides the target's faults.
+    SwitchHidden,
+    /// The engine does not spin.
+    Timers,
+    /// The engine or the simulator broke down, or the engine contradicts its own interface.
+    Sanity,
+}
+
+impl fmt::Display for Invariant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (row, text) = match self {
+            Invariant::Order => ("M2", "order within a stream"),
+            Invariant::ExactlyOnce => ("M2", "exactly once, intact"),
+            Invariant::OneEnd => ("A4", "each send ends exactly once"),
+            Invariant::NoFalseCompletion => ("A1-A3", "nothing completed that was not delivered"),
+            Invariant::Progress => ("liveness", "everything finishes once faults stop"),
+            Invariant::Memory => ("M6, M7", "bounded memory"),
+            Invariant::DownOrder => ("F2", "order of events after a down"),
+            Invariant::Lease => ("F8", "a former target delivers nothing"),
+            Invariant::PathHidden => ("T2", "path faults are hidden"),
+            Invariant::SwitchHidden => ("F5", "target faults are hidden by autoswitch"),
+            Invariant::Timers => ("timers", "bounded steps per virtual second"),
+            Invariant::Sanity => ("sanity", "the engine keeps its own interface"),
+        };
+        write!(f, "[{row}] {text}")
+    }
+}
+
+/// A broken rule.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    /// Which.
+    pub invariant: Invariant,
+    /// When, in virtual seconds.
+    pub at: f64,
+    /// What was seen.
+    pub text: String,
+}
+
+/// One direction of one session: whose numbers are they.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum FlowKey {
+    /// Source to target: the source port lives through all generations.
+    Up(SessionId),
+    /// Target to source: a target port belongs to one generation.
+    Down(SessionId, Generation),
+}
+
+/// What a session is promised by the faults that were planned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Promise {
+    /// One path to the target has no fault: no down, no nack (T2).
+    pub(crate) path_hidden: bool,
+    /// A backup is reachable and the port switches by itself: no nack (F5).
+    pub(crate) switch_hidden: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum End {
+    Completed,
+    Nacked,
+}
+
+struct SendRecord {
+    id: u64,
+    stream: StreamId,
+    ssn: Ssn,
+    len: u32,
+    model: AckModel,
+    end: Option<End>,
+    handed: bool,
+    handle: Weak<Sent>,
+}
+
+#[derive(Default)]
+struct Receiver {
+    arrived: BTreeSet<Sn>,
+    partial: BTreeMap<Sn, Vec<(u32, u32)>>,
+    delivered: BTreeSet<Sn>,
+    next: BTreeMap<StreamId, Ssn>,
+    answers: BTreeMap<Sn, i32>,
+}
+
+#[derive(Default)]
+struct Flow {
+    sends: Vec<SendRecord>,
+    streams: BTreeMap<StreamId, Vec<Sn>>,
+    receivers: BTreeMap<Generation, Receiver>,
+    /// The sending process is gone; nothing is owed to it.
+    void: bool,
+    open: u64,
+}
+
+#[derive(Default)]
+struct Session {
+    promise: Promise,
+    /// Highest number nacked since the down that is being worked off.
+    down: Option<Sn>,
+    refusing: bool,
+    newest_delivered: Generation,
+}
+
+/// A message as it reached a user.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Delivery<'a> {
+    pub(crate) flow: FlowKey,
+    pub(crate) generation: Generation,
+    pub(crate) node: NodeId,
+    pub(crate) sn: Sn,
+    pub(crate) stream: StreamId,
+    pub(crate) ssn: Ssn,
+    pub(crate) bytes: &'a [u8],
+    pub(crate) redelivered: bool,
+    pub(crate) wants_ack: bool,
+}
+
+/// What a run looked like, in numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Tally {
+    /// Sends accepted.
+    pub sent: u64,
+    /// Sends completed.
+    pub completed: u64,
+    /// Sends nacked.
+    pub nacked: u64,
+    /// Messages delivered.
+    pub delivered: u64,
+    /// Connections reported down.
+    pub downs: u64,
+    /// Switches to a backup.
+    pub switches: u64,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Oracle {
+    flows: BTreeMap<FlowKey, Flow>,
+    sessions: BTreeMap<SessionId, Session>,
+    violation: Option<(Invariant, String)>,
+    pub(crate) tally: Tally,
+}
+
+impl Oracle {
+    /// Records the first violation.
+    pub(crate) fn fail(&mut self, invariant: Invariant, text: String) {
+        self.violation.get_or_insert((invariant, text));
+    }
+
+    pub(crate) fn violation(&self) -> Option<&(Invariant, String)> {
+        self.violation.as_ref()
+    }
+
+    pub(crate) fn promise(&mut self, session: SessionId, promise: Promise) {
+        self.sessions.entry(session).or_default().promise = promise;
+    }
+
+    /// A send was accepted as `sn`.
+    pub(crate) fn accepted(&mut self, flow: FlowKey, sn: Sn, stream: StreamId, model: AckModel, sent: &SentHandle) {
+        self.tally.sent += 1;
+        if let FlowKey::Up(session) = flow
+            && self.sessions.get(&session).is_some_and(|s| s.refusing)
+        {
+            self.fail(Invariant::DownOrder, format!("{flow:?}: send {sn} accepted after down"));
+        }
+        let f = self.flows.entry(flow).or_default();
+        let expected = Sn(f.sends.len() as u64 + 1);
+        let ssns = f.streams.entry(stream).or_default();
+        ssns.push(sn);
+        let ssn = Ssn(ssns.len() as u64);
+        f.open += 1;
+        f.sends.push(SendRecord {
+            id: sent.id,
+            stream,
+            ssn,
+            len: sent.len,
+            model,
+            end: None,
+            handed: false,
+            handle: Rc::downgrade(sent),
+        });
+        if sn != expected {
+            self.fail(Invariant::Sanity, format!("{flow:?}: send got number {sn}, expected {expected}"));
+        }
+    }
+
+    /// A message, or a part of it, was handed to a connection.
+    pub(crate) fn handed(&mut self, flow: FlowKey, sn: Sn) {
+        match self.flows.get_mut(&flow).and_then(|f| f.sends.get_mut(sn.0 as usize - 1)) {
+            Some(record) => {
+                record.handed = true;
+                if record.end == Some(End::Nacked) {
+                    self.fail(Invariant::OneEnd, format!("{flow:?}: {sn} travels after it was nacked"));
+                }
+            }
+            None => self.fail(Invariant::Sanity, format!("{flow:?}: {sn} travels, but was never accepted")),
+        }
+    }
+
+    /// Part `offset..offset + len` of a message of `total` bytes is about to be shown to the receiving engine.
+    pub(crate) fn arrived(&mut self, flow: FlowKey, at: Generation, sn: Sn, offset: u32, len: u32, total: u32) {
+        let receiver = self.flows.entry(flow).or_default().receivers.entry(at).or_default();
+        if receiver.arrived.contains(&sn) {
+            return;
+        }
+        if len == total {
+            receiver.arrived.insert(sn);
+            receiver.partial.remove(&sn);
+            return;
+        }
+        let parts = receiver.partial.entry(sn).or_default();
+        parts.push((offset, offset + len));
+        parts.sort_unstable();
+        let mut covered = 0;
+        for &(from, to) in parts.iter() {
+            if from <= covered {
+                covered = covered.max(to);
+            }
+        }
+        if covered == total {
+            receiver.arrived.insert(sn);
+            receiver.partial.remove(&sn);
+        }
+    }
+
+    /// Whether a whole message was shown to the receiving engine already.
+    pub(crate) fn has_arrived(&self, flow: FlowKey, at: Generation, sn: Sn) -> bool {
+        self.flows.get(&flow).and_then(|f| f.receivers.get(&at)).is_some_and(|r| r.arrived.contains(&sn))
+    }
+
+    /// A message enters a user's callback.
+    pub(crate) fn delivered(&mut self, d: Delivery<'_>) {
+        self.tally.delivered += 1;
+        if let Err((invariant, text)) = self.judge_delivery(&d) {
+            let text = format!(
+                "{:?} at node {} generation {}: {} (stream {}, ssn {}): {text}",
+                d.flow, d.node, d.generation, d.sn, d.stream, d.ssn
+            );
+            self.fail(invariant, text);
+        }
+    }
+
+    fn judge_delivery(&mut self, d: &Delivery<'_>) -> Result<(), (Invariant, String)> {
+        if let FlowKey::Up(session) = d.flow {
+            let s = self.sessions.entry(session).or_default();
+            if d.generation < s.newest_delivered {
+                let text = format!("delivered after generation {} had delivered", s.newest_delivered);
+                return Err((Invariant::Lease, text));
+            }
+            s.newest_delivered = d.generation;
+        }
+        let flow = self.flows.entry(d.flow).or_default();
+        let Some(record) = flow.sends.get((d.sn.0 as usize).wrapping_sub(1)) else {
+            return Err((Invariant::Sanity, "was never accepted".into()));
+        };
+        if record.stream != d.stream || record.ssn != d.ssn {
+            let text = format!("was sent as stream {} ssn {}", record.stream, record.ssn);
+            return Err((Invariant::Sanity, text));
+        }
+        if d.wants_ack != (record.model == AckModel::Synchronous) {
+            return Err((Invariant::Sanity, format!("wants_ack is {}, model {:?}", d.wants_ack, record.model)));
+        }
+        let (id, len) = (record.id, record.len);
+        let before = flow.receivers.iter().any(|(g, r)| *g != d.generation && r.delivered.contains(&d.sn));
+        let receiver = flow.receivers.entry(d.generation).or_default();
+        if !receiver.delivered.insert(d.sn) {
+            return Err((Invariant::ExactlyOnce, "delivered twice".into()));
+        }
+        if d.bytes != payload::bytes(id, len) {
+            return Err((Invariant::ExactlyOnce, format!("{} bytes came, not the {len} that were sent", d.bytes.len())));
+        }
+        if before && !d.redelivered {
+            return Err((Invariant::ExactlyOnce, "an earlier target delivered it, and it is not marked so".into()));
+        }
+        let next = *receiver.next.get(&d.stream).unwrap_or(&d.ssn);
+        receiver.next.insert(d.stream, d.ssn.next());
+        if next != d.ssn {
+            return Err((Invariant::Order, format!("ssn {next} is next in its stream")));
+        }
+        Ok(())
+    }
+
+    /// The receiving user acknowledged a message, and the engine took it.
+    pub(crate) fn answered(&mut self, flow: FlowKey, at: Generation, sn: Sn, rc: i32) {
+        self.flows.entry(flow).or_default().receivers.entry(at).or_default().answers.insert(sn, rc);
+    }
+
+    /// A completion reached the sending user.
+    pub(crate) fn completed(&mut self, flow: FlowKey, sn: Sn, rc: i32, given_back: &Sent) {
+        self.tally.completed += 1;
+        if let FlowKey::Up(session) = flow
+            && self.sessions.get(&session).is_some_and(|s| s.down.is_some())
+        {
+            self.fail(Invariant::DownOrder, format!("{flow:?}: {sn} completed between down and drained"));
+        }
+        if !self.ended(flow, sn, End::Completed, given_back) {
+            return;
+        }
+        let f = &self.flows[&flow];
+        let record = &f.sends[sn.0 as usize - 1];
+        let fault = match record.model {
+            AckModel::Synchronous if f.receivers.values().any(|r| r.answers.get(&sn) == Some(&rc)) => None,
+            AckModel::Synchronous => {
+                let answers: Vec<_> = f.receivers.values().filter_map(|r| r.answers.get(&sn)).collect();
+                Some(format!("rc is {rc}, but the target's user answered {answers:?}"))
+            }
+            AckModel::Asynchronous if rc == 0 && f.receivers.values().any(|r| f.received(r, sn)) => None,
+            AckModel::Asynchronous => {
+                Some(format!("rc {rc}; no target has it and everything before it in its stream"))
+            }
+            AckModel::Sent if rc == 0 && record.handed => None,
+            AckModel::Sent => Some(format!("rc {rc}; handed over: {}", record.handed)),
+        };
+        if let Some(fault) = fault {
+            let text = format!("{flow:?}: {sn} ({:?}) completed: {fault}", record.model);
+            self.fail(Invariant::NoFalseCompletion, text);
+        }
+    }
+
+    /// A nack reached the sending user.
+    pub(crate) fn nacked(&mut self, flow: FlowKey, sn: Sn, reason: Reason, certainty: Certainty, given_back: &Sent) {
+        self.tally.nacked += 1;
+        if !self.ended(flow, sn, End::Nacked, given_back) {
+            return;
+        }
+        let record = &self.flows[&flow].sends[sn.0 as usize - 1];
+        if certainty == Certainty::NotSent && record.handed {
+            self.fail(Invariant::DownOrder, format!("{flow:?}: {sn} nacked as not sent, but it travelled"));
+        }
+        let FlowKey::Up(session) = flow else { return };
+        let s = self.sessions.entry(session).or_default();
+        let promise = s.promise;
+        if let Some(last) = s.down {
+            s.down = Some(sn);
+            if sn <= last {
+                self.fail(Invariant::DownOrder, format!("{flow:?}: {sn} nacked after {last}"));
+            }
+        }
+        if matches!(reason, Reason::Stopped | Reason::Closed | Reason::PeerClosed | Reason::Shutdown) {
+            return;
+        }
+        if promise.path_hidden {
+            self.fail(Invariant::PathHidden, format!("{flow:?}: {sn} nacked ({reason}) though a path was healthy"));
+        } else if promise.switch_hidden {
+            self.fail(Invariant::SwitchHidden, format!("{flow:?}: {sn} nacked ({reason}) though a backup was there"));
+        }
+    }
+
+    fn ended(&mut self, flow: FlowKey, sn: Sn, end: End, given_back: &Sent) -> bool {
+        let f = self.flows.entry(flow).or_default();
+        let Some(record) = f.sends.get_mut((sn.0 as usize).wrapping_sub(1)) else {
+            self.fail(Invariant::OneEnd, format!("{flow:?}: {sn} ended as {end:?}, but was never accepted"));
+            return false;
+        };
+        let (former, id) = (record.end.replace(end), record.id);
+        if let Some(former) = former {
+            self.fail(Invariant::OneEnd, format!("{flow:?}: {sn} ended twice: {former:?}, then {end:?}"));
+            return false;
+        }
+        f.open -= 1;
+        if id != given_back.id {
+            let text = format!("{flow:?}: {sn} gave back payload {} instead of {id}", given_back.id);
+            self.fail(Invariant::OneEnd, text);
+        }
+        true
+    }
+
+    /// A status reached the source's user.
+    pub(crate) fn status(&mut self, session: SessionId, status: &ConnStatus) {
+        let open = self.flows.get(&FlowKey::Up(session)).map_or(0, |f| f.open);
+        let s = self.sessions.entry(session).or_default();
+        let promise = s.promise;
+        let mut fault = None;
+        match status {
+            ConnStatus::Down { reason, .. } => {
+                self.tally.downs += 1;
+                if s.down.is_some() || s.refusing {
+                    fault = Some((Invariant::DownOrder, format!("a second down ({reason}) before up")));
+                } else if promise.path_hidden {
+                    fault = Some((Invariant::PathHidden, format!("down ({reason}) though a path was healthy")));
+                } else if promise.switch_hidden {
+                    fault = Some((Invariant::SwitchHidden, format!("down ({reason}) though a backup was there")));
+                }
+                s.down = Some(Sn(0));
+                s.refusing = true;
+            }
+            ConnStatus::Drained => {
+                if s.down.take().is_some() && open > 0 {
+                    fault = Some((Invariant::DownOrder, format!("drained, but {open} sends have not ended")));
+                }
+            }
+            ConnStatus::Connected { .. } | ConnStatus::Closed { .. } => {
+                if s.down.take().is_some() {
+                    fault = Some((Invariant::DownOrder, format!("{status:?} before drained")));
+                }
+                s.refusing = false;
+            }
+            ConnStatus::Switched { .. } => self.tally.switches += 1,
+            ConnStatus::Switching { reason, .. } => {
+                if promise.path_hidden {
+                    fault = Some((Invariant::PathHidden, format!("switch ({reason}) though a path was healthy")));
+                }
+            }
+            ConnStatus::ConnectFailed { .. } => {}
+        }
+        if let Some((invariant, text)) = fault {
+            self.fail(invariant, format!("{session}: {text}"));
+        }
+    }
+
+    /// The source's user connects again: sends may be taken from here on.
+    pub(crate) fn connecting(&mut self, session: SessionId) {
+        self.sessions.entry(session).or_default().refusing = false;
+    }
+
+    /// The sending process is gone.
+    pub(crate) fn void(&mut self, flow: FlowKey) {
+        self.flows.entry(flow).or_default().void = true;
+    }
+
+    /// Sends of a flow that have not ended.
+    pub(crate) fn open(&self, flow: FlowKey) -> u64 {
+        self.flows.get(&flow).map_or(0, |f| if f.void { 0 } else { f.open })
+    }
+
+    /// The lowest few numbers of a flow that have not ended, for reports.
+    pub(crate) fn oldest_open(&self, flow: FlowKey) -> String {
+        let Some(f) = self.flows.get(&flow) else { return String::new() };
+        let open = f.sends.iter().enumerate().filter(|(_, r)| r.end.is_none());
+        let list: Vec<String> = open
+            .take(3)
+            .map(|(i, r)| {
+                let sn = Sn(i as u64 + 1);
+                let arrived: Vec<_> = f.receivers.iter().filter(|(_, r)| r.arrived.contains(&sn)).map(|x| x.0.counter).collect();
+                let delivered: Vec<_> = f.receivers.iter().filter(|(_, r)| r.delivered.contains(&sn)).map(|x| x.0.counter).collect();
+                format!("{sn} ({:?}, {} bytes, handed {}, arrived {arrived:?}, delivered {delivered:?})", r.model, r.len, r.handed)
+            })
+            .collect();
+        list.join(", ")
+    }
+
+    /// Everything that the engine of this generation received must have reached the user by now.
+    pub(crate) fn check_delivered(&mut self, flow: FlowKey, at: Generation) {
+        let Some(receiver) = self.flows.get(&flow).and_then(|f| f.receivers.get(&at)) else { return };
+        if let Some(sn) = receiver.arrived.difference(&receiver.delivered).next() {
+            let text = format!("{flow:?} generation {at}: {sn} arrived and was never delivered");
+            self.fail(Invariant::Progress, text);
+        }
+    }
+
+    /// At the very end: every send has ended and every payload is free.
+    pub(crate) fn check_ends(&mut self) {
+        let mut found = None;
+        for (flow, f) in self.flows.iter().filter(|(_, f)| !f.void) {
+            for (i, record) in f.sends.iter().enumerate() {
+                if record.end.is_none() {
+                    found.get_or_insert(format!("{flow:?}: {} of {:?} never ended", i + 1, record.model));
+                } else if record.handle.strong_count() > 0 {
+                    found.get_or_insert(format!("{flow:?}: the payload of {} is still held", i + 1));
+                }
+            }
+        }
+        if let Some(text) = found {
+            self.fail(Invariant::OneEnd, text);
+        }
+    }
+}
+
+impl Flow {
+    /// This receiver has the message and everything before it in its stream that was not over already.
+    fn received(&self, receiver: &Receiver, sn: Sn) -> bool {
+        let stream = &self.streams[&self.sends[sn.0 as usize - 1].stream];
+        stream.iter().take_while(|s| **s <= sn).all(|s| {
+            receiver.arrived.contains(s) || (*s != sn && self.sends[s.0 as usize - 1].end.is_some())
+        })
+    }
+}

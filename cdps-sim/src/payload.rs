@@ -1,0 +1,87 @@
+//! Payloads: what a message contains follows from its number, so that the oracle can check each byte without keeping a copy.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::OnceLock;
+
+use crate::rng::Rng;
+
+/// Longest message that a workload sends.
+pub(crate) const MAX_LEN: usize = 256 << 10;
+const TABLE: usize = 1 << 20;
+
+/// What a sender hands to the engine.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    /// Number of the payload, unique within a run.
+    pub(crate) id: u64,
+    /// Its length.
+    pub(crate) len: u32,
+}
+
+/// The handle that the engine keeps.
+pub(crate) type SentHandle = Rc<Sent>;
+
+/// The bytes of payload `id`.
+pub(crate) fn bytes(id: u64, len: u32) -> &'static [u8] {
+    static NOISE: OnceLock<Vec<u8>> = OnceLock::new();
+    let noise = NOISE.get_or_init(|| {
+        let mut rng = Rng::new(0xb17e5);
+        (0..TABLE / 8).flat_map(|_| rng.next().to_le_bytes()).collect()
+    });
+    let start = (id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20) as usize % (TABLE - MAX_LEN);
+    &noise[start..start + len as usize]
+}
+
+/// Counts the payload bytes that one receiving port and its user hold.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    held: Cell<u64>,
+    peak: Cell<u64>,
+}
+
+impl Meter {
+    fn grow(&self, n: u64) {
+        self.held.set(self.held.get() + n);
+        self.peak.set(self.peak.get().max(self.held.get()));
+    }
+
+    /// Most that was held at once.
+    pub(crate) fn peak(&self) -> u64 {
+        self.peak.get()
+    }
+
+    /// What is held now.
+    pub(crate) fn held(&self) -> u64 {
+        self.held.get()
+    }
+}
+
+/// A buffer that received bytes are put into.
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    pub(crate) bytes: RefCell<Vec<u8>>,
+    len: u64,
+    meter: Rc<Meter>,
+}
+
+/// The handle that the engine keeps.
+pub(crate) type Received = Rc<Buffer>;
+
+impl Buffer {
+    pub(crate) fn zeroed(len: usize, meter: &Rc<Meter>) -> Received {
+        Buffer::from_vec(vec![0; len], meter)
+    }
+
+    pub(crate) fn from_vec(bytes: Vec<u8>, meter: &Rc<Meter>) -> Received {
+        let len = bytes.len() as u64;
+        meter.grow(len);
+        Rc::new(Buffer { bytes: RefCell::new(bytes), len, meter: Rc::clone(meter) })
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.meter.held.set(self.meter.held.get() - self.len);
+    }
+}

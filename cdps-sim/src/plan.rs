@@ -1,0 +1,359 @@
+//! What a seed stands for: the cluster, its configuration, the workloads, and the faults with their times.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use cdps_core::config::{AckModel, Balance, Liveness, PortConfig, Target};
+use cdps_core::id::{NodeId, StreamId};
+use cdps_core::time::{Duration, nanos};
+
+use crate::env::{MS, SECOND};
+use crate::fault::{self, Fault};
+use crate::net::Machine;
+use crate::oracle::Promise;
+use crate::rng::Rng;
+
+/// Everything that follows from a seed before the run begins.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) liveness: Liveness,
+    pub(crate) hosts: Vec<HostPlan>,
+    pub(crate) sources: Vec<SourcePlan>,
+    pub(crate) faults: Vec<Fault>,
+    /// Every fault is over by then, and every workload has been given out.
+    pub(crate) quiet_at: u64,
+    /// Addresses of each target host: paths to it.
+    pub(crate) paths: usize,
+    pub(crate) routes: Vec<RoutePlan>,
+    /// Bytes that a connection's direction holds before it pushes back.
+    pub(crate) buffer: usize,
+    pub(crate) segment: usize,
+    /// Bytes that a driver reads at once.
+    pub(crate) read_chunk: usize,
+    /// Longest lateness of a timer.
+    pub(crate) timer_slack: u64,
+    /// Targets dial back too: members know each other's addresses.
+    pub(crate) mutual: bool,
+}
+
+/// A node.
+#[derive(Debug)]
+pub(crate) struct HostPlan {
+    pub(crate) node: NodeId,
+    pub(crate) addresses: Vec<SocketAddr>,
+    /// What its clock shows when the run begins.
+    pub(crate) clock: u64,
+    pub(crate) target: bool,
+    pub(crate) users: UserPlan,
+}
+
+/// A relay between a dialling host and an address.
+#[derive(Debug)]
+pub(crate) struct RoutePlan {
+    pub(crate) dialler: usize,
+    pub(crate) acceptor: usize,
+    pub(crate) remote: SocketAddr,
+    pub(crate) delay: u64,
+    pub(crate) jitter: u64,
+    pub(crate) rate: u64,
+}
+
+/// How the users of a node behave.
+#[derive(Clone, Debug)]
+pub(crate) struct UserPlan {
+    /// Longest wait of an event before its callback runs.
+    pub(crate) dispatch_delay: u64,
+    /// Events dispatched before something else gets a turn.
+    pub(crate) dispatch_batch: u64,
+    /// Longest wait before a message is acknowledged; differing waits make acknowledgments come out of order.
+    pub(crate) ack_delay: u64,
+    /// Percent of messages that are kept beyond the callback.
+    pub(crate) retain: u64,
+    /// Longest time that they are kept.
+    pub(crate) retain_for: u64,
+    /// Longest wait before a connect request is decided.
+    pub(crate) decide_delay: u64,
+    /// Percent of connect requests that are refused.
+    pub(crate) refuse: u64,
+}
+
+/// A source port.
+#[derive(Debug)]
+pub(crate) struct SourcePlan {
+    pub(crate) host: usize,
+    pub(crate) config: PortConfig,
+    pub(crate) target_config: PortConfig,
+    pub(crate) up: Vec<Send>,
+    pub(crate) down: Vec<Send>,
+    pub(crate) verbs: Vec<(u64, Verb)>,
+    /// What the faults leave to a session that connects to each of the targets.
+    pub(crate) promises: Vec<Promise>,
+}
+
+/// A message that a workload will send. `at` counts from the moment that the port is first connected.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Send {
+    pub(crate) at: u64,
+    pub(crate) stream: StreamId,
+    pub(crate) len: u32,
+    pub(crate) ack: Option<AckModel>,
+}
+
+/// What a user does in the middle.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Verb {
+    /// The source stops, and connects again later.
+    Stop,
+    /// The source closes, and connects again later.
+    Close { immediate: bool },
+    /// The source connects once more: use count 2.
+    ConnectAgain,
+    /// The source destroys its port.
+    Destroy,
+    /// The target's user closes.
+    TargetClose { immediate: bool },
+    /// The target's user destroys its port.
+    TargetDestroy,
+}
+
+/// Address `index` of a host.
+fn address(host: usize, index: usize) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, host as u8 + 1, index as u8 + 1)), 7000)
+}
+
+impl Plan {
+    pub(crate) fn new(seed: u64) -> Plan {
+        let mut rng = Rng::new(seed);
+        let sources = if rng.chance(15) { 2 } else { 1 };
+        let targets = rng.pick(&[1, 2, 2, 3]);
+        let paths = rng.pick(&[1, 2, 2, 3, 4, 4, 5, 6]);
+        let mutual = rng.chance(20);
+        let liveness = Liveness {
+            redial_max: Duration::from_millis(rng.pick(&[500, 2000, 10_000])),
+            ..Liveness::default()
+        };
+        let mut hosts_rng = rng.fork();
+        let hosts: Vec<HostPlan> = (0..sources + targets)
+            .map(|host| HostPlan {
+                node: NodeId(host as u32 + 1),
+                addresses: (0..paths).map(|i| address(host, i)).collect(),
+                clock: hosts_rng.magnitude(SECOND, 1 << 50),
+                target: host >= sources,
+                users: user_plan(&mut hosts_rng),
+            })
+            .collect();
+        let routes = routes(&mut rng.fork(), sources, &hosts, mutual);
+        let faults = fault::plan(&mut rng.fork(), sources, targets, paths, mutual);
+        let mut sources_rng = rng.fork();
+        let source_ports = if rng.chance(20) { 2 } else { 1 };
+        let sources: Vec<SourcePlan> = (0..sources * source_ports)
+            .map(|n| source_plan(&mut sources_rng, n, n % sources, sources, &hosts, &liveness, &faults))
+            .collect();
+        let last_send = sources.iter().flat_map(|s| s.up.iter().chain(&s.down)).map(|s| s.at).max().unwrap_or(0);
+        let last_fault = faults.iter().map(|f| f.until).max().unwrap_or(0);
+        let last_verb = sources.iter().flat_map(|s| &s.verbs).map(|v| v.0).max().unwrap_or(0);
+        Plan {
+            liveness,
+            hosts,
+            sources,
+            quiet_at: last_fault.max(last_send).max(last_verb) + 100 * MS,
+            faults,
+            paths,
+            routes,
+            buffer: rng.magnitude(8 << 10, 512 << 10) as usize,
+            segment: rng.pick(&[1448, 4096, 16_384, 65_536]),
+            read_chunk: rng.pick(&[2048, 16_384, 65_536, 65_536]),
+            timer_slack: rng.pick(&[0, MS / 10, MS]),
+            mutual,
+        }
+    }
+}
+
+fn user_plan(rng: &mut Rng) -> UserPlan {
+    UserPlan {
+        dispatch_delay: rng.pick(&[0, MS / 100, MS, 20 * MS]),
+        dispatch_batch: rng.pick(&[1, 4, 64]),
+        ack_delay: rng.pick(&[0, 0, MS, 50 * MS, 500 * MS]),
+        retain: rng.pick(&[0, 0, 20, 60]),
+        retain_for: rng.pick(&[MS, 50 * MS, 1000 * MS]),
+        decide_delay: rng.pick(&[0, MS, 300 * MS]),
+        refuse: rng.pick(&[0, 0, 0, 20]),
+    }
+}
+
+fn routes(rng: &mut Rng, sources: usize, hosts: &[HostPlan], mutual: bool) -> Vec<RoutePlan> {
+    let mut routes = Vec::new();
+    for (dialler, from) in hosts.iter().enumerate() {
+        for (acceptor, to) in hosts.iter().enumerate() {
+            // The order, and so the index of each route, is known to `fault::route`.
+            if dialler == acceptor || from.target == to.target || (dialler >= sources && !mutual) {
+                continue;
+            }
+            for remote in &to.addresses {
+                let delay = rng.magnitude(20_000, 15 * MS);
+                routes.push(RoutePlan {
+                    dialler,
+                    acceptor,
+                    remote: *remote,
+                    delay,
+                    jitter: delay / rng.pick(&[1, 4, 50]),
+                    rate: rng.magnitude(4 << 20, 1 << 30),
+                });
+            }
+        }
+    }
+    routes
+}
+
+fn source_plan(
+    rng: &mut Rng,
+    number: usize,
+    host: usize,
+    sources: usize,
+    hosts: &[HostPlan],
+    liveness: &Liveness,
+    faults: &[Fault],
+) -> SourcePlan {
+    let mut order: Vec<usize> = (sources..hosts.len()).collect();
+    for i in (1..order.len()).rev() {
+        order.swap(i, rng.below(i as u64 + 1) as usize);
+    }
+    let paths = hosts[0].addresses.len();
+    let base = port_config(rng, liveness);
+    let config = PortConfig {
+        client: format!("disk{number}"),
+        targets: order
+            .iter()
+            .map(|&t| Target { node: hosts[t].node, addresses: hosts[t].addresses.clone() })
+            .collect(),
+        local: if rng.chance(50) { hosts[host].addresses.iter().map(SocketAddr::ip).collect() } else { Vec::new() },
+        autoswitch: rng.chance(60),
+        ..base
+    };
+    let target_config =
+        PortConfig { client: config.client.clone(), max_message: config.max_message, ..port_config(rng, liveness) };
+    let work = rng.within(200, 6000) * MS;
+    let up = workload(rng, work, &config, 100);
+    let down = if rng.chance(35) { workload(rng, work, &target_config, 40) } else { Vec::new() };
+    let verbs = if rng.chance(25) { verbs(rng, work) } else { Vec::new() };
+    let view = View { hosts, sources, paths, faults };
+    let promises = (0..order.len()).map(|turn| view.promise(&config, host, &order, turn)).collect();
+    SourcePlan { host, config, target_config, up, down, verbs, promises }
+}
+
+fn port_config(rng: &mut Rng, liveness: &Liveness) -> PortConfig {
+    let seconds = |rng: &mut Rng, low: u64, high: u64| Duration::from_millis(rng.within(low * 1000, high * 1000));
+    PortConfig {
+        ack: rng.pick(&[AckModel::Synchronous, AckModel::Synchronous, AckModel::Asynchronous, AckModel::Sent]),
+        balance: rng.pick(&[Balance::Fastest, Balance::Fastest, Balance::RoundRobin]),
+        window: rng.magnitude(64 << 10, 2 << 20),
+        send_buffer_max: rng.magnitude(16 << 10, 4 << 20),
+        max_pending_events: if rng.chance(20) { rng.within(1, 64) as u32 } else { 1 << 20 },
+        max_message: crate::payload::MAX_LEN as u32,
+        fragment: rng.magnitude(2048, 64 << 10) as u32,
+        ack_timeout: seconds(rng, 4, 10),
+        connect_timeout: seconds(rng, 2, 5),
+        close_timeout: seconds(rng, 5, 20),
+        session_timeout: seconds(rng, 3, 10),
+        liveness: liveness.clone(),
+        ..PortConfig::default()
+    }
+}
+
+fn workload(rng: &mut Rng, work: u64, config: &PortConfig, scale: u64) -> Vec<Send> {
+    let count = rng.magnitude(1, 4 * scale);
+    let streams = rng.pick(&[1, 1, 2, 5, 16]);
+    let (low, high) = rng.pick(&[(1, 200), (1, 4096), (1, 60_000), (1500, 2600), (20_000, 200_000)]);
+    let bursts = rng.pick(&[1, 4, 20, 1000]);
+    let models = rng.chance(30);
+    let mut left: u64 = 3 << 20;
+    let mut sends: Vec<Send> = (0..count)
+        .map(|_| {
+            let len = if rng.chance(5) { 0 } else { rng.magnitude(low, high) };
+            let len = len.min(u64::from(config.max_message)).min(left);
+            left -= len;
+            Send {
+                at: rng.below(bursts) * work / bursts,
+                stream: StreamId(rng.below(streams) as u32),
+                len: len as u32,
+                ack: models.then(|| rng.pick(&[AckModel::Synchronous, AckModel::Asynchronous, AckModel::Sent])),
+            }
+        })
+        .collect();
+    sends.sort_by_key(|s| s.at);
+    sends
+}
+
+fn verbs(rng: &mut Rng, work: u64) -> Vec<(u64, Verb)> {
+    let mut verbs: Vec<(u64, Verb)> = (0..rng.within(1, 3))
+        .map(|_| {
+            let verb = rng.pick(&[
+                Verb::Stop,
+                Verb::Close { immediate: false },
+                Verb::Close { immediate: true },
+                Verb::ConnectAgain,
+                Verb::Destroy,
+                Verb::TargetClose { immediate: false },
+                Verb::TargetClose { immediate: true },
+                Verb::TargetDestroy,
+            ]);
+            (rng.within(100 * MS, work + SECOND), verb)
+        })
+        .collect();
+    verbs.sort_by_key(|v| v.0);
+    verbs
+}
+
+/// What is needed to say which faults hit whom.
+struct View<'a> {
+    hosts: &'a [HostPlan],
+    sources: usize,
+    paths: usize,
+    faults: &'a [Fault],
+}
+
+impl View<'_> {
+    fn untouched(&self, host: usize) -> bool {
+        !self.faults.iter().any(|f| f.hits_host(host))
+    }
+
+    /// The target has no fault, and one path to it has none.
+    fn clean(&self, host: usize, target: usize) -> bool {
+        let targets = self.hosts.len() - self.sources;
+        let free = |index| {
+            let route = fault::route(host, target, index, self.sources, self.paths, targets);
+            !self.faults.iter().any(|f| f.hits_route(route))
+        };
+        self.untouched(target) && (0..self.paths).any(free)
+    }
+
+    /// What the faults leave to a session that connects to the target at `turn`.
+    fn promise(&self, config: &PortConfig, host: usize, order: &[usize], turn: usize) -> Promise {
+        let backup = |target: usize| self.clean(host, target) && self.hosts[target].users.refuse == 0;
+        Promise {
+            path_hidden: self.untouched(host) && self.clean(host, order[turn]),
+            switch_hidden: self.untouched(host)
+                && config.autoswitch
+                && turn == 0
+                && order[1..].iter().any(|&t| backup(t)),
+        }
+    }
+}
+
+/// How long the engine may take to finish everything once the faults have stopped.
+pub(crate) fn patience(plan: &Plan) -> u64 {
+    let slowest = plan
+        .sources
+        .iter()
+        .map(|s| {
+            let c = &s.config;
+            nanos(c.ack_timeout) * 2 + nanos(c.connect_timeout) * 3 + nanos(c.close_timeout) + nanos(c.session_timeout)
+        })
+        .max()
+        .unwrap_or(0);
+    slowest + nanos(plan.liveness.redial_max) * 2 + nanos(plan.liveness.dead) * 4 + 20 * SECOND
+}
+
+/// How a killed machine looks from outside.
+pub(crate) fn machine(process_only: bool) -> Machine {
+    if process_only { Machine::NoProcess } else { Machine::Off }
+}

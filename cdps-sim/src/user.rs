@@ -1,0 +1,497 @@
+//! The users of ports: what they send, how they acknowledge and release, and what they do in the middle.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use cdps_core::config::PortConfig;
+use cdps_core::id::{Generation, Side, Sn};
+use cdps_core::port::{ConnStatus, CreditToken, Event, Link, Outbound, SendError, State};
+
+use crate::broken::Broken;
+use crate::env::{Env, MS, note};
+use crate::host::{Host, HostEvent, Slot};
+use crate::mutate::{self, Fate};
+use crate::oracle::{Delivery, Invariant, Promise};
+use crate::payload::{Received, Sent, SentHandle};
+use crate::plan::Verb;
+
+/// Something that a user set out to do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Errand {
+    /// Send what is due.
+    Produce,
+    /// Acknowledge a message.
+    Ack { generation: Generation, sn: Sn },
+    /// Give a message back.
+    Release(u64),
+    /// Look at the port's state and see what should be done.
+    Tick,
+    /// Do what the plan says.
+    Verb(usize),
+}
+
+/// What a user keeps.
+#[derive(Debug)]
+pub(crate) struct User {
+    born: u64,
+    next_send: usize,
+    held: BTreeMap<u64, (CreditToken, Received)>,
+    holds: u64,
+    stash: Option<Event<SentHandle, Received>>,
+    /// Not before this moment is the port connected again.
+    resume_at: u64,
+    /// Target that is tried next.
+    turn: usize,
+    finishing: bool,
+    closing: bool,
+    revoked: bool,
+    ticking: bool,
+}
+
+impl User {
+    pub(crate) fn new(born: u64) -> User {
+        User {
+            born,
+            next_send: 0,
+            held: BTreeMap::new(),
+            holds: 0,
+            stash: None,
+            resume_at: 0,
+            turn: 0,
+            finishing: false,
+            closing: false,
+            revoked: false,
+            ticking: false,
+        }
+    }
+
+    pub(crate) fn holds_nothing(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    pub(crate) fn revoke(&mut self) {
+        self.revoked = true;
+    }
+
+    /// The run is over: take the port down in an orderly way.
+    pub(crate) fn finish(&mut self) {
+        self.finishing = true;
+        self.resume_at = 0;
+    }
+}
+
+impl Verb {
+    /// The target's user does it.
+    pub(crate) fn is_targets(self) -> bool {
+        match self {
+            Verb::TargetClose { .. } | Verb::TargetDestroy => true,
+            Verb::Stop | Verb::Close { .. } | Verb::ConnectAgain | Verb::Destroy => false,
+        }
+    }
+}
+
+impl Slot {
+    fn sends<'a>(&self, host: &'a Host) -> &'a [crate::plan::Send] {
+        match self.side {
+            Side::Source => &host.plan.sources[self.plan].up,
+            Side::Target if self.born.counter <= 3 => &host.plan.sources[self.plan].down,
+            Side::Target => &[],
+        }
+    }
+}
+
+impl Host {
+    /// The callback thread hands an event to the user.
+    pub(crate) fn user_event(&mut self, env: &mut Env, slot: usize, event: Event<SentHandle, Received>) {
+        let stashed = self.slots[slot].as_mut().and_then(|s| s.user.stash.take());
+        match mutate::event(env, event) {
+            Fate::Lose => {}
+            Fate::Pass(event) => self.take_event(env, slot, event),
+            Fate::Twice(event) => {
+                let Event::Nacked { sn, payload, .. } = &event else { return };
+                let (sn, payload) = (*sn, Rc::clone(payload));
+                self.take_event(env, slot, event);
+                self.take_event(env, slot, Event::Completed { sn, rc: 0, payload });
+            }
+            Fate::Later(event) => {
+                if let Some(s) = self.slots[slot].as_mut() {
+                    s.user.stash = Some(event);
+                }
+            }
+        }
+        if let Some(event) = stashed {
+            self.take_event(env, slot, event);
+        }
+    }
+
+    fn take_event(&mut self, env: &mut Env, slot: usize, event: Event<SentHandle, Received>) {
+        let node = self.node();
+        let Some(s) = self.slots[slot].as_mut() else { return };
+        let flow = s.flow_out();
+        match event {
+            Event::Completed { sn, rc, payload } => {
+                note!(env, "n{node} p{slot}: user: {sn} completed, rc {rc}");
+                env.oracle.completed(flow, sn, rc, &payload);
+            }
+            Event::Nacked { sn, reason, certainty, payload } => {
+                note!(env, "n{node} p{slot}: user: {sn} nacked: {reason}, {certainty:?}");
+                env.oracle.nacked(flow, sn, reason, certainty, &payload);
+            }
+            Event::Done { .. } => {}
+            Event::Received(message) => self.received(env, slot, message),
+            Event::Status(status) => {
+                note!(env, "n{node} p{slot}: user: {status:?}");
+                if s.side == Side::Source {
+                    env.oracle.status(s.session, &status);
+                }
+                self.status(env, slot, &status);
+            }
+            Event::Path { path, health, reason } => {
+                note!(env, "n{node} p{slot}: user: path {path} is {health:?}: {reason}");
+            }
+        }
+    }
+
+    fn received(&mut self, env: &mut Env, slot: usize, message: cdps_core::port::Received<Received>) {
+        let users = self.plan.hosts[self.index].users.clone();
+        let node = self.node();
+        let now = self.clock(env);
+        let Some(s) = self.slots[slot].as_mut() else { return };
+        let cdps_core::port::Received { sn, stream, ssn, generation, wants_ack, redelivered, credit, payload } = message;
+        note!(env, "n{node} p{slot}: user: got {sn} stream {stream} ssn {ssn} generation {generation}");
+        env.oracle.delivered(Delivery {
+            flow: s.flow_in(generation),
+            generation,
+            node,
+            sn,
+            stream,
+            ssn,
+            bytes: &payload.bytes.borrow(),
+            redelivered,
+            wants_ack,
+        });
+        if env.rng.chance(users.retain) {
+            s.user.holds += 1;
+            let id = s.user.holds;
+            s.user.held.insert(id, (credit, payload));
+            let wait = env.rng.below(users.retain_for + 1);
+            self.later(env, wait, HostEvent::User { slot, what: Errand::Release(id) });
+        } else {
+            drop(payload);
+            if env.broken != Some(Broken::CreditLeak) {
+                s.port.release(now, credit);
+            }
+        }
+        if wants_ack {
+            let wait = env.rng.below(users.ack_delay + 1);
+            if wait == 0 {
+                self.ack(env, slot, generation, sn);
+            } else {
+                self.later(env, wait, HostEvent::User { slot, what: Errand::Ack { generation, sn } });
+            }
+        }
+    }
+
+    fn ack(&mut self, env: &mut Env, slot: usize, generation: Generation, sn: Sn) {
+        let now = self.clock(env);
+        let rc = if env.rng.chance(70) { 0 } else { env.rng.below(5) as i32 - 2 };
+        let Some(s) = self.slots[slot].as_mut() else { return };
+        if s.port.generation() != generation {
+            return;
+        }
+        match s.port.ack(now, sn, rc) {
+            Ok(()) => {
+                note!(env, "n{} p{slot}: user: acknowledges {sn} with {rc}", self.plan.hosts[self.index].node);
+                env.oracle.answered(s.flow_in(generation), generation, sn, rc);
+            }
+            Err(e) => {
+                if s.side == Side::Target && s.port.state() == State::ConnectedTo && !s.user.revoked {
+                    env.oracle.fail(Invariant::Sanity, format!("p{slot} of {}: ack refused: {e}", s.session));
+                }
+            }
+        }
+    }
+
+    fn status(&mut self, env: &mut Env, slot: usize, status: &ConnStatus) {
+        let Some(s) = self.slots[slot].as_mut() else { return };
+        match status {
+            ConnStatus::Closed { .. } => {
+                s.user.closing = false;
+                s.user.ticking = false;
+                self.want_tick(env, slot);
+            }
+            ConnStatus::ConnectFailed { .. } => s.user.turn += 1,
+            ConnStatus::Connected { .. }
+            | ConnStatus::Down { .. }
+            | ConnStatus::Drained
+            | ConnStatus::Switching { .. }
+            | ConnStatus::Switched { .. } => {}
+        }
+    }
+
+    fn want_tick(&mut self, env: &mut Env, slot: usize) {
+        let Some(s) = self.slots[slot].as_mut() else { return };
+        if !s.user.ticking {
+            s.user.ticking = true;
+            let wait = env.rng.within(MS, 100 * MS);
+            self.later(env, wait, HostEvent::User { slot, what: Errand::Tick });
+        }
+    }
+
+    /// Does what a user set out to do.
+    pub(crate) fn errand(&mut self, env: &mut Env, slot: usize, what: Errand) {
+        if self.slots[slot].is_none() {
+            return;
+        }
+        match what {
+            Errand::Produce => self.produce(env, slot),
+            Errand::Ack { generation, sn } => self.ack(env, slot, generation, sn),
+            Errand::Release(id) => {
+                let now = self.clock(env);
+                if let Some(s) = self.slots[slot].as_mut()
+                    && let Some((credit, payload)) = s.user.held.remove(&id)
+                {
+                    drop(payload);
+                    if env.broken != Some(Broken::CreditLeak) {
+                        s.port.release(now, credit);
+                    }
+                }
+            }
+            Errand::Tick => self.tick(env, slot),
+            Errand::Verb(n) => self.verb(env, slot, n),
+        }
+    }
+
+    fn produce(&mut self, env: &mut Env, slot: usize) {
+        for _ in 0..64 {
+            let Some(s) = self.slots[slot].as_ref() else { return };
+            let Some(next) = s.sends(self).get(s.user.next_send).copied() else { return };
+            let due = s.user.born + next.at;
+            if s.user.finishing {
+                return;
+            }
+            if due > env.now {
+                self.later(env, due.saturating_sub(env.now), HostEvent::User { slot, what: Errand::Produce });
+                return;
+            }
+            let wait = match self.send(env, slot, next) {
+                Ok(()) => None,
+                Err(e) if e.is_again() => Some(env.rng.within(MS / 10, 20 * MS)),
+                Err(SendError::State(_) | SendError::Down | SendError::Closing)
+                    if env.now < self.plan.quiet_at && self.may_send_again(slot) =>
+                {
+                    Some(env.rng.within(10 * MS, 100 * MS))
+                }
+                Err(_) => None,
+            };
+            if let Some(wait) = wait {
+                self.later(env, wait, HostEvent::User { slot, what: Errand::Produce });
+                return;
+            }
+            if let Some(s) = self.slots[slot].as_mut() {
+                s.user.next_send += 1;
+            }
+        }
+        let wait = env.rng.below(MS / 10);
+        self.later(env, wait, HostEvent::User { slot, what: Errand::Produce });
+    }
+
+    fn may_send_again(&self, slot: usize) -> bool {
+        self.slots[slot].as_ref().is_some_and(|s| s.side == Side::Source && s.port.state() != State::Destroyed)
+    }
+
+    fn send(&mut self, env: &mut Env, slot: usize, next: crate::plan::Send) -> Result<(), SendError> {
+        let now = self.clock(env);
+        let node = self.node();
+        let Some(s) = self.slots[slot].as_mut() else { return Ok(()) };
+        env.payloads += 1;
+        let payload = Rc::new(Sent { id: env.payloads, len: next.len });
+        let message = Outbound { stream: next.stream, len: next.len, ack: next.ack, payload: Rc::clone(&payload) };
+        let model = next.ack.unwrap_or(s.port.config().ack);
+        match s.port.send(now, message) {
+            Ok(sn) => {
+                note!(env, "n{node} p{slot}: user: sends {sn} stream {} {} bytes {model:?}", next.stream, next.len);
+                env.oracle.accepted(s.flow_out(), sn, next.stream, model, &payload);
+                let held = s.port.stats().unfinished_bytes;
+                if held > s.port.config().send_buffer_max {
+                    env.oracle.fail(Invariant::Memory, format!("p{slot}: {held} bytes unfinished at the source"));
+                }
+                Ok(())
+            }
+            Err((e, given_back)) => {
+                if given_back.id != payload.id {
+                    env.oracle.fail(Invariant::OneEnd, format!("p{slot}: a refused send gave back another payload"));
+                }
+                Err(e)
+            }
+        }
+    }
+
+    /// Looks at the port's state and does what is next.
+    fn tick(&mut self, env: &mut Env, slot: usize) {
+        let now = self.clock(env);
+        let Some(s) = self.slots[slot].as_mut() else { return };
+        s.user.ticking = false;
+        if env.now < s.user.resume_at {
+            self.want_tick(env, slot);
+            return;
+        }
+        match (s.side, s.port.state()) {
+            (_, State::Destroyed) => return,
+            (Side::Target, State::Registered) => {
+                let unregistered = if env.rng.chance(50) { s.port.unregister(now) } else { Ok(()) };
+                if let Err(e) = unregistered.and_then(|()| s.port.destroy(now)) {
+                    env.oracle.fail(Invariant::Sanity, format!("p{slot}: {e}"));
+                }
+                return;
+            }
+            (Side::Target, _) => return,
+            (Side::Source, State::Initialized) if s.user.finishing => {
+                if let Err(e) = s.port.unregister(now).and_then(|()| s.port.destroy(now)) {
+                    env.oracle.fail(Invariant::Sanity, format!("p{slot}: {e}"));
+                }
+                return;
+            }
+            (Side::Source, State::Connected | State::Stopped | State::Connecting) if s.user.finishing => {
+                self.close_down(env, slot);
+            }
+            (Side::Source, State::Initialized | State::Stopped) => self.connect(env, slot),
+            (Side::Source, State::Connected) if s.port.link() == Link::Drained => self.connect(env, slot),
+            (Side::Source, _) => {}
+        }
+        self.want_tick(env, slot);
+    }
+
+    fn close_down(&mut self, env: &mut Env, slot: usize) {
+        let now = self.clock(env);
+        let Some(s) = self.slots[slot].as_mut() else { return };
+        if s.user.closing && s.port.state() == State::Stopped {
+            return;
+        }
+        s.user.closing = s.port.state() == State::Stopped && s.port.use_count() <= 1;
+        note!(env, "n{} p{slot}: user: closes in {}", self.plan.hosts[self.index].node, s.port.state().name());
+        if let Err(e) = s.port.close(now, false) {
+            env.oracle.fail(Invariant::Sanity, format!("p{slot}: {e}"));
+        }
+    }
+
+    fn connect(&mut self, env: &mut Env, slot: usize) {
+        let now = self.clock(env);
+        let plan = Rc::clone(&self.plan);
+        let Some(s) = self.slots[slot].as_mut() else { return };
+        let source = &plan.sources[s.plan];
+        let config: &PortConfig = &source.config;
+        if s.port.link() == Link::Drained {
+            s.user.turn += env.rng.below(2) as usize;
+        }
+        let turn = s.user.turn % config.targets.len();
+        let to = if turn == 0 { None } else { Some(config.targets[turn].node) };
+        note!(env, "n{} p{slot}: user: connects to {to:?} ({turn})", plan.hosts[self.index].node);
+        // While the user keeps out of it, the faults alone decide what is promised.
+        env.oracle.promise(s.session, source.promises[turn]);
+        env.oracle.connecting(s.session);
+        if let Err(e) = s.port.connect(now, to) {
+            env.oracle.fail(Invariant::Sanity, format!("p{slot}: {e}"));
+        }
+    }
+
+    fn verb(&mut self, env: &mut Env, slot: usize, n: usize) {
+        let now = self.clock(env);
+        let Some(s) = self.slots[slot].as_mut() else { return };
+        let Some((_, verb)) = self.plan.sources[s.plan].verbs.get(n).copied() else { return };
+        if verb.is_targets() != (s.side == Side::Target) {
+            return;
+        }
+        note!(env, "n{} p{slot}: user: {verb:?} in {}", self.plan.hosts[self.index].node, s.port.state().name());
+        if s.side == Side::Source {
+            env.oracle.promise(s.session, Promise::default());
+            s.user.resume_at = env.now + env.rng.below(1000 * MS);
+        }
+        // What the state does not allow is refused and changes nothing: also worth trying.
+        let _ = match verb {
+            Verb::Stop => s.port.stop(now),
+            Verb::Close { immediate } | Verb::TargetClose { immediate } => s.port.close(now, immediate),
+            Verb::Destroy | Verb::TargetDestroy => s.port.destroy(now),
+            Verb::ConnectAgain => {
+                env.oracle.connecting(s.session);
+                let _ = s.port.connect(now, None);
+                Ok(())
+            }
+        };
+    }
+
+    /// Whether this process has nothing left to do for its users.
+    pub(crate) fn settled(&self, env: &Env) -> Result<(), String> {
+        for (n, s) in self.slots.iter().enumerate() {
+            let Some(s) = s else { continue };
+            let name = || format!("node {} p{n} ({}, {}, link {})", self.node(), s.session, s.port.state().name(), s.port.link().name());
+            if s.port.state() == State::Destroyed || (s.side == Side::Target && s.port.state() != State::ConnectedTo) {
+                continue;
+            }
+            if s.user.next_send < s.sends(self).len() && s.side == Side::Source {
+                return Err(format!("{}: {} messages not accepted yet", name(), s.sends(self).len() - s.user.next_send));
+            }
+            let open = env.oracle.open(s.flow_out());
+            if open > 0 {
+                return Err(format!("{}: {open} sends have not ended: {}", name(), env.oracle.oldest_open(s.flow_out())));
+            }
+            if !s.user.held.is_empty() {
+                return Err(format!("{}: the user holds {} messages", name(), s.user.held.len()));
+            }
+            if s.port.has_events() {
+                return Err(format!("{}: events wait", name()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at what is left once everything is settled.
+    pub(crate) fn inspect(&self, env: &mut Env) {
+        for s in self.slots.iter().flatten() {
+            if s.side == Side::Target && s.port.state() == State::ConnectedTo && !s.user.revoked {
+                env.oracle.check_delivered(s.flow_in(s.born), s.born);
+            }
+            let left = s.port.stats().unfinished_bytes;
+            if left > 0 && s.port.state() != State::Destroyed {
+                env.oracle.fail(Invariant::Progress, format!("{}: {left} bytes stay unfinished", s.session));
+            }
+        }
+    }
+
+    /// The bytes that were held at once may not pass the window and what each path may add.
+    pub(crate) fn check_meters(&self, env: &mut Env, slot: usize) {
+        let Some(s) = self.slots[slot].as_ref() else { return };
+        let c = s.port.config();
+        let fragment = u64::from(self.plan.sources[s.plan].config.fragment.max(self.plan.sources[s.plan].target_config.fragment));
+        let per_path = 2 * fragment + 2 * self.plan.read_chunk as u64 + 65_536;
+        let bound = c.window.max(u64::from(c.max_message)) + per_path * self.plan.paths as u64;
+        for (generation, meter) in &s.meters {
+            if meter.peak() > bound {
+                let text = format!("{} generation {generation}: {} bytes held, bound {bound}", s.session, meter.peak());
+                env.oracle.fail(Invariant::Memory, text);
+            }
+            if meter.held() > 0 && s.port.state() == State::Destroyed && s.conns.is_empty() {
+                let text = format!("{} generation {generation}: {} bytes leaked", s.session, meter.held());
+                env.oracle.fail(Invariant::Memory, text);
+            }
+        }
+    }
+}
+
+impl Host {
+    /// The run is over: every source's user takes its port down.
+    pub(crate) fn finish(&mut self) {
+        for s in self.slots.iter_mut().flatten() {
+            s.user.finish();
+        }
+    }
+
+    /// What keeps this process from being done.
+    pub(crate) fn left(&self) -> Option<String> {
+        self.slots.iter().enumerate().find_map(|(n, s)| {
+            let s = s.as_ref()?;
+            let (state, link) = (s.port.state().name(), s.port.link().name());
+            Some(format!("node {} p{n} ({}, {state}, link {link}) is not gone", self.node(), s.session))
+        })
+    }
+}

@@ -1,0 +1,294 @@
+//! One run: hosts, network, faults and oracle under virtual time, from one seed.
+
+use std::rc::Rc;
+
+use crate::broken::Broken;
+use crate::env::{Env, Event, MS, SECOND, TraceSink, note};
+use crate::fault::FaultKind;
+use crate::host::Host;
+use crate::net::{Machine, Net, Route};
+use crate::oracle::{Invariant, Oracle, Tally, Violation};
+use crate::plan::{self, Plan};
+use crate::rng::Rng;
+
+/// How often the world looks whether the run is over.
+const SURVEY_EVERY: u64 = 50 * MS;
+/// How long everything must have been quiet before it is taken down.
+const REST: u64 = 500 * MS;
+/// More events than any sane run has.
+const MAX_EVENTS: u64 = 3_000_000;
+
+/// How to run a seed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Break the engine in this way.
+    pub broken: Option<Broken>,
+    /// Leave every fault out.
+    pub no_faults: bool,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The seed.
+    pub seed: u64,
+    /// The first rule that was broken, if any.
+    pub violation: Option<Violation>,
+    /// Virtual seconds that the run took.
+    pub lasted: f64,
+    /// Differs between two runs that were not the same.
+    pub fingerprint: u64,
+    /// What happened, in numbers.
+    pub tally: Tally,
+    /// Times that a broken variant did its deed.
+    pub broke: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Act {
+    /// Faults and workloads go on.
+    Storm,
+    /// Everything must finish by itself.
+    Calm,
+    /// Everything has been quiet since then.
+    Rest { since: u64 },
+    /// Ports are taken down.
+    Curtain,
+    Over,
+}
+
+struct World {
+    env: Env,
+    plan: Rc<Plan>,
+    hosts: Vec<Host>,
+    act: Act,
+    /// Progress is expected before this moment.
+    deadline: u64,
+    fingerprint: u64,
+}
+
+/// Runs one seed.
+#[must_use]
+pub fn run(seed: u64, options: Options) -> Outcome {
+    World::new(seed, options, TraceSink::Off).play(seed).0
+}
+
+/// Runs one seed and prints what happens to standard output.
+#[must_use]
+pub fn run_printing(seed: u64, options: Options) -> Outcome {
+    World::new(seed, options, TraceSink::Print).play(seed).0
+}
+
+/// Runs one seed and keeps the trace.
+#[must_use]
+pub fn run_keeping(seed: u64, options: Options) -> (Outcome, Vec<String>) {
+    let (outcome, sink) = World::new(seed, options, TraceSink::Keep(Vec::new())).play(seed);
+    match sink {
+        TraceSink::Keep(lines) => (outcome, lines),
+        TraceSink::Off | TraceSink::Print => (outcome, Vec::new()),
+    }
+}
+
+impl World {
+    fn new(seed: u64, options: Options, trace: TraceSink) -> World {
+        let mut plan = Plan::new(seed);
+        if options.no_faults {
+            plan.faults.clear();
+        }
+        let plan = Rc::new(plan);
+        let mut net = Net::default();
+        net.machines = vec![Machine::Up; plan.hosts.len()];
+        net.lives = vec![0; plan.hosts.len()];
+        net.buffer = plan.buffer;
+        net.segment = plan.segment;
+        for r in &plan.routes {
+            net.by_address.insert((r.dialler, r.remote), net.routes.len());
+            net.routes.push(Route::new(r.dialler, r.acceptor, r.delay, r.jitter, r.rate));
+        }
+        let rng = Rng::new(seed.wrapping_mul(0x9e37).wrapping_add(17));
+        let env = Env::new(net, Oracle::default(), rng, options.broken, trace);
+        let hosts = (0..plan.hosts.len()).map(|index| Host::new(index, &plan)).collect();
+        World { env, plan, hosts, act: Act::Storm, deadline: 0, fingerprint: seed }
+    }
+
+    fn play(mut self, seed: u64) -> (Outcome, TraceSink) {
+        self.announce(seed);
+        for host in &mut self.hosts {
+            host.open(&mut self.env);
+        }
+        for (n, fault) in Rc::clone(&self.plan).faults.iter().enumerate() {
+            self.env.at(fault.at, Event::FaultBegins(n));
+            self.env.at(fault.until, Event::FaultEnds(n));
+        }
+        self.env.at(self.plan.quiet_at, Event::Survey);
+        while self.act != Act::Over && self.env.oracle.violation().is_none() {
+            let Some(event) = self.env.next() else { break };
+            self.fingerprint = (self.fingerprint.rotate_left(5) ^ self.env.now).wrapping_mul(0x0000_0100_0000_01b3);
+            self.step(event);
+            if self.env.events() > MAX_EVENTS {
+                self.env.oracle.fail(Invariant::Timers, format!("more than {MAX_EVENTS} events"));
+            }
+        }
+        let lasted = self.env.now as f64 / SECOND as f64;
+        let violation = self.env.oracle.violation().map(|(invariant, text)| Violation {
+            invariant: *invariant,
+            at: lasted,
+            text: text.clone(),
+        });
+        if let Some(v) = &violation {
+            note!(self.env, "VIOLATION {}: {}", v.invariant, v.text);
+        }
+        let outcome = Outcome {
+            seed,
+            violation,
+            lasted,
+            fingerprint: self.fingerprint ^ self.env.events(),
+            tally: self.env.oracle.tally,
+            broke: self.env.broke,
+        };
+        (outcome, self.env.trace)
+    }
+
+    fn announce(&mut self, seed: u64) {
+        let plan = Rc::clone(&self.plan);
+        note!(self.env, "seed {seed}: {} hosts, {} paths each, quiet at {:.3} s", plan.hosts.len(), plan.paths, plan.quiet_at as f64 / SECOND as f64);
+        note!(self.env, "buffer {} segment {} read {} mutual {} redial_max {:?}", plan.buffer, plan.segment, plan.read_chunk, plan.mutual, plan.liveness.redial_max);
+        for (n, r) in plan.routes.iter().enumerate() {
+            note!(self.env, "route {n}: {} -> {} {} delay {} us, jitter {} us, {} KiB/s", r.dialler + 1, r.acceptor + 1, r.remote, r.delay / 1000, r.jitter / 1000, r.rate >> 10);
+        }
+        for h in &plan.hosts {
+            note!(self.env, "node {}: {:?}", h.node, h.users);
+        }
+        for s in &plan.sources {
+            let c = &s.config;
+            note!(
+                self.env,
+                "source on {}: targets {:?} ack {:?} autoswitch {} {:?} window {} (back {}) buffer {} pending {} fragment {} ack_timeout {:?} promises {:?}",
+                s.host + 1,
+                c.targets.iter().map(|t| t.node.0).collect::<Vec<_>>(),
+                c.ack, c.autoswitch, c.balance, s.target_config.window, c.window, c.send_buffer_max, c.max_pending_events, c.fragment, c.ack_timeout, s.promises
+            );
+            note!(self.env, "  {} messages up, {} down, verbs {:?}", s.up.len(), s.down.len(), s.verbs);
+        }
+        for f in &plan.faults {
+            note!(self.env, "fault {:.3} to {:.3}: {:?}", f.at as f64 / SECOND as f64, f.until as f64 / SECOND as f64, f.kind);
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        match event {
+            Event::Net(event) => self.env.net_event(event),
+            Event::Host { host, life, event } => {
+                let host = &mut self.hosts[host];
+                if host.life == life && host.engine.is_some() {
+                    host.handle(&mut self.env, event);
+                }
+            }
+            Event::FaultBegins(n) => self.fault_begins(self.plan.faults[n].kind),
+            Event::FaultEnds(n) => self.fault_ends(self.plan.faults[n].kind),
+            Event::Survey => {
+                self.survey();
+                let at = self.env.now + SURVEY_EVERY;
+                self.env.at(at, Event::Survey);
+            }
+        }
+    }
+
+    fn fault_begins(&mut self, kind: FaultKind) {
+        self.env.fault_begins(kind);
+        match kind {
+            FaultKind::Kill { host, process_only, .. } => {
+                if self.hosts[host].engine.is_some() {
+                    self.hosts[host].kill(&mut self.env);
+                    self.env.net_kill(host, plan::machine(process_only));
+                    self.hosts[host].life = self.env.net.lives[host];
+                }
+            }
+            FaultKind::Freeze { host } => self.hosts[host].freeze(&mut self.env, true),
+            FaultKind::Stall { .. }
+            | FaultKind::OneWay { .. }
+            | FaultKind::Reset { .. }
+            | FaultKind::RelayKilled { .. }
+            | FaultKind::HalfOpen { .. }
+            | FaultKind::Slow { .. }
+            | FaultKind::Corrupt { .. }
+            | FaultKind::Partition { .. } => {}
+        }
+    }
+
+    fn fault_ends(&mut self, kind: FaultKind) {
+        self.env.fault_ends(kind);
+        match kind {
+            FaultKind::Kill { host, restart: true, .. } => {
+                if self.hosts[host].engine.is_none() {
+                    self.env.net.machines[host] = Machine::Up;
+                    self.hosts[host].open(&mut self.env);
+                }
+            }
+            FaultKind::Freeze { host } => self.hosts[host].freeze(&mut self.env, false),
+            FaultKind::Kill { restart: false, .. }
+            | FaultKind::Stall { .. }
+            | FaultKind::OneWay { .. }
+            | FaultKind::Reset { .. }
+            | FaultKind::RelayKilled { .. }
+            | FaultKind::HalfOpen { .. }
+            | FaultKind::Slow { .. }
+            | FaultKind::Corrupt { .. }
+            | FaultKind::Partition { .. } => {}
+        }
+    }
+
+    /// Moves the run on from act to act.
+    fn survey(&mut self) {
+        let now = self.env.now;
+        match self.act {
+            Act::Storm => {
+                self.act = Act::Calm;
+                self.deadline = now + plan::patience(&self.plan);
+                note!(self.env, "--- calm: everything must finish by {:.3}", self.deadline as f64 / SECOND as f64);
+            }
+            Act::Calm | Act::Rest { .. } => {
+                let unsettled = self.hosts.iter().find_map(|h| h.settled(&self.env).err());
+                match (unsettled, self.act) {
+                    (Some(what), _) => {
+                        self.act = Act::Calm;
+                        self.expect_progress(&what);
+                    }
+                    (None, Act::Rest { since }) if now - since >= REST => self.take_down(),
+                    (None, Act::Rest { .. }) => {}
+                    (None, _) => self.act = Act::Rest { since: now },
+                }
+            }
+            Act::Curtain => {
+                let left = self.hosts.iter().find_map(Host::left);
+                match left {
+                    Some(what) => self.expect_progress(&what),
+                    None => {
+                        self.env.oracle.check_ends();
+                        self.act = Act::Over;
+                    }
+                }
+            }
+            Act::Over => {}
+        }
+    }
+
+    fn expect_progress(&mut self, what: &str) {
+        if self.env.now > self.deadline {
+            let reach: Vec<_> = self.hosts.iter().map(|h| (h.node(), h.reachable())).collect();
+            self.env.oracle.fail(Invariant::Progress, format!("{what}; reachable: {reach:?}"));
+        }
+    }
+
+    fn take_down(&mut self) {
+        note!(self.env, "--- curtain: ports are closed");
+        for host in &self.hosts {
+            host.inspect(&mut self.env);
+        }
+        for host in &mut self.hosts {
+            host.finish();
+        }
+        self.act = Act::Curtain;
+        self.deadline = self.env.now + plan::patience(&self.plan);
+    }
+}
