@@ -59,7 +59,7 @@ static void receiver_received(void *user, const cdps_received_t *e) {
     struct receiver *r = user;
     if (r->options->pingpong) send_back(e->port, e->data, e->size);
     else r->sum += *(const unsigned char *)e->data;
-    if (e->flags & CDPS_RECEIVED_WANTS_ACK) (void)cdps_port_ack(e->port, e->sn, 0);
+    if (e->flags & CDPS_RECEIVED_WANTS_ACK) check(cdps_port_ack(e->port, e->sn, 0), NULL, "cdps_port_ack");
 }
 
 static void ignore_complete(void *user, const cdps_complete_t *e) { (void)user, (void)e; }
@@ -196,12 +196,17 @@ static void pingpong(struct sender *s, cdps_port_t *port, struct figures *f) {
     f->elapsed_ns = now_ns() - start;
 }
 
-/* Waits until as many paths are up as there are, so that all of them are measured. */
+static unsigned paths_up(cdps_port_t *port) {
+    unsigned up = 0;
+    cdps_path_stats_t path = {.struct_size = sizeof path};
+    for (size_t i = 0; cdps_port_path_stats(port, i, &path) == CDPS_OK; i++) up += path.connected != 0;
+    return up;
+}
+
+/* All of them are to be measured. */
 static void wait_for_paths(cdps_port_t *port, unsigned wanted) {
     for (int i = 0; i < 5000; i++) {
-        cdps_port_stats_t stats = {.struct_size = sizeof stats};
-        check(cdps_port_stats(port, &stats), NULL, "cdps_port_stats");
-        if (stats.paths_up >= wanted) return;
+        if (paths_up(port) >= wanted) return;
         usleep(1000);
     }
     fprintf(stderr, "not all paths came up\n");
