@@ -199,7 +199,7 @@ static void pingpong(struct sender *s, cdps_port_t *port, struct figures *f) {
 static unsigned paths_up(cdps_port_t *port) {
     unsigned up = 0;
     cdps_path_stats_t path = {.struct_size = sizeof path};
-    for (size_t i = 0; cdps_port_path_stats(port, i, &path) == CDPS_OK; i++) up += path.connected != 0;
+    for (size_t i = 0; cdps_port_path_stats(port, i, &path) == CDPS_OK; i++) up += path.up != 0;
     return up;
 }
 
