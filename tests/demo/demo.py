@@ -25,7 +25,9 @@ import sys
 import tempfile
 import time
 
-MESSAGE_SIZE = 256 << 10
+MESSAGE_SIZE = (256 << 10) - 8
+"""With its offset, a message is as long as a fragment."""
+
 RATE = 300_000_000
 SECONDS = 15
 LIMIT = 110.0
@@ -308,7 +310,7 @@ def held(start: float, end: float, source: Source) -> float:
 def show(event: dict, screen: Screen) -> None:
     """Prints what the source says, besides its progress."""
     name = event["event"]
-    if name in ("progress", "pass", "done"):
+    if name in ("start", "progress", "pass", "done"):
         return
     details = ", ".join(f"{key} {value}" for key, value in event.items() if key not in ("t", "event"))
     screen.event(f"source: {name}{': ' if details else ''}{details}", event["t"])
