@@ -1,0 +1,97 @@
+/*
+ * Cluster data port services: many TCP paths and several backup targets, presented to the program as one pipe.
+ *
+ * This file is generated (cargo xtask header); do not edit it. SPDX-License-Identifier: Apache-2.0 OR MIT
+ *
+ * A process opens a node, registers a client on it under a name, and uses ports. A source port connects to a client of another node;
+ * a target port is made there, when that client's on_connectreq accepts. Either end may then send. Messages arrive exactly once and in order
+ * per stream, whatever happens to the paths between the two.
+ *
+ *     source:  cdps_node_open, cdps_client_register, cdps_port_create, cdps_port_register, cdps_port_initialize, cdps_port_connect,
+ *              (on_connstatus: CONNECTED), cdps_port_send ..., cdps_port_close, cdps_node_destroy_wait
+ *     target:  cdps_node_open, cdps_client_register, (on_connectreq: accept), (on_received: cdps_port_ack) ..., cdps_node_destroy_wait
+ *
+ *
+ * Sending: the contract
+ *
+ *  (i)   A cdps_port_send() that returns below 0: no callback will ever come for this call, and every buffer is still the caller's.
+ *  (ii)  One that returns 0: exactly one of on_complete(context, sn, rc) or on_nack(context, sn, reason) follows, also through stop, close,
+ *        destroy and shutdown.
+ *  (iii) The callback may run on another thread before cdps_port_send() returns: what `context` points to must be ready before the call.
+ *
+ *  With CDPS_SEND_BORROW the payload (not the array of pieces) is the library's, and must not change, until on_release with the same context:
+ *  exactly once for each accepted send, after its on_complete or on_nack. So on_release is where a borrowing program frees everything of that
+ *  send; a copying one does so in on_complete and on_nack.
+ *
+ *  A full send buffer makes the call fail with CDPS_E_AGAIN at once, or, with a timeout, wait for room.
+ *
+ *
+ * Return values
+ *
+ *  Functions that can fail return int32_t: 0 (CDPS_OK), or a negative code CDPS_E_* that never changes its number. Positive values are never
+ *  errors. Many take a last argument `err`, which may be NULL: it stores the code and a text that says what was wrong, with which value, and
+ *  what is allowed. The lists of codes below are complete, but for CDPS_E_INTERNAL, which any call can give, and CDPS_E_INVALID for an `err`
+ *  whose struct_size is not set. errno is undefined after a call. A call that fails has changed nothing, unless it says so.
+ *
+ *
+ * Handles
+ *
+ *  cdps_node_t, cdps_client_t, cdps_port_t and cdps_config_t are handles, not addresses. One that names nothing (destroyed, never given out,
+ *  NULL, of another kind) gives CDPS_E_BAD_HANDLE, never undefined behaviour. cdps_msg_t is a real pointer, for speed: a wrong one is undefined
+ *  behaviour, as with any pointer to memory that is passed here. Destroying NULL does nothing.
+ *
+ *
+ * Callbacks
+ *
+ *  - They run on threads of the library, with no lock held. Those of one port never overlap, and come in order; different ports may run
+ *    in parallel if `threads.callback` is above 1. Those of one client never overlap.
+ *  - Their first argument is `user`, the second an event that is valid until the callback returns.
+ *  - No callback runs inside a call that the program makes.
+ *  - Any function may be called from any callback, also destroying the callback's own object, but two kinds: cdps_node_destroy_wait() and
+ *    cdps_port_destroy_wait(), and cdps_port_send() where it would have to wait. These return CDPS_E_IN_CALLBACK and do nothing.
+ *  - A slow callback delays the callbacks that share its thread, never heartbeats, receipts or reading.
+ *  - on_final is the last callback of its object, runs exactly once, and is where `user` may be freed. From then on the handle names nothing.
+ *  - New event values may appear in later releases: ignore what you do not know.
+ *  - on_log is different: it may run on any thread of the process, also inside calls, and several at once. Lines that its own calls
+ *    cause are dropped.
+ *  - An exception, longjmp, pthread_exit or cancellation must not leave a callback: the process is ended if one does.
+ *
+ *
+ * Threads, signals, fork, unloading
+ *
+ *  - Every function may be called by any number of threads at once. None may be called by a signal handler.
+ *  - The library's threads have all signals blocked but those that report a fault of the thread itself; a program that is started from
+ *    inside a callback inherits that. No handler is installed. All descriptors are close-on-exec.
+ *  - In a child made by fork() every function returns CDPS_E_FORKED and does nothing, but those that name and describe (cdps_*_name,
+ *    cdps_*_string, cdps_error_class, cdps_version_*). fork() followed by exec() is fine.
+ *  - The library cannot be unloaded: after dlclose() it stays.
+ *
+ *
+ * Structures
+ *
+ *  Those that may grow begin with `struct_size`, to be set to the sizeof of the structure (the CDPS_*_INIT macros do). Zero means "default" in every
+ *  other field. A program compiled against an older release keeps working with a newer library; fields that a library does not know must be
+ *  zero (else CDPS_E_UNSUPPORTED). What the library fills in has struct_size set to what the library knows.
+ *
+ *
+ * Text is UTF-8 and ends with NUL. Times are in ms, or as the name says.
+ */
+#ifndef CDPS_H
+#define CDPS_H
+
+/** Release that this header belongs to. */
+#define CDPS_VERSION_MAJOR @MAJOR@
+#define CDPS_VERSION_MINOR @MINOR@
+#define CDPS_VERSION_PATCH @PATCH@
+
+/** The same as one number, as cdps_version_number() gives it for the library that runs. */
+#define CDPS_VERSION_NUMBER (CDPS_VERSION_MAJOR * 1000000 + CDPS_VERSION_MINOR * 1000 + CDPS_VERSION_PATCH)
+
+/** Whether this header is of release a.b.c or later. */
+#define CDPS_VERSION_AT_LEAST(a, b, c) (CDPS_VERSION_NUMBER >= (a) * 1000000 + (b) * 1000 + (c))
+
+#if defined(__GNUC__)
+#define CDPS_MUST_USE __attribute__((warn_unused_result))
+#else
+#define CDPS_MUST_USE
+#endif

@@ -1,0 +1,303 @@
+//! Nodes: one member of the cluster as this process sees it.
+
+use std::ffi::{c_char, c_void};
+use std::io;
+use std::ptr;
+use std::time::Duration;
+
+use cdps::{ConfigError, Node, OpenError, WaitError};
+
+use crate::callback::{self, User, run};
+use crate::config;
+use crate::error::{
+    CDPS_E_ABI, CDPS_E_BAD_VALUE, CDPS_E_CONFLICT, CDPS_E_IN_CALLBACK, CDPS_E_NOT_FOUND, CDPS_E_SYSTEM,
+    CDPS_E_TIMEDOUT, Failure, cdps_error_t,
+};
+use crate::guard::{guard, guard_detail};
+use crate::handle::{Kind, Table};
+use crate::log;
+use crate::sized::{self, Sized32, own_size};
+use crate::strings;
+use crate::types::{CDPS_WAIT_FOREVER, cdps_config_t, cdps_node_callbacks_t, cdps_node_t};
+use crate::version::CDPS_ABI;
+
+/// Longest wait that is counted; "for ever" in practice (136 years).
+const FOREVER: Duration = Duration::from_secs(0xffff_ffff);
+
+/// Counters of a node since it was opened.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cdps_node_stats_t {
+    /// Size of this structure, in bytes.
+    pub struct_size: u32,
+    /// 0.
+    pub reserved0: u32,
+    /// Connections accepted by the listeners.
+    pub accepted: u64,
+    /// Connections refused or dropped before their handshake was done.
+    pub handshakes_failed: u64,
+    /// Connections dropped because the peer broke the protocol or a limit, after the handshake.
+    pub protocol_errors: u64,
+    /// Connections dropped because of a wrong checksum.
+    pub checksum_errors: u64,
+    /// Connections that ended without a word.
+    pub connections_lost: u64,
+    /// Dials that did not succeed.
+    pub dials_failed: u64,
+    /// Log lines held back by the rate limit.
+    pub log_suppressed: u64,
+    /// Ports that exist now.
+    pub ports: u64,
+    /// Connections in handshake now.
+    pub handshaking: u64,
+}
+
+// SAFETY: integers only.
+unsafe impl Sized32 for cdps_node_stats_t {
+    const NAME: &'static str = "cdps_node_stats_t";
+    const FIRST_SIZE: usize = 80;
+}
+
+/// What a node handle names.
+pub(crate) struct NodeEntry {
+    pub(crate) node: Node,
+}
+
+pub(crate) static NODES: Table<NodeEntry> = Table::new(Kind::Node);
+
+/// Opens a node. Call cdps_node_open(), which passes the ABI that the program was compiled for.
+///
+/// @param abi        #CDPS_ABI.
+/// @param config     settings: `node.id` and `security.mode` must be set. Copied.
+/// @param callbacks  may be NULL. Copied.
+/// @param user       first argument of each callback; must stay valid until on_final.
+/// @param out        stores the handle.
+/// @param err        detail of a failure, or NULL.
+/// @return #CDPS_OK, #CDPS_E_ABI, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_UNSUPPORTED, #CDPS_E_MISSING_KEY, #CDPS_E_BAD_VALUE,
+///         #CDPS_E_CONFLICT (timers that contradict each other), #CDPS_E_SYSTEM (an address cannot be listened on, no thread ...),
+///         #CDPS_E_LIMIT, #CDPS_E_FORKED. On failure nothing is left behind and on_final does not run.
+///
+/// Threads: any. Callbacks: allowed.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn cdps_node_open_abi(
+    abi: u32,
+    config: *const cdps_config_t,
+    callbacks: *const cdps_node_callbacks_t,
+    user: *mut c_void,
+    out: *mut *mut cdps_node_t,
+    err: *mut cdps_error_t,
+) -> i32 {
+    let body = || {
+        if abi != CDPS_ABI {
+            return Err(Failure::new(
+                CDPS_E_ABI,
+                format_args!("the program was compiled for ABI {abi}; this library has {CDPS_ABI}"),
+            ));
+        }
+        if out.is_null() {
+            return Err(Failure::null("out"));
+        }
+        // SAFETY: the header asks for a whole table, or NULL.
+        let table = unsafe { sized::read_optional(callbacks) }?;
+        let (on_log, on_final) = match &table {
+            Some(table) => (table.on_log, table.on_final),
+            None => (None, None),
+        };
+        table.as_ref().map_or(Ok(()), callback::check_node)?;
+        let settings = config::copy(config)?;
+        let mut options = settings.node()?;
+        options.log = log::log(options.id, settings.log_level()?, on_log, User(user));
+        let reserved = NODES.reserve()?;
+        let (handle, user) = (reserved.handle(), User(user));
+        let last = move || {
+            let user = user;
+            drop(NODES.take(handle));
+            if let Some(on_final) = on_final {
+                // SAFETY: the user registered this function for this pointer; nothing is called for it afterwards.
+                run("on_final", (), || unsafe { on_final(user.0) });
+            }
+        };
+        let node = Node::open(options, Box::new(last)).map_err(|e| refused(&e))?;
+        reserved.fill(NodeEntry { node });
+        // SAFETY: not NULL, so the caller promises that it is writable.
+        unsafe { out.write_unaligned(ptr::without_provenance_mut(handle)) };
+        Ok(())
+    };
+    // SAFETY: the header asks for a whole structure, or NULL.
+    unsafe { guard_detail(err, body) }
+}
+
+/// Destroys a node: its ports, then its clients, then the node; every accepted send is nacked, every borrowed buffer given back, and
+/// the node's on_final is the last callback. Returns at once; the handle names nothing any more.
+///
+/// @param node  the node; NULL is allowed and does nothing.
+/// @return #CDPS_OK, #CDPS_E_BAD_HANDLE (also when it was destroyed before), #CDPS_E_FORKED.
+///
+/// Threads: any. Callbacks: allowed, also its own.
+#[unsafe(no_mangle)]
+pub extern "C" fn cdps_node_destroy(node: *mut cdps_node_t) -> i32 {
+    guard(|| {
+        if !node.is_null() {
+            NODES.take(node.addr())?.node.destroy();
+        }
+        Ok(())
+    })
+}
+
+/// As cdps_node_destroy(), and returns after the node's on_final has returned and its threads have ended.
+///
+/// @param node        the node; NULL is allowed and does nothing.
+/// @param timeout_ms  how long to wait, in ms, or #CDPS_WAIT_FOREVER.
+/// @return #CDPS_OK, #CDPS_E_BAD_HANDLE, #CDPS_E_IN_CALLBACK (nothing was done, the handle is still good), #CDPS_E_TIMEDOUT (the
+///         destruction goes on; the handle names nothing any more), #CDPS_E_FORKED.
+///
+/// Threads: any. Callbacks: refused.
+#[unsafe(no_mangle)]
+pub extern "C" fn cdps_node_destroy_wait(node: *mut cdps_node_t, timeout_ms: u32) -> i32 {
+    guard(|| {
+        refuse_waiting()?;
+        if node.is_null() {
+            return Ok(());
+        }
+        NODES.take(node.addr())?.node.destroy_wait(duration(timeout_ms)).map_err(waited)
+    })
+}
+
+/// Id of a node.
+///
+/// @param node  the node.
+/// @param out   stores the id.
+/// @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_FORKED.
+///
+/// Threads: any. Callbacks: allowed.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn cdps_node_id(node: *const cdps_node_t, out: *mut u32) -> i32 {
+    // SAFETY: the header asks for a writable place, or NULL.
+    guard(|| unsafe { put(out, NODES.get(node.addr())?.node.id().0) })
+}
+
+/// Incarnation of a node: a random number of this opening.
+///
+/// @param node  the node.
+/// @param out   stores the incarnation, never 0.
+/// @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_FORKED.
+///
+/// Threads: any. Callbacks: allowed.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn cdps_node_incarnation(node: *const cdps_node_t, out: *mut u64) -> i32 {
+    // SAFETY: the header asks for a writable place, or NULL.
+    guard(|| unsafe { put(out, NODES.get(node.addr())?.node.incarnation().0) })
+}
+
+/// An address that a node listens on, as "IP:PORT", in the order of `node.listen` and with the port that was taken.
+///
+/// @param node   the node.
+/// @param index  0, 1, ... until #CDPS_E_NOT_FOUND.
+/// @param buf    where the text and its NUL go (64 bytes are enough); NULL with `cap` 0 asks for the length alone.
+/// @param cap    size of `buf`, in bytes.
+/// @param need   stores the length without the NUL; may be NULL if `buf` is given.
+/// @return #CDPS_OK, #CDPS_E_BAD_HANDLE, #CDPS_E_NOT_FOUND, #CDPS_E_BUFFER, #CDPS_E_FORKED.
+///
+/// Threads: any. Callbacks: allowed.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn cdps_node_listening(
+    node: *const cdps_node_t,
+    index: usize,
+    buf: *mut c_char,
+    cap: usize,
+    need: *mut usize,
+) -> i32 {
+    guard(|| {
+        let addresses = NODES.get(node.addr())?.node.listening();
+        let found = addresses.get(index).ok_or(const { Failure::bare(CDPS_E_NOT_FOUND) })?;
+        // SAFETY: the header asks for `cap` writable bytes, or NULL.
+        unsafe { strings::store(&found.to_string(), buf, cap, need) }
+    })
+}
+
+/// Counters of a node.
+///
+/// @param node  the node.
+/// @param out   stores the counters; `struct_size` must be set.
+/// @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_FORKED.
+///
+/// Threads: any. Callbacks: allowed.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn cdps_node_stats(node: *const cdps_node_t, out: *mut cdps_node_stats_t) -> i32 {
+    guard(|| {
+        let stats = NODES.get(node.addr())?.node.stats();
+        let value = cdps_node_stats_t {
+            struct_size: own_size::<cdps_node_stats_t>(),
+            reserved0: 0,
+            accepted: stats.accepted,
+            handshakes_failed: stats.handshakes_failed,
+            protocol_errors: stats.protocol_errors,
+            checksum_errors: stats.checksum_errors,
+            connections_lost: stats.connections_lost,
+            dials_failed: stats.dials_failed,
+            log_suppressed: stats.log_suppressed,
+            ports: stats.ports,
+            handshaking: stats.handshaking,
+        };
+        // SAFETY: the header asks for a structure of `struct_size` writable bytes, or NULL.
+        unsafe { sized::write(out, &value) }
+    })
+}
+
+/// Refuses calls that wait, where the calling thread may be the one that would end the wait.
+pub(crate) fn refuse_waiting() -> Result<(), Failure> {
+    if cdps::in_callback() || log::in_log_callback() {
+        return Err(Failure::bare(CDPS_E_IN_CALLBACK));
+    }
+    Ok(())
+}
+
+pub(crate) fn duration(timeout_ms: u32) -> Duration {
+    if timeout_ms == CDPS_WAIT_FOREVER { FOREVER } else { Duration::from_millis(u64::from(timeout_ms)) }
+}
+
+pub(crate) fn waited(error: WaitError) -> Failure {
+    Failure::bare(match error {
+        WaitError::InCallback => CDPS_E_IN_CALLBACK,
+        WaitError::TimedOut => CDPS_E_TIMEDOUT,
+    })
+}
+
+pub(crate) fn config_code(error: &ConfigError) -> i32 {
+    match error {
+        ConfigError::TimerOrder { .. } => CDPS_E_CONFLICT,
+        ConfigError::TimerTooShort { .. }
+        | ConfigError::Range { .. }
+        | ConfigError::ClientName { .. }
+        | ConfigError::NodeZero
+        | ConfigError::Paths { .. }
+        | ConfigError::TargetTwice { .. } => CDPS_E_BAD_VALUE,
+    }
+}
+
+unsafe fn put<T>(out: *mut T, value: T) -> Result<(), Failure> {
+    if out.is_null() {
+        return Err(Failure::null("out"));
+    }
+    // SAFETY: not NULL, so the caller promises that it is writable.
+    unsafe { out.write_unaligned(value) };
+    Ok(())
+}
+
+fn refused(error: &OpenError) -> Failure {
+    let system = |source: &io::Error| Failure {
+        code: CDPS_E_SYSTEM,
+        os_errno: source.raw_os_error().unwrap_or(0),
+        text: error.to_string(),
+    };
+    match error {
+        OpenError::Config(cause) => Failure::new(config_code(cause), error),
+        OpenError::Threads { .. } => Failure::new(CDPS_E_BAD_VALUE, error),
+        OpenError::Listen { source, .. } | OpenError::System { source, .. } => system(source),
+    }
+}

@@ -1,0 +1,464 @@
+//! Ports: the one pipe that a client sees. Life and messages; what they tell about themselves is in `port_info.rs`.
+
+use std::ffi::c_void;
+use std::io::IoSlice;
+use std::ptr;
+use std::slice;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use cdps::{AckModel, CreateError, Link, NodeId, Port, PortError, SendError, SendOptions, Sn, StreamId};
+
+use crate::callback::{self, User};
+use crate::client::CLIENTS;
+use crate::config;
+use crate::error::{
+    CDPS_E_AGAIN, CDPS_E_CLOSED, CDPS_E_DOWN, CDPS_E_IN_CALLBACK, CDPS_E_INVALID, CDPS_E_LIMIT,
+    CDPS_E_NO_CALLBACK, CDPS_E_NOT_OWED, CDPS_E_TIMEDOUT, CDPS_E_TOO_LONG, CDPS_E_UNSUPPORTED,
+    CDPS_E_WRONG_STATE, Failure, cdps_error_t,
+};
+use crate::gate::Gate;
+use crate::guard::{guard, guard_detail};
+use crate::handle::{Kind, Table};
+use crate::log;
+use crate::node::{NODES, config_code, duration, refuse_waiting, waited};
+use crate::port_bridge::PortBridge;
+use crate::sized;
+use crate::types::{
+    CDPS_ACK_ASYNC, CDPS_ACK_DEFAULT, CDPS_ACK_SENT, CDPS_ACK_SYNC, CDPS_CLOSE_DRAIN, CDPS_CLOSE_IMMEDIATE,
+    CDPS_SEND_BORROW, CDPS_SEND_STREAM, CDPS_WAIT_FOREVER, cdps_client_t, cdps_config_t, cdps_iov_t,
+    cdps_node_t, cdps_port_callbacks_t, cdps_port_t, cdps_send_opts_t,
+};
+
+/// Pieces of one message, as IOV_MAX.
+const MAX_PIECES: usize = 1024;
+
+pub(crate) static PORTS: Table<PortEntry> = Table::new(Kind::Port);
+
+/// What a port handle names.
+pub(crate) struct PortEntry {
+    pub(crate) port: Port,
+    /// Bits of [`Abilities`]; set when the callbacks are known.
+    abilities: AtomicU8,
+}
+
+/// What the callbacks of a port allow.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Abilities(u8);
+
+impl Abilities {
+    const SEND: u8 = 1;
+    const BORROW: u8 = 2;
+
+    pub(crate) fn of(table: &cdps_port_callbacks_t) -> Abilities {
+        let send = if table.on_complete.is_some() { Abilities::SEND } else { 0 };
+        let borrow = if table.on_release.is_some() { Abilities::BORROW } else { 0 };
+        Abilities(send | borrow)
+    }
+}
+
+impl PortEntry {
+    pub(crate) fn new(port: Port, abilities: Abilities) -> PortEntry {
+        PortEntry { port, abilities: AtomicU8::new(abilities.0) }
+    }
+
+    pub(crate) fn allow(&self, abilities: Abilities) {
+        self.abilities.store(abilities.0, Ordering::Relaxed);
+    }
+
+    fn needs(&self, ability: u8) -> Result<(), Failure> {
+        if self.abilities.load(Ordering::Relaxed) & ability == ability {
+            return Ok(());
+        }
+        Err(Failure::bare(CDPS_E_NO_CALLBACK))
+    }
+}
+
+/// Creates a source port, in state IDLE.
+///
+/// @param node       the node.
+/// @param config     settings (keys `port.*`). Copied. NULL: the defaults.
+/// @param callbacks  on_final must be set, and on_complete and on_nack if the port is to send. Copied.
+/// @param user       first argument of each callback; must stay valid until on_final.
+/// @param out        stores the handle. It names nothing any more after cdps_port_destroy(), and from on_final on.
+/// @param err        detail of a failure, or NULL.
+/// @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_UNSUPPORTED, #CDPS_E_BAD_VALUE, #CDPS_E_CONFLICT, #CDPS_E_CLOSED (the
+///         node is being destroyed), #CDPS_E_LIMIT, #CDPS_E_FORKED. On failure no callback will run.
+///
+/// Threads: any. Callbacks: allowed.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn cdps_port_create(
+    node: *mut cdps_node_t,
+    config: *const cdps_config_t,
+    callbacks: *const cdps_port_callbacks_t,
+    user: *mut c_void,
+    out: *mut *mut cdps_port_t,
+    err: *mut cdps_error_t,
+) -> i32 {
+    let body = || {
+        let entry = NODES.get(node.addr())?;
+        // SAFETY: the header asks for a whole table, or NULL.
+        let table = unsafe { sized::read(callbacks) }?;
+        callback::check_port(&table)?;
+        if out.is_null() {
+            return Err(Failure::null("out"));
+        }
+        let settings = if config.is_null() { Default::default() } else { config::copy(config)? };
+        let reserved = PORTS.reserve()?;
+        let (handle, gate) = (reserved.handle(), Gate::shut());
+        let bridge = Arc::new(PortBridge { table, user: User(user), handle, gate });
+        let port = entry.node.create_port(settings.port()?, bridge.clone()).map_err(|e| match &e {
+            CreateError::Config(cause) => Failure::new(config_code(cause), &e),
+            CreateError::Destroyed => Failure::new(CDPS_E_CLOSED, &e),
+        })?;
+        reserved.fill(PortEntry::new(port, Abilities::of(&table)));
+        // SAFETY: not NULL, so the caller promises that it is writable.
+        unsafe { out.write_unaligned(ptr::without_provenance_mut(handle)) };
+        bridge.gate.open();
+        Ok(())
+    };
+    // SAFETY: the header asks for a whole structure, or NULL.
+    unsafe { guard_detail(err, body) }
+}
+
+/// IDLE to REGISTERED, on behalf of a client of the same node.
+///
+/// @param port    the port.
+/// @param client  the client.
+/// @param err     detail of a failure, or NULL.
+/// @return #CDPS_OK, #CDPS_E_INVALID (client of another node; `err` unusable), #CDPS_E_BAD_HANDLE, #CDPS_E_WRONG_STATE, #CDPS_E_CLOSED
+///         (the client is unregistered), #CDPS_E_FORKED.
+///
+/// Threads: any. Callbacks: allowed.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn cdps_port_register(
+    port: *mut cdps_port_t,
+    client: *mut cdps_client_t,
+    err: *mut cdps_error_t,
+) -> i32 {
+    let body = || {
+        let entry = PORTS.get(port.addr())?;
+        let client = CLIENTS.get(client.addr())?;
+        entry.port.register(&client).map_err(|e| refused(&e))
+    };
+    // SAFETY: the header asks for a whole structure, or NULL.
+    unsafe { guard_detail(err, body) }
+}
+
+/// Back to IDLE: the port has no client any more; what is unfinished is nacked.
+///
+/// @param port  the port.
+/// @param err   detail of a failure, or NULL.
+/// @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_WRONG_STATE, #CDPS_E_FORKED.
+///
+/// Threads: any. Callbacks: allowed.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn cdps_port_unregister(port: *mut cdps_port_t, err: *mut cdps_error_t) -> i32 {
+    // SAFETY: the header asks for a whole structure, or NULL.
+    unsafe { verb(port, err, Port::unregister) }
+}
+
+/// REGISTERED to INITIALIZED: builds the table of addresses through which the targets are reached.
+///
+/// @param port  the port.
+/// @param err   detail of a failure, or NULL.
+/// @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_WRONG_STATE, #CDPS_E_FORKED.
+///
+/// Threads: any. Callbacks: allowed.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn cdps_port_initialize(port: *mut cdps_port_t, err: *mut cdps_error_t) -> i32 {
+    // SAFETY: the header asks for a whole structure, or NULL.
+    unsafe { verb(port, err, Port::initialize) }
+}
+
+/// Connects. Returns at once: on_connstatus with #CDPS_CONN_CONNECTED or #CDPS_CONN_CONNECT_FAILED follows, within
+/// `port.connect_timeout_ms`. On a port that is connected already it adds one to the use count. While the connection is down and drained it
+/// may name another target.
+///
+/// @param port  the port.
+/// @param node  id of the target, one of `port.targets`; 0: the primary one.
+/// @param err   detail of a failure, or NULL.
+/// @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_WRONG_STATE, #CDPS_E_FORKED.
+///
+/// Threads: any. Callbacks: allowed.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn cdps_port_connect(port: *mut cdps_port_t, node: u32, err: *mut cdps_error_t) -> i32 {
+    let to = if node == 0 { None } else { Some(NodeId(node)) };
+    // SAFETY: the header asks for a whole structure, or NULL.
+    unsafe { verb(port, err, |port| port.connect(to)) }
+}
+
+/// Halts sending and keeps session and paths: messages not sent yet are nacked (#CDPS_REASON_NOT_SENT_STOPPED), sent ones finish. A stopped
+/// port still receives.
+///
+/// @param port  the port.
+/// @param err   detail of a failure, or NULL.
+/// @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_WRONG_STATE, #CDPS_E_FORKED.
+///
+/// Threads: any. Callbacks: allowed.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn cdps_port_stop(port: *mut cdps_port_t, err: *mut cdps_error_t) -> i32 {
+    // SAFETY: the header asks for a whole structure, or NULL.
+    unsafe { verb(port, err, Port::stop) }
+}
+
+/// Closes. On a source port it takes one from the use count; the last close of a CONNECTED port leads to STOPPED, with session and paths
+/// kept, and that of a STOPPED port to INITIALIZED, and the target is told. A target port closes the session. Returns at once:
+/// on_connstatus says #CDPS_CONN_DRAINED and #CDPS_CONN_CLOSED.
+///
+/// @param port   the port.
+/// @param flags  #CDPS_CLOSE_DRAIN or #CDPS_CLOSE_IMMEDIATE.
+/// @param err    detail of a failure, or NULL.
+/// @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_UNSUPPORTED (unknown flag), #CDPS_E_BAD_HANDLE, #CDPS_E_WRONG_STATE, #CDPS_E_FORKED.
+///
+/// Threads: any. Callbacks: allowed.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn cdps_port_close(port: *mut cdps_port_t, flags: u32, err: *mut cdps_error_t) -> i32 {
+    let body = || {
+        let entry = PORTS.get(port.addr())?;
+        let immediate = match flags {
+            CDPS_CLOSE_DRAIN => false,
+            CDPS_CLOSE_IMMEDIATE => true,
+            other => return Err(unknown_flags(other, CDPS_CLOSE_IMMEDIATE)),
+        };
+        entry.port.close(immediate).map_err(|e| refused(&e))
+    };
+    // SAFETY: the header asks for a whole structure, or NULL.
+    unsafe { guard_detail(err, body) }
+}
+
+/// Destroys a port from any state: every accepted send is nacked or completed, every borrowed buffer given back, and on_final is the last
+/// callback. Returns at once; the handle names nothing any more.
+///
+/// @param port  the port; NULL is allowed and does nothing.
+/// @return #CDPS_OK, #CDPS_E_BAD_HANDLE (also when it was destroyed before), #CDPS_E_FORKED.
+///
+/// Threads: any. Callbacks: allowed, also its own.
+#[unsafe(no_mangle)]
+pub extern "C" fn cdps_port_destroy(port: *mut cdps_port_t) -> i32 {
+    guard(|| {
+        if !port.is_null() {
+            PORTS.take(port.addr())?.port.destroy();
+        }
+        Ok(())
+    })
+}
+
+/// As cdps_port_destroy(), and returns after on_final has returned.
+///
+/// @param port        the port; NULL is allowed and does nothing.
+/// @param timeout_ms  how long to wait, in ms, or #CDPS_WAIT_FOREVER.
+/// @return #CDPS_OK, #CDPS_E_BAD_HANDLE, #CDPS_E_IN_CALLBACK (nothing was done, the handle is still good), #CDPS_E_TIMEDOUT (the
+///         destruction goes on; the handle names nothing any more), #CDPS_E_FORKED.
+///
+/// Threads: any. Callbacks: refused.
+#[unsafe(no_mangle)]
+pub extern "C" fn cdps_port_destroy_wait(port: *mut cdps_port_t, timeout_ms: u32) -> i32 {
+    guard(|| {
+        refuse_waiting()?;
+        if port.is_null() {
+            return Ok(());
+        }
+        PORTS.take(port.addr())?.port.destroy_wait(duration(timeout_ms)).map_err(waited)
+    })
+}
+
+/// Sends one message, made of `n` pieces. See "Sending" at the top of this file for the contract.
+///
+/// @param port  the port; CONNECTED (source) or CONNECTEDTO (target).
+/// @param iov   the pieces; the array itself is free again on return. May be NULL if `n` is 0.
+/// @param n     number of pieces, at most 1024; 0 sends an empty message.
+/// @param opts  NULL: the defaults.
+/// @param sn    stores the number of the message on return; may be NULL. A callback that runs before that has the number in its event.
+/// @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_UNSUPPORTED (unknown flag), #CDPS_E_NO_CALLBACK, #CDPS_E_TOO_LONG (above
+///         `port.max_message` of either end), #CDPS_E_LIMIT (one more stream than `port.max_streams` of either end), #CDPS_E_WRONG_STATE,
+///         #CDPS_E_DOWN, #CDPS_E_AGAIN (the send buffer is full), #CDPS_E_TIMEDOUT (it stayed full), #CDPS_E_IN_CALLBACK (it is full, and a
+///         callback cannot wait), #CDPS_E_FORKED.
+///
+/// Threads: any number at once. Callbacks: allowed; with a timeout only if there is room.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn cdps_port_send(
+    port: *mut cdps_port_t,
+    iov: *const cdps_iov_t,
+    n: usize,
+    opts: *const cdps_send_opts_t,
+    sn: *mut u64,
+) -> i32 {
+    guard(|| {
+        let entry = PORTS.get(port.addr())?;
+        // SAFETY: the header asks for a whole structure, or NULL.
+        let how = unsafe { sized::read_optional(opts) }?.map_or(Ok(How::default()), |opts| how(&opts))?;
+        entry.needs(Abilities::SEND)?;
+        // SAFETY: the header asks for `n` pieces that refer to readable memory, or NULL.
+        let number = unsafe { with_pieces(iov, n, |pieces| give(&entry, pieces, &how)) }?;
+        if !sn.is_null() {
+            // SAFETY: not NULL, so the caller promises that it is writable.
+            unsafe { sn.write_unaligned(number.0) };
+        }
+        Ok(())
+    })
+}
+
+/// Acknowledges a received message whose sender waits (#CDPS_RECEIVED_WANTS_ACK): once, in any order.
+///
+/// @param port  the port that received it.
+/// @param sn    number of the message.
+/// @param rc    reaches the sender's on_complete. Its meaning is the users'.
+/// @return #CDPS_OK, #CDPS_E_BAD_HANDLE, #CDPS_E_NOT_OWED (not received in this session, not asked for, or acknowledged already),
+///         #CDPS_E_FORKED.
+///
+/// Threads: any. Callbacks: allowed.
+#[unsafe(no_mangle)]
+#[must_use]
+pub extern "C" fn cdps_port_ack(port: *mut cdps_port_t, sn: u64, rc: i32) -> i32 {
+    guard(|| {
+        let entry = PORTS.get(port.addr())?;
+        entry.port.ack(Sn(sn), rc).map_err(|_| Failure::bare(CDPS_E_NOT_OWED))
+    })
+}
+
+/// A call that moves a port and takes nothing else.
+unsafe fn verb(
+    port: *mut cdps_port_t,
+    err: *mut cdps_error_t,
+    call: impl FnOnce(&Port) -> Result<(), PortError>,
+) -> i32 {
+    let body = || call(&PORTS.get(port.addr())?.port).map_err(|e| refused(&e));
+    // SAFETY: the header asks for a whole structure, or NULL.
+    unsafe { guard_detail(err, body) }
+}
+
+fn refused(error: &PortError) -> Failure {
+    let code = match error {
+        PortError::State(_) => CDPS_E_WRONG_STATE,
+        PortError::OtherNode { .. } => CDPS_E_INVALID,
+        PortError::Unregistered { .. } => CDPS_E_CLOSED,
+    };
+    Failure::new(code, error)
+}
+
+/// How a message goes.
+struct How {
+    options: SendOptions,
+    borrow: bool,
+}
+
+impl Default for How {
+    fn default() -> How {
+        How {
+            options: SendOptions { timeout: Some(Duration::ZERO), ..SendOptions::default() },
+            borrow: false,
+        }
+    }
+}
+
+fn how(opts: &cdps_send_opts_t) -> Result<How, Failure> {
+    const KNOWN: u32 = CDPS_SEND_BORROW | CDPS_SEND_STREAM;
+    if opts.flags & !KNOWN != 0 {
+        return Err(unknown_flags(opts.flags, KNOWN));
+    }
+    let named = opts.flags & CDPS_SEND_STREAM != 0;
+    if opts.reserved0 != 0 || (!named && opts.stream != 0) {
+        return Err(Failure::bare(CDPS_E_INVALID));
+    }
+    let ack = match opts.ack {
+        CDPS_ACK_DEFAULT => None,
+        CDPS_ACK_SYNC => Some(AckModel::Synchronous),
+        CDPS_ACK_ASYNC => Some(AckModel::Asynchronous),
+        CDPS_ACK_SENT => Some(AckModel::Sent),
+        _ => return Err(Failure::bare(CDPS_E_UNSUPPORTED)),
+    };
+    if opts.timeout_ms != 0 && log::in_log_callback() {
+        return Err(Failure::bare(CDPS_E_IN_CALLBACK));
+    }
+    let options = SendOptions {
+        stream: named.then_some(StreamId(opts.stream)),
+        ack,
+        context: opts.context.expose_provenance() as u64,
+        timeout: (opts.timeout_ms != CDPS_WAIT_FOREVER)
+            .then(|| Duration::from_millis(u64::from(opts.timeout_ms))),
+    };
+    Ok(How { options, borrow: opts.flags & CDPS_SEND_BORROW != 0 })
+}
+
+fn give(entry: &PortEntry, pieces: &[IoSlice<'_>], how: &How) -> Result<Sn, Failure> {
+    let sent = if how.borrow {
+        entry.needs(Abilities::BORROW)?;
+        // SAFETY: the header says that the memory is the library's, unchanged, until on_release with this context.
+        unsafe { entry.port.send_borrowed(pieces, &how.options) }
+    } else {
+        entry.port.send(pieces, &how.options)
+    };
+    sent.map_err(|e| Failure::bare(not_sent(&e)))
+}
+
+fn not_sent(error: &SendError) -> i32 {
+    match error {
+        SendError::State(refused) if refused.link != Link::Up => CDPS_E_DOWN,
+        SendError::State(_) => CDPS_E_WRONG_STATE,
+        SendError::Again => CDPS_E_AGAIN,
+        SendError::TimedOut => CDPS_E_TIMEDOUT,
+        SendError::InCallback => CDPS_E_IN_CALLBACK,
+        SendError::TooLong { .. } => CDPS_E_TOO_LONG,
+        SendError::TooManyStreams { .. } => CDPS_E_LIMIT,
+        SendError::StreamRange { .. } => CDPS_E_INVALID,
+    }
+}
+
+/// Looks at the caller's pieces as slices, without copying them.
+///
+/// # Safety
+/// `iov` is NULL or points to `n` pieces, each of which refers to `len` readable bytes or is NULL.
+unsafe fn with_pieces<T>(
+    iov: *const cdps_iov_t,
+    n: usize,
+    act: impl FnOnce(&[IoSlice<'_>]) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    if n == 0 {
+        return act(&[]);
+    }
+    if iov.is_null() || n > MAX_PIECES || !iov.is_aligned() {
+        return Err(Failure::bare(CDPS_E_INVALID));
+    }
+    // SAFETY: not NULL, aligned, and `n` pieces as promised.
+    let pieces = unsafe { slice::from_raw_parts(iov, n) };
+    let (mut total, mut nulls) = (0_usize, false);
+    for piece in pieces {
+        if piece.base.is_null() {
+            if piece.len != 0 {
+                return Err(Failure::bare(CDPS_E_INVALID));
+            }
+            nulls = true;
+        }
+        total = total.saturating_add(piece.len);
+    }
+    if total > isize::MAX.unsigned_abs() {
+        return Err(Failure::bare(CDPS_E_TOO_LONG));
+    }
+    if nulls {
+        // A slice may not have a NULL address, not even an empty one.
+        let kept: Vec<IoSlice<'_>> = pieces
+            .iter()
+            .filter(|piece| piece.len != 0)
+            // SAFETY: not NULL since not empty; readable as promised.
+            .map(|piece| IoSlice::new(unsafe { slice::from_raw_parts(piece.base.cast(), piece.len) }))
+            .collect();
+        return act(&kept);
+    }
+    // SAFETY: `IoSlice` is guaranteed to be laid out as `struct iovec`, and so is `cdps_iov_t` (asserted in types.rs); no address is NULL.
+    act(unsafe { slice::from_raw_parts(iov.cast::<IoSlice<'_>>(), n) })
+}
+
+fn unknown_flags(flags: u32, known: u32) -> Failure {
+    let text = format_args!("flags is {flags:#x}; this version knows {known:#x}").to_string();
+    Failure::new(CDPS_E_UNSUPPORTED, text)
+}

@@ -1,0 +1,214 @@
+//! From the driver's events of a port to the callbacks of C.
+
+use std::ffi::c_void;
+use std::ptr;
+
+use cdps::{ConnStatus, Message, Port, PortEvent, PortHandler, Reason};
+
+use crate::callback::{User, run};
+use crate::error::CDPS_E_NO_CALLBACK;
+use crate::gate::Gate;
+use crate::message::{self, Lent};
+use crate::names;
+use crate::port::PORTS;
+use crate::sized::own_size;
+use crate::types::{
+    CDPS_RECEIVED_REDELIVERED, CDPS_RECEIVED_WANTS_ACK, cdps_complete_t, cdps_connstatus_t,
+    cdps_generation_t, cdps_nack_t, cdps_path_t, cdps_port_callbacks_t, cdps_port_t, cdps_received_t,
+    cdps_release_t,
+};
+
+/// Gets the events of one port.
+pub(crate) struct PortBridge {
+    pub(crate) table: cdps_port_callbacks_t,
+    pub(crate) user: User,
+    pub(crate) handle: usize,
+    pub(crate) gate: Gate,
+}
+
+impl PortHandler for PortBridge {
+    fn event(&self, port: &Port, event: PortEvent) {
+        self.gate.pass();
+        match event {
+            PortEvent::Completed { sn, context, rc } => self.complete(sn.0, context, rc),
+            PortEvent::Nacked { sn, context, reason, certainty } => {
+                let event = cdps_nack_t {
+                    struct_size: own_size::<cdps_nack_t>(),
+                    reason: names::reason(reason),
+                    sn: sn.0,
+                    context: pointer(context),
+                    port: self.port(),
+                    text: names::reason_phrase(names::reason(reason)).as_ptr(),
+                    certainty: names::certainty(certainty),
+                    reserved0: 0,
+                };
+                if let Some(on_nack) = self.table.on_nack {
+                    // SAFETY: the user registered this function for this pointer; the event lives until it returns.
+                    run("on_nack", (), || unsafe { on_nack(self.user.0, &event) });
+                }
+            }
+            PortEvent::Released { context } => self.release(context),
+            PortEvent::Received(message) => self.received(port, message),
+            PortEvent::Status(status) => self.status(status),
+            PortEvent::Path { path, health, reason } => {
+                let event = cdps_path_t {
+                    struct_size: own_size::<cdps_path_t>(),
+                    path: u32::from(path.0),
+                    health: names::health(health),
+                    reason: names::reason(reason),
+                    text: names::reason_phrase(names::reason(reason)).as_ptr(),
+                    port: self.port(),
+                };
+                if let Some(on_path) = self.table.on_path {
+                    // SAFETY: as for on_nack.
+                    run("on_path", (), || unsafe { on_path(self.user.0, &event) });
+                }
+            }
+            PortEvent::Final => self.last(),
+        }
+    }
+}
+
+impl PortBridge {
+    fn port(&self) -> *mut cdps_port_t {
+        ptr::without_provenance_mut(self.handle)
+    }
+
+    fn complete(&self, sn: u64, context: u64, rc: i32) {
+        let event = cdps_complete_t {
+            struct_size: own_size::<cdps_complete_t>(),
+            rc,
+            sn,
+            context: pointer(context),
+            port: self.port(),
+        };
+        if let Some(on_complete) = self.table.on_complete {
+            // SAFETY: the user registered this function for this pointer; the event lives until it returns.
+            run("on_complete", (), || unsafe { on_complete(self.user.0, &event) });
+        }
+    }
+
+    fn release(&self, context: u64) {
+        let event = cdps_release_t {
+            struct_size: own_size::<cdps_release_t>(),
+            reserved0: 0,
+            context: pointer(context),
+            port: self.port(),
+        };
+        if let Some(on_release) = self.table.on_release {
+            // SAFETY: as for on_complete.
+            run("on_release", (), || unsafe { on_release(self.user.0, &event) });
+        }
+    }
+
+    fn received(&self, port: &Port, message: Message) {
+        let Some(on_received) = self.table.on_received else {
+            if message.wants_ack() {
+                // Otherwise the sender would wait for ever. That it is not owed any more (session over) is no news.
+                let _ = port.ack(message.sn(), CDPS_E_NO_CALLBACK);
+            }
+            return;
+        };
+        let lent = Lent::new(message);
+        let message = lent.message();
+        let mut flags = 0;
+        if message.wants_ack() {
+            flags |= CDPS_RECEIVED_WANTS_ACK;
+        }
+        if message.redelivered() {
+            flags |= CDPS_RECEIVED_REDELIVERED;
+        }
+        let event = cdps_received_t {
+            struct_size: own_size::<cdps_received_t>(),
+            flags,
+            msg: lent.pointer(),
+            data: message.data().as_ptr().cast(),
+            size: message.data().len(),
+            sn: message.sn().0,
+            ssn: message.ssn().0,
+            generation: message::generation(message.generation()),
+            port: self.port(),
+            stream: message.stream().0,
+            reserved0: 0,
+        };
+        // SAFETY: as for on_complete; the message lives until `lent` is dropped, longer if the user retains it.
+        run("on_received", (), || unsafe { on_received(self.user.0, &event) });
+    }
+
+    fn status(&self, status: ConnStatus) {
+        if let Some(on_connstatus) = self.table.on_connstatus {
+            let mut event = describe(status);
+            event.port = self.port();
+            // SAFETY: as for on_complete.
+            run("on_connstatus", (), || unsafe { on_connstatus(self.user.0, &event) });
+        }
+    }
+
+    fn last(&self) {
+        // Gone already if the user destroyed the port; not if its node or client went.
+        drop(PORTS.take(self.handle));
+        if let Some(on_final) = self.table.on_final {
+            // SAFETY: as for on_complete; nothing is called for this user after it.
+            run("on_final", (), || unsafe { on_final(self.user.0) });
+        }
+    }
+}
+
+fn describe(status: ConnStatus) -> cdps_connstatus_t {
+    let mut event = cdps_connstatus_t {
+        struct_size: own_size::<cdps_connstatus_t>(),
+        status: 0,
+        node: 0,
+        reason: 0,
+        generation: cdps_generation_t { role_epoch: 0, counter: 0 },
+        paths_up: 0,
+        paths: 0,
+        only_receipted: 0,
+        text: ptr::null(),
+        port: ptr::null_mut(),
+    };
+    let mut because = Reason::None;
+    match status {
+        ConnStatus::Connected { node, generation, paths_up, paths } => {
+            event.status = names::CDPS_CONN_CONNECTED;
+            event.node = node.0;
+            event.generation = message::generation(generation);
+            event.paths_up = u32::from(paths_up);
+            event.paths = u32::from(paths);
+        }
+        ConnStatus::ConnectFailed { node, reason } => {
+            event.status = names::CDPS_CONN_CONNECT_FAILED;
+            event.node = node.0;
+            because = reason;
+        }
+        ConnStatus::Down { node, reason } => {
+            event.status = names::CDPS_CONN_DOWN;
+            event.node = node.0;
+            because = reason;
+        }
+        ConnStatus::Drained => event.status = names::CDPS_CONN_DRAINED,
+        ConnStatus::Switching { from, reason } => {
+            event.status = names::CDPS_CONN_SWITCHING;
+            event.node = from.0;
+            because = reason;
+        }
+        ConnStatus::Switched { node, generation, only_receipted } => {
+            event.status = names::CDPS_CONN_SWITCHED;
+            event.node = node.0;
+            event.generation = message::generation(generation);
+            event.only_receipted = only_receipted;
+        }
+        ConnStatus::Closed { reason } => {
+            event.status = names::CDPS_CONN_CLOSED;
+            because = reason;
+        }
+    }
+    event.reason = names::reason(because);
+    event.text = names::reason_phrase(event.reason).as_ptr();
+    event
+}
+
+/// The user's context as it was given.
+fn pointer(context: u64) -> *mut c_void {
+    ptr::with_exposed_provenance_mut(usize::try_from(context).expect("it was a pointer of this process"))
+}

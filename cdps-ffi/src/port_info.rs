@@ -1,0 +1,169 @@
+//! What a port tells about itself.
+
+use cdps::{PathStats, Port};
+
+use crate::client_bridge::session;
+use crate::error::{CDPS_E_NOT_FOUND, Failure};
+use crate::guard::guard;
+use crate::message::generation;
+use crate::names;
+use crate::port::PORTS;
+use crate::sized::{self, Sized32, own_size};
+use crate::types::{cdps_port_info_t, cdps_port_t};
+
+/// Counters of a port since it was created.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cdps_port_stats_t {
+    /// Size of this structure, in bytes.
+    pub struct_size: u32,
+    /// Paths of the present session: what cdps_port_path_stats() has.
+    pub paths: u32,
+    /// Messages accepted for sending.
+    pub messages_sent: u64,
+    /// Their bytes.
+    pub bytes_sent: u64,
+    /// Messages delivered to the user.
+    pub messages_received: u64,
+    /// Their bytes.
+    pub bytes_received: u64,
+    /// Sends that ended well.
+    pub completed: u64,
+    /// Sends that failed.
+    pub nacked: u64,
+    /// Messages or fragments that travelled again.
+    pub retransmitted: u64,
+    /// Messages or fragments that had arrived before, and were dropped.
+    pub duplicates: u64,
+    /// Bytes of payload queued or unfinished now.
+    pub queued_bytes: u64,
+    /// Times that another target took over.
+    pub switchovers: u64,
+}
+
+/// Counters of one path of the present session.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cdps_path_stats_t {
+    /// Size of this structure, in bytes.
+    pub struct_size: u32,
+    /// Number of the path, as in on_path.
+    pub path: u32,
+    /// CDPS_HEALTH_*.
+    pub health: i32,
+    /// 1 if a connection is up, else 0.
+    pub up: i32,
+    /// Smoothed round-trip time of its link, in ns; 0: not measured yet.
+    pub rtt_ns: u64,
+    /// Bytes handed to the transport.
+    pub bytes_sent: u64,
+    /// Bytes taken from the transport.
+    pub bytes_received: u64,
+    /// Frames handed to the transport.
+    pub frames_sent: u64,
+    /// Frames taken from the transport.
+    pub frames_received: u64,
+}
+
+// SAFETY: integers only.
+unsafe impl Sized32 for cdps_port_stats_t {
+    const NAME: &'static str = "cdps_port_stats_t";
+    const FIRST_SIZE: usize = 88;
+}
+
+// SAFETY: integers only.
+unsafe impl Sized32 for cdps_path_stats_t {
+    const NAME: &'static str = "cdps_path_stats_t";
+    const FIRST_SIZE: usize = 56;
+}
+
+/// State, peer, session and generation of a port, as they are now.
+///
+/// @param port  the port.
+/// @param out   stores them; `struct_size` must be set.
+/// @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_FORKED.
+///
+/// Threads: any. Callbacks: allowed.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn cdps_port_info(port: *const cdps_port_t, out: *mut cdps_port_info_t) -> i32 {
+    guard(|| {
+        let entry = PORTS.get(port.addr())?;
+        let port: &Port = &entry.port;
+        let value = cdps_port_info_t {
+            struct_size: own_size::<cdps_port_info_t>(),
+            state: names::state(port.state()),
+            link: names::link(port.link()),
+            peer: port.peer().map_or(0, |node| node.0),
+            session: session(port.session()),
+            generation: generation(port.generation()),
+        };
+        // SAFETY: the header asks for a structure of `struct_size` writable bytes, or NULL.
+        unsafe { sized::write(out, &value) }
+    })
+}
+
+/// Counters of a port.
+///
+/// @param port  the port.
+/// @param out   stores the counters; `struct_size` must be set.
+/// @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_FORKED.
+///
+/// Threads: any. Callbacks: allowed.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn cdps_port_stats(port: *const cdps_port_t, out: *mut cdps_port_stats_t) -> i32 {
+    guard(|| {
+        let stats = PORTS.get(port.addr())?.port.stats();
+        let value = cdps_port_stats_t {
+            struct_size: own_size::<cdps_port_stats_t>(),
+            paths: u32::try_from(stats.paths.len()).unwrap_or(u32::MAX),
+            messages_sent: stats.messages_sent,
+            bytes_sent: stats.bytes_sent,
+            messages_received: stats.messages_received,
+            bytes_received: stats.bytes_received,
+            completed: stats.completed,
+            nacked: stats.nacked,
+            retransmitted: stats.retransmitted,
+            duplicates: stats.duplicates,
+            queued_bytes: stats.queued_bytes,
+            switchovers: stats.switchovers,
+        };
+        // SAFETY: the header asks for a structure of `struct_size` writable bytes, or NULL.
+        unsafe { sized::write(out, &value) }
+    })
+}
+
+/// Counters of one path of the present session.
+///
+/// @param port   the port.
+/// @param index  0, 1, ... until #CDPS_E_NOT_FOUND.
+/// @param out    stores the counters; `struct_size` must be set.
+/// @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_NOT_FOUND, #CDPS_E_FORKED.
+///
+/// Threads: any. Callbacks: allowed.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn cdps_port_path_stats(
+    port: *const cdps_port_t,
+    index: usize,
+    out: *mut cdps_path_stats_t,
+) -> i32 {
+    guard(|| {
+        let stats = PORTS.get(port.addr())?.port.stats();
+        let found: &PathStats = stats.paths.get(index).ok_or(const { Failure::bare(CDPS_E_NOT_FOUND) })?;
+        let value = cdps_path_stats_t {
+            struct_size: own_size::<cdps_path_stats_t>(),
+            path: u32::from(found.path.0),
+            health: names::health(found.health),
+            up: i32::from(found.up),
+            rtt_ns: found.rtt.map_or(0, |rtt| u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX)),
+            bytes_sent: found.bytes_sent,
+            bytes_received: found.bytes_received,
+            frames_sent: found.frames_sent,
+            frames_received: found.frames_received,
+        };
+        // SAFETY: the header asks for a structure of `struct_size` writable bytes, or NULL.
+        unsafe { sized::write(out, &value) }
+    })
+}

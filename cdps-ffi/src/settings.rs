@@ -1,0 +1,319 @@
+//! Values of settings: their checks, and the options of the driver that come of them.
+
+use std::fmt::Display;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+use cdps::{AckModel, Balance, Level, Liveness, Member, NodeId, NodeOptions, PortConfig, Security, Target};
+
+use crate::error::{CDPS_E_BAD_VALUE, CDPS_E_MISSING_KEY, CDPS_E_UNKNOWN_KEY, CDPS_E_UNSUPPORTED, Failure};
+use crate::key::{self, KEYS, Key, Shape};
+
+/// The values that were set, each checked alone; by place in the table of keys.
+#[derive(Clone, Default)]
+pub(crate) struct Settings(Vec<Option<String>>);
+
+impl Settings {
+    pub(crate) fn set(&mut self, name: &str, value: &str) -> Result<(), Failure> {
+        let index = place(name)?;
+        check(&KEYS[index], value)?;
+        if self.0.is_empty() {
+            self.0.resize(KEYS.len(), None);
+        }
+        self.0[index] = Some(value.to_owned());
+        Ok(())
+    }
+
+    /// What holds now: the value that was set, or the default.
+    pub(crate) fn get(&self, name: &str) -> Result<&str, Failure> {
+        let index = place(name)?;
+        self.own(index).or(KEYS[index].default()).ok_or_else(|| missing(name))
+    }
+
+    /// What a node is opened with. The log is the caller's to set.
+    pub(crate) fn node(&self) -> Result<NodeOptions, Failure> {
+        let id = NodeId(self.number("node.id")?);
+        let security = match self.get("security.mode")? {
+            "plain" => Security::Plain,
+            other => return Err(Failure::new(CDPS_E_BAD_VALUE, format_args!("security.mode: {other:?}"))),
+        };
+        let mut options = NodeOptions::new(id, security);
+        let name = self.get("node.name")?;
+        if !name.is_empty() {
+            name.clone_into(&mut options.name);
+        }
+        options.listen = list(self.get("node.listen")?)?;
+        options.local = list(self.get("node.local")?)?;
+        options.members = nodes(self.get("node.members")?)?
+            .into_iter()
+            .map(|(node, addresses)| Member { node, addresses })
+            .collect();
+        options.liveness = self.liveness()?;
+        options.io_threads = self.number("threads.io")?;
+        options.callback_threads = self.number("threads.callback")?;
+        Ok(options)
+    }
+
+    /// What a port is created with.
+    pub(crate) fn port(&self) -> Result<PortConfig, Failure> {
+        Ok(PortConfig {
+            client: self.get("port.client")?.to_owned(),
+            targets: nodes(self.get("port.targets")?)?
+                .into_iter()
+                .map(|(node, addresses)| Target { node, addresses })
+                .collect(),
+            local: list(self.get("port.local")?)?,
+            ack: match self.get("port.ack")? {
+                "async" => AckModel::Asynchronous,
+                "sent" => AckModel::Sent,
+                _ => AckModel::Synchronous,
+            },
+            autoswitch: self.get("port.autoswitch")? == "true",
+            balance: match self.get("port.balance")? {
+                "round_robin" => Balance::RoundRobin,
+                _ => Balance::Fastest,
+            },
+            window: self.number("port.window")?,
+            send_buffer_max: self.number("port.send_buffer_max")?,
+            max_pending_events: self.number("port.max_pending_events")?,
+            max_message: self.number("port.max_message")?,
+            max_streams: self.number("port.max_streams")?,
+            fragment: self.number("port.fragment")?,
+            ack_timeout: self.ms("port.ack_timeout_ms")?,
+            connect_timeout: self.ms("port.connect_timeout_ms")?,
+            close_timeout: self.ms("port.close_timeout_ms")?,
+            session_timeout: self.ms("port.session_timeout_ms")?,
+            // The node's, which the driver puts in.
+            liveness: Liveness::default(),
+        })
+    }
+
+    /// Lightest log line wanted; `None`: not even errors.
+    pub(crate) fn log_level(&self) -> Result<Option<Level>, Failure> {
+        Ok(match self.get("log.level")? {
+            "error" => Some(Level::Error),
+            "warn" => Some(Level::Warn),
+            "info" => Some(Level::Info),
+            "debug" => Some(Level::Debug),
+            "trace" => Some(Level::Trace),
+            _ => None,
+        })
+    }
+
+    fn liveness(&self) -> Result<Liveness, Failure> {
+        let mut timers = match self.get("liveness.preset")? {
+            "wan" => Liveness::wan(),
+            _ => Liveness::default(),
+        };
+        for (name, timer) in [
+            ("liveness.heartbeat_ms", &mut timers.heartbeat),
+            ("liveness.suspect_ms", &mut timers.suspect),
+            ("liveness.dead_ms", &mut timers.dead),
+            ("liveness.lease_ms", &mut timers.lease),
+            ("liveness.handshake_timeout_ms", &mut timers.handshake_timeout),
+            ("liveness.redial_min_ms", &mut timers.redial_min),
+            ("liveness.redial_max_ms", &mut timers.redial_max),
+        ] {
+            if self.own(place(name)?).is_some() {
+                *timer = self.ms(name)?;
+            }
+        }
+        Ok(timers)
+    }
+
+    fn own(&self, index: usize) -> Option<&str> {
+        self.0.get(index)?.as_deref()
+    }
+
+    fn number<T: FromStr>(&self, name: &str) -> Result<T, Failure> {
+        parse(self.get(name)?)
+    }
+
+    fn ms(&self, name: &str) -> Result<Duration, Failure> {
+        self.number(name).map(Duration::from_millis)
+    }
+}
+
+fn place(name: &str) -> Result<usize, Failure> {
+    key::find(name).ok_or_else(|| {
+        let nearest = key::nearest(name);
+        Failure::new(CDPS_E_UNKNOWN_KEY, format_args!("there is no key {name:?}; is {nearest:?} meant?"))
+    })
+}
+
+fn missing(name: &str) -> Failure {
+    let range = key::find(name).map_or("", |index| KEYS[index].range());
+    Failure::new(CDPS_E_MISSING_KEY, format_args!("{name} must be set; allowed is {range}"))
+}
+
+/// Whether one value is what its key wants.
+fn check(key: &Key, value: &str) -> Result<(), Failure> {
+    let named =
+        |failure: Failure| Failure::new(failure.code, format_args!("{}: {}", key.name(), failure.text));
+    match key.shape {
+        Shape::Text => Ok(()),
+        Shape::Number => check_number(key, value),
+        Shape::Bool | Shape::Choice => check_word(key, value),
+        Shape::Ips => list::<IpAddr>(value).map(|_| ()).map_err(named),
+        Shape::Sockets => list::<SocketAddr>(value).map(|_| ()).map_err(named),
+        Shape::Nodes => nodes(value).map(|_| ()).map_err(named),
+    }
+}
+
+fn check_number(key: &Key, value: &str) -> Result<(), Failure> {
+    let inside = || {
+        let (low, high) = key.range().split_once("..")?;
+        let bounds = low.parse::<u64>().ok()?..=high.parse::<u64>().ok()?;
+        let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+        Some(digits && bounds.contains(&value.parse().ok()?))
+    };
+    if inside() == Some(true) {
+        return Ok(());
+    }
+    let unit = key.unit.to_str().unwrap_or("");
+    Err(Failure::new(
+        CDPS_E_BAD_VALUE,
+        format_args!("{}: {value:?} is no whole number in {}{}{unit}", key.name(), key.range(), gap(unit)),
+    ))
+}
+
+fn gap(unit: &str) -> &'static str {
+    if unit.is_empty() { "" } else { " " }
+}
+
+fn check_word(key: &Key, value: &str) -> Result<(), Failure> {
+    if key.range().split('|').any(|word| word == value) {
+        return Ok(());
+    }
+    let (code, what) = if key.later.contains(&value) {
+        (CDPS_E_UNSUPPORTED, "is not in this version of the library")
+    } else {
+        (CDPS_E_BAD_VALUE, "is not known")
+    };
+    Err(Failure::new(code, format_args!("{}: {value:?} {what}; allowed is {}", key.name(), key.range())))
+}
+
+/// Items separated by commas; blanks around them do not count.
+fn list<T: FromStr<Err: Display>>(value: &str) -> Result<Vec<T>, Failure> {
+    if value.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    value.split(',').map(|item| parse(item.trim())).collect()
+}
+
+/// `1; 2=127.0.0.1:7001,127.0.0.2:7001`
+fn nodes(value: &str) -> Result<Vec<(NodeId, Vec<SocketAddr>)>, Failure> {
+    let mut found = Vec::new();
+    for item in value.split(';').map(str::trim).filter(|item| !item.is_empty()) {
+        let (node, addresses) = item.split_once('=').unwrap_or((item, ""));
+        let node: u32 = parse(node.trim())?;
+        if node == 0 {
+            return Err(Failure::new(CDPS_E_BAD_VALUE, "node id 0 names no node"));
+        }
+        if found.iter().any(|(known, _)| *known == NodeId(node)) {
+            return Err(Failure::new(CDPS_E_BAD_VALUE, format_args!("node {node} is listed twice")));
+        }
+        found.push((NodeId(node), list(addresses)?));
+    }
+    Ok(found)
+}
+
+fn parse<T: FromStr<Err: Display>>(item: &str) -> Result<T, Failure> {
+    item.parse().map_err(|e| Failure::new(CDPS_E_BAD_VALUE, format_args!("{item:?}: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::CDPS_E_BAD_VALUE;
+
+    fn set(name: &str, value: &str) -> Result<Settings, Failure> {
+        let mut settings = Settings::default();
+        settings.set(name, value).map(|()| settings)
+    }
+
+    /// The defaults that the table prints are the ones that hold.
+    #[test]
+    fn defaults_are_the_drivers() {
+        assert_eq!(Settings::default().port().unwrap(), PortConfig::default());
+        let mut settings = set("node.id", "3").unwrap();
+        settings.set("security.mode", "plain").unwrap();
+        for key in KEYS.iter().filter(|key| key.name().starts_with("liveness.")) {
+            settings.set(key.name(), key.default().unwrap()).unwrap();
+        }
+        let node = settings.node().unwrap();
+        let expected = NodeOptions::new(NodeId(3), Security::Plain);
+        assert_eq!(node.liveness, Liveness::default());
+        assert_eq!(
+            (node.io_threads, node.callback_threads),
+            (expected.io_threads, expected.callback_threads)
+        );
+        assert_eq!(node.name, expected.name);
+    }
+
+    /// [S1] Nothing is assumed about security, and what later versions have is refused by name.
+    #[test]
+    fn security_must_be_chosen() {
+        let settings = set("node.id", "3").unwrap();
+        let failure = settings.node().unwrap_err();
+        assert_eq!(failure.code, CDPS_E_MISSING_KEY);
+        assert_eq!(failure.text, "security.mode must be set; allowed is plain");
+        for (name, value) in [
+            ("security.mode", "tls"),
+            ("security.mode", "key"),
+            ("callbacks.mode", "dispatch"),
+            ("port.balance", "pull"),
+            ("cluster.engine", "corosync"),
+        ] {
+            let Err(failure) = set(name, value) else { panic!("{name} {value} was taken") };
+            assert_eq!(failure.code, CDPS_E_UNSUPPORTED, "{}", failure.text);
+        }
+    }
+
+    /// [U3] A value that is refused is named, and so is what is allowed.
+    #[test]
+    fn bad_values_say_what_is_allowed() {
+        for (name, value, expected) in [
+            ("node.id", "0", "node.id: \"0\" is no whole number in 1..4294967295"),
+            ("node.id", "", "node.id: \"\" is no whole number in 1..4294967295"),
+            ("node.id", "+5", "node.id: \"+5\" is no whole number in 1..4294967295"),
+            ("port.window", "16M", "port.window: \"16M\" is no whole number in 65536..1099511627776 bytes"),
+            ("port.ack", "later", "port.ack: \"later\" is not known; allowed is sync|async|sent"),
+            ("node.listen", "localhost", "node.listen: \"localhost\": invalid socket address syntax"),
+            ("node.members", "0=127.0.0.1:1", "node.members: node id 0 names no node"),
+            ("node.members", "2;2", "node.members: node 2 is listed twice"),
+            ("port.autoswitch", "yes", "port.autoswitch: \"yes\" is not known; allowed is true|false"),
+        ] {
+            let Err(failure) = set(name, value) else { panic!("{name} {value} was taken") };
+            assert_eq!((failure.code, failure.text.as_str()), (CDPS_E_BAD_VALUE, expected));
+        }
+        let Err(failure) = set("port.widow", "1") else { panic!("an unknown key was taken") };
+        assert_eq!(failure.text, "there is no key \"port.widow\"; is \"port.window\" meant?");
+    }
+
+    /// The ranges that the table prints are those that the engine checks.
+    #[test]
+    fn ranges_are_the_engines() {
+        for key in KEYS.iter().filter(|key| key.name().starts_with("port.") && key.shape == Shape::Number) {
+            let (low, high) = key.range().split_once("..").unwrap();
+            for value in [low, high] {
+                if !key.name().ends_with("_ms") {
+                    let config = set(key.name(), value).unwrap().port().unwrap();
+                    config.check().unwrap_or_else(|e| panic!("{} = {value}: {e}", key.name()));
+                }
+            }
+        }
+    }
+
+    /// [L2] Targets and their addresses, in the order given.
+    #[test]
+    fn targets_keep_their_order() {
+        let settings = set("port.targets", "3=127.0.0.1:7001, [::1]:7002 ; 2").unwrap();
+        let targets = settings.port().unwrap().targets;
+        let nodes: Vec<u32> = targets.iter().map(|target| target.node.0).collect();
+        assert_eq!(nodes, [3, 2]);
+        assert_eq!(targets[0].addresses.len(), 2);
+        assert_eq!(settings.get("port.targets").unwrap(), "3=127.0.0.1:7001, [::1]:7002 ; 2");
+    }
+}

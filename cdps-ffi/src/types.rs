@@ -1,0 +1,486 @@
+//! Structures, callbacks and flags that cross the boundary.
+//!
+//! Every structure that may grow begins with `struct_size`. Fields are only ever appended; zero always means "default".
+
+use std::ffi::{c_char, c_void};
+
+use crate::sized::Sized32;
+
+/// A node: one member of the cluster as this process sees it. A handle, not an address.
+pub struct cdps_node_t {
+    _private: (),
+}
+
+/// A client: a named user of a node. A handle, not an address.
+pub struct cdps_client_t {
+    _private: (),
+}
+
+/// A data port: the one pipe that a client sees. A handle, not an address.
+pub struct cdps_port_t {
+    _private: (),
+}
+
+/// Settings by name, for nodes and ports. A handle, not an address.
+pub struct cdps_config_t {
+    _private: (),
+}
+
+/// A received message. A real pointer: it must be one that the library gave out and that is not released yet.
+pub struct cdps_msg_t {
+    _private: (),
+}
+
+/// As a timeout: wait for ever.
+pub const CDPS_WAIT_FOREVER: u32 = 0xffff_ffff;
+
+/// cdps_send_opts_t.ack: as the port is configured.
+pub const CDPS_ACK_DEFAULT: i32 = 0;
+/// Complete when the target's user has acknowledged it; its return code comes along.
+pub const CDPS_ACK_SYNC: i32 = 1;
+/// Complete when the target port has it and everything before it in its stream.
+pub const CDPS_ACK_ASYNC: i32 = 2;
+/// Complete when its last byte was handed to a transport.
+pub const CDPS_ACK_SENT: i32 = 3;
+
+/// cdps_send_opts_t.flags: the payload is copied (the default).
+pub const CDPS_SEND_COPY: u32 = 0;
+/// cdps_send_opts_t.flags: the payload is not copied; it is the library's, unchanged, until on_release with the same `context`.
+pub const CDPS_SEND_BORROW: u32 = 1;
+/// cdps_send_opts_t.flags: `stream` is set. Without it each sending thread has a stream of its own.
+pub const CDPS_SEND_STREAM: u32 = 2;
+
+/// cdps_received_t.flags: the sender waits for cdps_port_ack().
+pub const CDPS_RECEIVED_WANTS_ACK: u32 = 1;
+/// cdps_received_t.flags: an earlier target may have delivered this message already.
+pub const CDPS_RECEIVED_REDELIVERED: u32 = 2;
+
+/// cdps_port_close(): what is unfinished is completed or nacked first, within `port.close_timeout_ms`.
+pub const CDPS_CLOSE_DRAIN: u32 = 0;
+/// cdps_port_close(): what is unfinished is nacked at once.
+pub const CDPS_CLOSE_IMMEDIATE: u32 = 1;
+
+/// on_connectreq: refuse. Any value but #CDPS_CONNECT_ACCEPT refuses.
+pub const CDPS_CONNECT_REFUSE: i32 = 0;
+/// on_connectreq: accept, as filled in.
+pub const CDPS_CONNECT_ACCEPT: i32 = 1;
+
+/// Weight of a log line: something is lost or refused that the user relies on.
+pub const CDPS_LOG_ERROR: i32 = 1;
+/// Something is wrong and is being dealt with.
+pub const CDPS_LOG_WARN: i32 = 2;
+/// Connections, sessions and members come and go.
+pub const CDPS_LOG_INFO: i32 = 3;
+/// Steps on the way.
+pub const CDPS_LOG_DEBUG: i32 = 4;
+/// Single frames.
+pub const CDPS_LOG_TRACE: i32 = 5;
+
+/// Fencing token that both users see, compared as (role_epoch, counter). It grows with every connect to a target.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cdps_generation_t {
+    /// Given by the user; 0 in this version.
+    pub role_epoch: u64,
+    /// Grows with every connect.
+    pub counter: u64,
+}
+
+/// One source port tied to one target port; survives path failures.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cdps_session_t {
+    /// Node of the source.
+    pub node: u32,
+    /// Number that the source gave the port.
+    pub port: u32,
+    /// Incarnation of the source's node.
+    pub incarnation: u64,
+}
+
+/// A piece of a message. Laid out as `struct iovec`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cdps_iov_t {
+    /// First byte; may be NULL if `len` is 0.
+    pub base: *const c_void,
+    /// Bytes.
+    pub len: usize,
+}
+
+/// How a message is sent. All zero but `struct_size` (#CDPS_SEND_OPTS_INIT) is the default: copy, stream of the calling thread,
+/// acknowledgment model of the port, no waiting.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cdps_send_opts_t {
+    /// Size of this structure, in bytes.
+    pub struct_size: u32,
+    /// CDPS_SEND_*.
+    pub flags: u32,
+    /// Stream, 0 to 2147483647, if #CDPS_SEND_STREAM is set; else 0.
+    pub stream: u32,
+    /// CDPS_ACK_*.
+    pub ack: i32,
+    /// How long to wait for room in the send buffer, in ms: 0 = not at all (#CDPS_E_AGAIN), #CDPS_WAIT_FOREVER.
+    pub timeout_ms: u32,
+    /// 0.
+    pub reserved0: u32,
+    /// Comes back in on_complete, on_nack and on_release. Must be ready before the call.
+    pub context: *mut c_void,
+}
+
+/// A send is complete.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cdps_complete_t {
+    /// Size of this structure, in bytes.
+    pub struct_size: u32,
+    /// Return code of the target's user (#CDPS_ACK_SYNC); 0 in the other models.
+    pub rc: i32,
+    /// Number of the message.
+    pub sn: u64,
+    /// As given to cdps_port_send().
+    pub context: *mut c_void,
+    /// The port.
+    pub port: *mut cdps_port_t,
+}
+
+/// A send has failed.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cdps_nack_t {
+    /// Size of this structure, in bytes.
+    pub struct_size: u32,
+    /// CDPS_REASON_*.
+    pub reason: i32,
+    /// Number of the message.
+    pub sn: u64,
+    /// As given to cdps_port_send().
+    pub context: *mut c_void,
+    /// The port.
+    pub port: *mut cdps_port_t,
+    /// The reason as a phrase. A static string.
+    pub text: *const c_char,
+    /// CDPS_CERTAINTY_*: how sure it is that the message did not arrive.
+    pub certainty: i32,
+    /// 0.
+    pub reserved0: u32,
+}
+
+/// The memory of a borrowed send is the user's again.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cdps_release_t {
+    /// Size of this structure, in bytes.
+    pub struct_size: u32,
+    /// 0.
+    pub reserved0: u32,
+    /// As given to cdps_port_send().
+    pub context: *mut c_void,
+    /// The port.
+    pub port: *mut cdps_port_t,
+}
+
+/// A message arrived.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cdps_received_t {
+    /// Size of this structure, in bytes.
+    pub struct_size: u32,
+    /// CDPS_RECEIVED_*.
+    pub flags: u32,
+    /// The message. Valid until the callback returns, unless cdps_msg_retain() is called.
+    pub msg: *mut cdps_msg_t,
+    /// Its bytes, contiguous; never NULL. Valid as long as `msg`.
+    pub data: *const c_void,
+    /// Number of bytes.
+    pub size: usize,
+    /// Number of the message: what cdps_port_ack() takes.
+    pub sn: u64,
+    /// Its number in its stream, from 1.
+    pub ssn: u64,
+    /// Generation under which it was received: the fencing token.
+    pub generation: cdps_generation_t,
+    /// The port.
+    pub port: *mut cdps_port_t,
+    /// Its stream; from 2147483648 on, of a sending thread that named none.
+    pub stream: u32,
+    /// 0.
+    pub reserved0: u32,
+}
+
+/// The connection as a whole changed. Which fields are set depends on `status`; the others are 0.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cdps_connstatus_t {
+    /// Size of this structure, in bytes.
+    pub struct_size: u32,
+    /// CDPS_CONN_*. New values may appear: ignore what you do not know.
+    pub status: i32,
+    /// The target.
+    pub node: u32,
+    /// CDPS_REASON_*.
+    pub reason: i32,
+    /// Generation of the session.
+    pub generation: cdps_generation_t,
+    /// Paths that are up now.
+    pub paths_up: u32,
+    /// Paths that there are.
+    pub paths: u32,
+    /// Completed messages of which only the former target's port, not its user, had said that it has them.
+    pub only_receipted: u64,
+    /// The reason as a phrase. A static string.
+    pub text: *const c_char,
+    /// The port.
+    pub port: *mut cdps_port_t,
+}
+
+/// A path changed.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cdps_path_t {
+    /// Size of this structure, in bytes.
+    pub struct_size: u32,
+    /// Which: an index, as in cdps_port_path_stats().
+    pub path: u32,
+    /// CDPS_HEALTH_*: what it is now.
+    pub health: i32,
+    /// CDPS_REASON_*.
+    pub reason: i32,
+    /// The reason as a phrase. A static string.
+    pub text: *const c_char,
+    /// The port.
+    pub port: *mut cdps_port_t,
+}
+
+/// Reserved for flow-control notification, which this version does not have.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cdps_flow_t {
+    /// Size of this structure, in bytes.
+    pub struct_size: u32,
+    /// 0.
+    pub reserved0: u32,
+}
+
+/// Something changed in the cluster.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cdps_cluster_t {
+    /// Size of this structure, in bytes.
+    pub struct_size: u32,
+    /// CDPS_CLUSTER_*. New values may appear: ignore what you do not know.
+    pub change: i32,
+    /// The node that it is about.
+    pub node: u32,
+    /// 0.
+    pub reserved0: u32,
+    /// Number of the batch that the event belongs to.
+    pub membership: u64,
+    /// Incarnation of the node (#CDPS_CLUSTER_UP).
+    pub incarnation: u64,
+}
+
+/// A source wants to connect.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cdps_connectreq_t {
+    /// Size of this structure, in bytes.
+    pub struct_size: u32,
+    /// Node of the source.
+    pub node: u32,
+    /// The session.
+    pub session: cdps_session_t,
+    /// Its generation: the fencing token of everything received under it.
+    pub generation: cdps_generation_t,
+    /// Name of the client that is asked for. Valid until the callback returns.
+    pub client: *const c_char,
+    /// The port that accepting creates. It is the user's from the moment that the callback accepts; after a refusal it names nothing.
+    pub port: *mut cdps_port_t,
+    /// Paths that the source will dial.
+    pub paths: u32,
+    /// 0.
+    pub reserved0: u32,
+}
+
+/// What on_connectreq fills in. It is handed over with everything zero but `struct_size`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cdps_accept_t {
+    /// Size of this structure, in bytes. Set by the library.
+    pub struct_size: u32,
+    /// 0.
+    pub flags: u32,
+    /// Settings of the port (keys `port.*`; client, targets and local have no meaning here). Copied. NULL: the defaults.
+    pub config: *const cdps_config_t,
+    /// Callbacks of the port. Copied. Must be set.
+    pub callbacks: *const cdps_port_callbacks_t,
+    /// First argument of each callback of the port. Must stay valid until its on_final.
+    pub user: *mut c_void,
+    /// Why the request is refused, for the source's log. UTF-8, ends with NUL.
+    pub text: [c_char; 128],
+}
+
+/// A line for the log.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cdps_log_record_t {
+    /// Size of this structure, in bytes.
+    pub struct_size: u32,
+    /// CDPS_LOG_*.
+    pub level: i32,
+    /// The node.
+    pub node: u32,
+    /// 0.
+    pub reserved0: u32,
+    /// The part of the library that speaks. Valid until the callback returns.
+    pub target: *const c_char,
+    /// The line, without an end of line. Valid until the callback returns.
+    pub message: *const c_char,
+}
+
+/// A send is complete (the only end of that send).
+pub type cdps_on_complete_fn =
+    Option<unsafe extern "C-unwind" fn(user: *mut c_void, event: *const cdps_complete_t)>;
+/// A send has failed (the only end of that send).
+pub type cdps_on_nack_fn = Option<unsafe extern "C-unwind" fn(user: *mut c_void, event: *const cdps_nack_t)>;
+/// The memory of a borrowed send is the user's again: once per accepted send with #CDPS_SEND_BORROW, after its completion or nack.
+pub type cdps_on_release_fn =
+    Option<unsafe extern "C-unwind" fn(user: *mut c_void, event: *const cdps_release_t)>;
+/// A message arrived.
+pub type cdps_on_received_fn =
+    Option<unsafe extern "C-unwind" fn(user: *mut c_void, event: *const cdps_received_t)>;
+/// Reserved: never called in this version.
+pub type cdps_on_flow_fn = Option<unsafe extern "C-unwind" fn(user: *mut c_void, event: *const cdps_flow_t)>;
+/// The connection as a whole changed.
+pub type cdps_on_connstatus_fn =
+    Option<unsafe extern "C-unwind" fn(user: *mut c_void, event: *const cdps_connstatus_t)>;
+/// A path changed.
+pub type cdps_on_path_fn = Option<unsafe extern "C-unwind" fn(user: *mut c_void, event: *const cdps_path_t)>;
+/// The last callback of its object: nothing follows, and `user` may be freed.
+pub type cdps_on_final_fn = Option<unsafe extern "C-unwind" fn(user: *mut c_void)>;
+/// A source wants to connect. Fill in `accept` and return #CDPS_CONNECT_ACCEPT, or return #CDPS_CONNECT_REFUSE.
+pub type cdps_on_connectreq_fn = Option<
+    unsafe extern "C-unwind" fn(
+        user: *mut c_void,
+        request: *const cdps_connectreq_t,
+        accept: *mut cdps_accept_t,
+    ) -> i32,
+>;
+/// Something changed in the cluster.
+pub type cdps_on_cluster_fn =
+    Option<unsafe extern "C-unwind" fn(user: *mut c_void, event: *const cdps_cluster_t)>;
+/// A line for the log. May run on any thread of the process, several at once; it must not block.
+pub type cdps_on_log_fn =
+    Option<unsafe extern "C-unwind" fn(user: *mut c_void, record: *const cdps_log_record_t)>;
+
+/// Callbacks of a port. Copied by the call that takes them.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cdps_port_callbacks_t {
+    /// Size of this structure, in bytes.
+    pub struct_size: u32,
+    /// 0.
+    pub flags: u32,
+    /// A message arrived. NULL: messages are dropped, and those whose sender waits are acknowledged with #CDPS_E_NO_CALLBACK.
+    pub on_received: cdps_on_received_fn,
+    /// A send is complete. Together with on_nack, or neither: then the port cannot send.
+    pub on_complete: cdps_on_complete_fn,
+    /// A send has failed.
+    pub on_nack: cdps_on_nack_fn,
+    /// Borrowed memory is free. Needed for #CDPS_SEND_BORROW.
+    pub on_release: cdps_on_release_fn,
+    /// Must be NULL in this version.
+    pub on_flow: cdps_on_flow_fn,
+    /// The connection changed. May be NULL.
+    pub on_connstatus: cdps_on_connstatus_fn,
+    /// A path changed. May be NULL.
+    pub on_path: cdps_on_path_fn,
+    /// Last callback of the port. Must be set.
+    pub on_final: cdps_on_final_fn,
+}
+
+/// Callbacks of a client. Copied by cdps_client_register().
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cdps_client_callbacks_t {
+    /// Size of this structure, in bytes.
+    pub struct_size: u32,
+    /// 0.
+    pub flags: u32,
+    /// A source wants to connect. NULL: every one is refused.
+    pub on_connectreq: cdps_on_connectreq_fn,
+    /// The cluster changed. May be NULL.
+    pub on_cluster: cdps_on_cluster_fn,
+    /// Last callback of the client. Must be set.
+    pub on_final: cdps_on_final_fn,
+}
+
+/// Callbacks of a node. Copied by cdps_node_open().
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cdps_node_callbacks_t {
+    /// Size of this structure, in bytes.
+    pub struct_size: u32,
+    /// 0.
+    pub flags: u32,
+    /// A line for the log. NULL: standard error. Either way from `log.level` up.
+    pub on_log: cdps_on_log_fn,
+    /// Last callback of the node. May be NULL, as may the whole table.
+    pub on_final: cdps_on_final_fn,
+}
+
+/// What a port is now.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cdps_port_info_t {
+    /// Size of this structure, in bytes.
+    pub struct_size: u32,
+    /// CDPS_STATE_*.
+    pub state: i32,
+    /// CDPS_LINK_*.
+    pub link: i32,
+    /// The node at the other end; 0 if there is none.
+    pub peer: u32,
+    /// The session.
+    pub session: cdps_session_t,
+    /// Its generation.
+    pub generation: cdps_generation_t,
+}
+
+macro_rules! sized {
+    ($($name:ident = $first:literal;)*) => {$(
+        // SAFETY: `repr(C)`; `struct_size` first; integers, raw pointers, optional function pointers, arrays and structures of those.
+        unsafe impl Sized32 for $name {
+            const NAME: &'static str = stringify!($name);
+            const FIRST_SIZE: usize = $first;
+        }
+        const _: () = assert!(std::mem::size_of::<$name>() >= $first, "a structure shrank");
+    )*};
+}
+
+// The sizes of the first release, 0.1.
+sized! {
+    cdps_send_opts_t = 32;
+    cdps_complete_t = 32;
+    cdps_nack_t = 48;
+    cdps_release_t = 24;
+    cdps_received_t = 80;
+    cdps_connstatus_t = 64;
+    cdps_path_t = 32;
+    cdps_cluster_t = 32;
+    cdps_connectreq_t = 64;
+    cdps_accept_t = 160;
+    cdps_log_record_t = 32;
+    cdps_port_callbacks_t = 72;
+    cdps_client_callbacks_t = 32;
+    cdps_node_callbacks_t = 24;
+    cdps_port_info_t = 48;
+}
+
+const _: () = assert!(
+    std::mem::size_of::<cdps_iov_t>() == std::mem::size_of::<libc::iovec>()
+        && std::mem::offset_of!(cdps_iov_t, base) == std::mem::offset_of!(libc::iovec, iov_base)
+        && std::mem::offset_of!(cdps_iov_t, len) == std::mem::offset_of!(libc::iovec, iov_len),
+    "cdps_iov_t is laid out as struct iovec"
+);

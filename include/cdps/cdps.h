@@ -1,0 +1,2080 @@
+/*
+ * Cluster data port services: many TCP paths and several backup targets, presented to the program as one pipe.
+ *
+ * This file is generated (cargo xtask header); do not edit it. SPDX-License-Identifier: Apache-2.0 OR MIT
+ *
+ * A process opens a node, registers a client on it under a name, and uses ports. A source port connects to a client of another node;
+ * a target port is made there, when that client's on_connectreq accepts. Either end may then send. Messages arrive exactly once and in order
+ * per stream, whatever happens to the paths between the two.
+ *
+ *     source:  cdps_node_open, cdps_client_register, cdps_port_create, cdps_port_register, cdps_port_initialize, cdps_port_connect,
+ *              (on_connstatus: CONNECTED), cdps_port_send ..., cdps_port_close, cdps_node_destroy_wait
+ *     target:  cdps_node_open, cdps_client_register, (on_connectreq: accept), (on_received: cdps_port_ack) ..., cdps_node_destroy_wait
+ *
+ *
+ * Sending: the contract
+ *
+ *  (i)   A cdps_port_send() that returns below 0: no callback will ever come for this call, and every buffer is still the caller's.
+ *  (ii)  One that returns 0: exactly one of on_complete(context, sn, rc) or on_nack(context, sn, reason) follows, also through stop, close,
+ *        destroy and shutdown.
+ *  (iii) The callback may run on another thread before cdps_port_send() returns: what `context` points to must be ready before the call.
+ *
+ *  With CDPS_SEND_BORROW the payload (not the array of pieces) is the library's, and must not change, until on_release with the same context:
+ *  exactly once for each accepted send, after its on_complete or on_nack. So on_release is where a borrowing program frees everything of that
+ *  send; a copying one does so in on_complete and on_nack.
+ *
+ *  A full send buffer makes the call fail with CDPS_E_AGAIN at once, or, with a timeout, wait for room.
+ *
+ *
+ * Return values
+ *
+ *  Functions that can fail return int32_t: 0 (CDPS_OK), or a negative code CDPS_E_* that never changes its number. Positive values are never
+ *  errors. Many take a last argument `err`, which may be NULL: it stores the code and a text that says what was wrong, with which value, and
+ *  what is allowed. The lists of codes below are complete, but for CDPS_E_INTERNAL, which any call can give, and CDPS_E_INVALID for an `err`
+ *  whose struct_size is not set. errno is undefined after a call. A call that fails has changed nothing, unless it says so.
+ *
+ *
+ * Handles
+ *
+ *  cdps_node_t, cdps_client_t, cdps_port_t and cdps_config_t are handles, not addresses. One that names nothing (destroyed, never given out,
+ *  NULL, of another kind) gives CDPS_E_BAD_HANDLE, never undefined behaviour. cdps_msg_t is a real pointer, for speed: a wrong one is undefined
+ *  behaviour, as with any pointer to memory that is passed here. Destroying NULL does nothing.
+ *
+ *
+ * Callbacks
+ *
+ *  - They run on threads of the library, with no lock held. Those of one port never overlap, and come in order; different ports may run
+ *    in parallel if `threads.callback` is above 1. Those of one client never overlap.
+ *  - Their first argument is `user`, the second an event that is valid until the callback returns.
+ *  - No callback runs inside a call that the program makes.
+ *  - Any function may be called from any callback, also destroying the callback's own object, but two kinds: cdps_node_destroy_wait() and
+ *    cdps_port_destroy_wait(), and cdps_port_send() where it would have to wait. These return CDPS_E_IN_CALLBACK and do nothing.
+ *  - A slow callback delays the callbacks that share its thread, never heartbeats, receipts or reading.
+ *  - on_final is the last callback of its object, runs exactly once, and is where `user` may be freed. From then on the handle names nothing.
+ *  - New event values may appear in later releases: ignore what you do not know.
+ *  - on_log is different: it may run on any thread of the process, also inside calls, and several at once. Lines that its own calls
+ *    cause are dropped.
+ *  - An exception, longjmp, pthread_exit or cancellation must not leave a callback: the process is ended if one does.
+ *
+ *
+ * Threads, signals, fork, unloading
+ *
+ *  - Every function may be called by any number of threads at once. None may be called by a signal handler.
+ *  - The library's threads have all signals blocked but those that report a fault of the thread itself; a program that is started from
+ *    inside a callback inherits that. No handler is installed. All descriptors are close-on-exec.
+ *  - In a child made by fork() every function returns CDPS_E_FORKED and does nothing, but those that name and describe (cdps_*_name,
+ *    cdps_*_string, cdps_error_class, cdps_version_*). fork() followed by exec() is fine.
+ *  - The library cannot be unloaded: after dlclose() it stays.
+ *
+ *
+ * Structures
+ *
+ *  Those that may grow begin with `struct_size`, to be set to the sizeof of the structure (the CDPS_*_INIT macros do). Zero means "default" in every
+ *  other field. A program compiled against an older release keeps working with a newer library; fields that a library does not know must be
+ *  zero (else CDPS_E_UNSUPPORTED). What the library fills in has struct_size set to what the library knows.
+ *
+ *
+ * Text is UTF-8 and ends with NUL. Times are in ms, or as the name says.
+ */
+#ifndef CDPS_H
+#define CDPS_H
+
+/** Release that this header belongs to. */
+#define CDPS_VERSION_MAJOR 0
+#define CDPS_VERSION_MINOR 1
+#define CDPS_VERSION_PATCH 0
+
+/** The same as one number, as cdps_version_number() gives it for the library that runs. */
+#define CDPS_VERSION_NUMBER (CDPS_VERSION_MAJOR * 1000000 + CDPS_VERSION_MINOR * 1000 + CDPS_VERSION_PATCH)
+
+/** Whether this header is of release a.b.c or later. */
+#define CDPS_VERSION_AT_LEAST(a, b, c) (CDPS_VERSION_NUMBER >= (a) * 1000000 + (b) * 1000 + (c))
+
+#if defined(__GNUC__)
+#define CDPS_MUST_USE __attribute__((warn_unused_result))
+#else
+#define CDPS_MUST_USE
+#endif
+
+
+#include <stddef.h>
+#include <stdint.h>
+
+/**
+ * Number of the ABI; changes only when a program must be compiled again. What cdps_node_open() passes.
+ */
+#define CDPS_ABI 1
+
+/**
+ * As a timeout: wait for ever.
+ */
+#define CDPS_WAIT_FOREVER 4294967295
+
+/**
+ * cdps_send_opts_t.ack: as the port is configured.
+ */
+#define CDPS_ACK_DEFAULT 0
+
+/**
+ * Complete when the target's user has acknowledged it; its return code comes along.
+ */
+#define CDPS_ACK_SYNC 1
+
+/**
+ * Complete when the target port has it and everything before it in its stream.
+ */
+#define CDPS_ACK_ASYNC 2
+
+/**
+ * Complete when its last byte was handed to a transport.
+ */
+#define CDPS_ACK_SENT 3
+
+/**
+ * cdps_send_opts_t.flags: the payload is copied (the default).
+ */
+#define CDPS_SEND_COPY 0
+
+/**
+ * cdps_send_opts_t.flags: the payload is not copied; it is the library's, unchanged, until on_release with the same `context`.
+ */
+#define CDPS_SEND_BORROW 1
+
+/**
+ * cdps_send_opts_t.flags: `stream` is set. Without it each sending thread has a stream of its own.
+ */
+#define CDPS_SEND_STREAM 2
+
+/**
+ * cdps_received_t.flags: the sender waits for cdps_port_ack().
+ */
+#define CDPS_RECEIVED_WANTS_ACK 1
+
+/**
+ * cdps_received_t.flags: an earlier target may have delivered this message already.
+ */
+#define CDPS_RECEIVED_REDELIVERED 2
+
+/**
+ * cdps_port_close(): what is unfinished is completed or nacked first, within `port.close_timeout_ms`.
+ */
+#define CDPS_CLOSE_DRAIN 0
+
+/**
+ * cdps_port_close(): what is unfinished is nacked at once.
+ */
+#define CDPS_CLOSE_IMMEDIATE 1
+
+/**
+ * on_connectreq: refuse. Any value but #CDPS_CONNECT_ACCEPT refuses.
+ */
+#define CDPS_CONNECT_REFUSE 0
+
+/**
+ * on_connectreq: accept, as filled in.
+ */
+#define CDPS_CONNECT_ACCEPT 1
+
+/**
+ * Weight of a log line: something is lost or refused that the user relies on.
+ */
+#define CDPS_LOG_ERROR 1
+
+/**
+ * Something is wrong and is being dealt with.
+ */
+#define CDPS_LOG_WARN 2
+
+/**
+ * Connections, sessions and members come and go.
+ */
+#define CDPS_LOG_INFO 3
+
+/**
+ * Steps on the way.
+ */
+#define CDPS_LOG_DEBUG 4
+
+/**
+ * Single frames.
+ */
+#define CDPS_LOG_TRACE 5
+
+/**
+ * Success.
+ */
+#define CDPS_OK 0
+
+/**
+ * An argument is NULL, out of range, or not what its type says.
+ */
+#define CDPS_E_INVALID -1
+
+/**
+ * The handle names no live object: never given out, destroyed, or of another kind.
+ */
+#define CDPS_E_BAD_HANDLE -2
+
+/**
+ * A value, flag or field that this version of the library does not have.
+ */
+#define CDPS_E_UNSUPPORTED -3
+
+/**
+ * The program was compiled for another ABI of the library.
+ */
+#define CDPS_E_ABI -4
+
+/**
+ * A callback that the call needs was not registered.
+ */
+#define CDPS_E_NO_CALLBACK -5
+
+/**
+ * The message is longer than both ends agreed on.
+ */
+#define CDPS_E_TOO_LONG -6
+
+/**
+ * A limit would be passed (streams of a port, handles of the process).
+ */
+#define CDPS_E_LIMIT -7
+
+/**
+ * The caller's buffer is too small; the length needed was stored.
+ */
+#define CDPS_E_BUFFER -8
+
+/**
+ * There is nothing at this index.
+ */
+#define CDPS_E_NOT_FOUND -9
+
+/**
+ * The object's state does not allow the call. Nothing changed.
+ */
+#define CDPS_E_WRONG_STATE -20
+
+/**
+ * The call would wait, and was made inside a callback. Nothing changed.
+ */
+#define CDPS_E_IN_CALLBACK -21
+
+/**
+ * The process was forked: the library belongs to the parent.
+ */
+#define CDPS_E_FORKED -22
+
+/**
+ * No acknowledgment is owed for this message: not received, not asked for, or acknowledged already.
+ */
+#define CDPS_E_NOT_OWED -23
+
+/**
+ * The send buffer is full. Try again after the next completion.
+ */
+#define CDPS_E_AGAIN -40
+
+/**
+ * The time given is over.
+ */
+#define CDPS_E_TIMEDOUT -41
+
+/**
+ * No configuration key has this name.
+ */
+#define CDPS_E_UNKNOWN_KEY -60
+
+/**
+ * The value of a configuration key is malformed or out of range.
+ */
+#define CDPS_E_BAD_VALUE -61
+
+/**
+ * Settings contradict each other.
+ */
+#define CDPS_E_CONFLICT -62
+
+/**
+ * A configuration key that must be set is not.
+ */
+#define CDPS_E_MISSING_KEY -63
+
+/**
+ * The client name is taken on this node.
+ */
+#define CDPS_E_NAME_TAKEN -64
+
+/**
+ * The connection is down: sends fail until it is up again.
+ */
+#define CDPS_E_DOWN -80
+
+/**
+ * The object is being destroyed or unregistered.
+ */
+#define CDPS_E_CLOSED -100
+
+/**
+ * The operating system refused something; `os_errno` of cdps_error_t says what.
+ */
+#define CDPS_E_SYSTEM -120
+
+/**
+ * A bug in the library. The object concerned should be destroyed.
+ */
+#define CDPS_E_INTERNAL -140
+
+/**
+ * Class of #CDPS_OK.
+ */
+#define CDPS_CLASS_OK 0
+
+/**
+ * The call itself is wrong: a bug of the caller.
+ */
+#define CDPS_CLASS_ARGUMENT 1
+
+/**
+ * Right call, wrong moment.
+ */
+#define CDPS_CLASS_STATE 2
+
+/**
+ * Worth trying again, unchanged.
+ */
+#define CDPS_CLASS_RETRY 3
+
+/**
+ * A setting is wrong.
+ */
+#define CDPS_CLASS_CONFIG 4
+
+/**
+ * The peer or the network.
+ */
+#define CDPS_CLASS_PEER 5
+
+/**
+ * The object is on its way out.
+ */
+#define CDPS_CLASS_CLOSED 6
+
+/**
+ * The operating system.
+ */
+#define CDPS_CLASS_SYSTEM 7
+
+/**
+ * A bug of the library.
+ */
+#define CDPS_CLASS_INTERNAL 8
+
+/**
+ * Created.
+ */
+#define CDPS_STATE_IDLE 1
+
+/**
+ * Has a client.
+ */
+#define CDPS_STATE_REGISTERED 2
+
+/**
+ * Target side: a source is connected to it.
+ */
+#define CDPS_STATE_CONNECTEDTO 3
+
+/**
+ * Source side: has its address table.
+ */
+#define CDPS_STATE_INITIALIZED 4
+
+/**
+ * Source side: negotiating, or waiting for the first path.
+ */
+#define CDPS_STATE_CONNECTING 5
+
+/**
+ * Source side: in use.
+ */
+#define CDPS_STATE_CONNECTED 6
+
+/**
+ * Source side: takes no more sends, keeps its session.
+ */
+#define CDPS_STATE_STOPPED 7
+
+/**
+ * Gone.
+ */
+#define CDPS_STATE_DESTROYED 8
+
+/**
+ * Messages flow; also in every state but CONNECTED and STOPPED.
+ */
+#define CDPS_LINK_UP 1
+
+/**
+ * Down, and not every unfinished send has been nacked yet.
+ */
+#define CDPS_LINK_DOWN 2
+
+/**
+ * Down, and every earlier send has ended.
+ */
+#define CDPS_LINK_DRAINED 3
+
+/**
+ * On the way to another target by itself; sends are queued.
+ */
+#define CDPS_LINK_SWITCHING 4
+
+/**
+ * No contact for the dead time, or no connection.
+ */
+#define CDPS_HEALTH_DEAD 1
+
+/**
+ * A probe is unanswered for longer than it should be: no new data goes there.
+ */
+#define CDPS_HEALTH_SUSPECT 2
+
+/**
+ * Answers in time.
+ */
+#define CDPS_HEALTH_GOOD 3
+
+/**
+ * No byte of the message was handed to a transport: the target has not seen it.
+ */
+#define CDPS_CERTAINTY_NOT_SENT 1
+
+/**
+ * The message may have arrived, and may have been acknowledged.
+ */
+#define CDPS_CERTAINTY_UNKNOWN 2
+
+/**
+ * The first path is up: sends are taken. `node`, `generation`, `paths_up`, `paths`.
+ */
+#define CDPS_CONN_CONNECTED 1
+
+/**
+ * A connect did not succeed; the port is INITIALIZED again. `node`, `reason`.
+ */
+#define CDPS_CONN_CONNECT_FAILED 2
+
+/**
+ * The connection is down: sends fail from here on, and every unfinished one is nacked next. `node`, `reason`.
+ */
+#define CDPS_CONN_DOWN 3
+
+/**
+ * Every earlier send has ended (after DOWN, stop or close).
+ */
+#define CDPS_CONN_DRAINED 4
+
+/**
+ * The port goes to a backup by itself; sends are queued meanwhile. `node` (the target given up), `reason`.
+ */
+#define CDPS_CONN_SWITCHING 5
+
+/**
+ * The port is connected to a backup. `node`, `generation`, `only_receipted`.
+ */
+#define CDPS_CONN_SWITCHED 6
+
+/**
+ * The session is over; the port is INITIALIZED (source) or REGISTERED (target). `reason`.
+ */
+#define CDPS_CONN_CLOSED 7
+
+/**
+ * The node is heard. `incarnation`.
+ */
+#define CDPS_CLUSTER_UP 1
+
+/**
+ * The node is not heard on any link.
+ */
+#define CDPS_CLUSTER_UNREACHABLE 2
+
+/**
+ * The node is gone, says a quorate engine (not in this version).
+ */
+#define CDPS_CLUSTER_DOWN 3
+
+/**
+ * No error.
+ */
+#define CDPS_REASON_NONE 0
+
+/**
+ * Closed by its user.
+ */
+#define CDPS_REASON_CLOSED 1
+
+/**
+ * The peer broke the protocol.
+ */
+#define CDPS_REASON_PROTOCOL_ERROR 2
+
+/**
+ * A checksum did not match.
+ */
+#define CDPS_REASON_BAD_CHECKSUM 3
+
+/**
+ * No common protocol version.
+ */
+#define CDPS_REASON_UNSUPPORTED_VERSION 4
+
+/**
+ * A feature was used that this version reserves.
+ */
+#define CDPS_REASON_UNSUPPORTED_FEATURE 5
+
+/**
+ * Another node was meant.
+ */
+#define CDPS_REASON_WRONG_NODE 6
+
+/**
+ * No client of that name on the target.
+ */
+#define CDPS_REASON_NO_SUCH_CLIENT 7
+
+/**
+ * The target's user refused.
+ */
+#define CDPS_REASON_REFUSED 8
+
+/**
+ * The generation is not the newest.
+ */
+#define CDPS_REASON_STALE_GENERATION 9
+
+/**
+ * The target does not know the session.
+ */
+#define CDPS_REASON_UNKNOWN_SESSION 10
+
+/**
+ * The connection did not prove the session secret.
+ */
+#define CDPS_REASON_BAD_PROOF 11
+
+/**
+ * A limit would be passed.
+ */
+#define CDPS_REASON_LIMIT 12
+
+/**
+ * A newer generation took the session's place.
+ */
+#define CDPS_REASON_SUPERSEDED 13
+
+/**
+ * The source took the lease away.
+ */
+#define CDPS_REASON_REVOKED 14
+
+/**
+ * The peer is another incarnation now.
+ */
+#define CDPS_REASON_PEER_RESTARTED 15
+
+/**
+ * No contact on any path.
+ */
+#define CDPS_REASON_UNREACHABLE 16
+
+/**
+ * An answer did not come in time.
+ */
+#define CDPS_REASON_TIMEOUT 17
+
+/**
+ * The node is closing.
+ */
+#define CDPS_REASON_SHUTDOWN 18
+
+/**
+ * A connection ended without a word.
+ */
+#define CDPS_REASON_CONNECTION_LOST 19
+
+/**
+ * A connection could not be made.
+ */
+#define CDPS_REASON_DIAL_FAILED 20
+
+/**
+ * The peer closed the session.
+ */
+#define CDPS_REASON_PEER_CLOSED 21
+
+/**
+ * No backup is left to switch to.
+ */
+#define CDPS_REASON_NO_BACKUP 22
+
+/**
+ * The port was stopped before the message was sent.
+ */
+#define CDPS_REASON_NOT_SENT_STOPPED 23
+
+/**
+ * cdps_config_key_t.type: any text.
+ */
+#define CDPS_CONFIG_TEXT 1
+
+/**
+ * cdps_config_key_t.type: a whole number.
+ */
+#define CDPS_CONFIG_NUMBER 2
+
+/**
+ * cdps_config_key_t.type: "true" or "false".
+ */
+#define CDPS_CONFIG_BOOL 3
+
+/**
+ * cdps_config_key_t.type: one of some words.
+ */
+#define CDPS_CONFIG_CHOICE 4
+
+/**
+ * cdps_config_key_t.type: addresses or nodes, several.
+ */
+#define CDPS_CONFIG_LIST 5
+
+/**
+ * A client: a named user of a node. A handle, not an address.
+ */
+typedef struct cdps_client_t cdps_client_t;
+
+/**
+ * Settings by name, for nodes and ports. A handle, not an address.
+ */
+typedef struct cdps_config_t cdps_config_t;
+
+/**
+ * A received message. A real pointer: it must be one that the library gave out and that is not released yet.
+ */
+typedef struct cdps_msg_t cdps_msg_t;
+
+/**
+ * A node: one member of the cluster as this process sees it. A handle, not an address.
+ */
+typedef struct cdps_node_t cdps_node_t;
+
+/**
+ * A data port: the one pipe that a client sees. A handle, not an address.
+ */
+typedef struct cdps_port_t cdps_port_t;
+
+/**
+ * Detail of a failed call. The caller's memory: nothing is allocated, nothing is to be freed. Set `struct_size` before the call
+ * (#CDPS_ERROR_INIT does). Calls that take one store into it on success too (`code` 0, empty text).
+ */
+typedef struct cdps_error_t {
+    /**
+     * Size of this structure, in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * The code that the call returned.
+     */
+    int32_t code;
+    /**
+     * errno of the system call that failed, if #CDPS_E_SYSTEM; else 0.
+     */
+    int32_t os_errno;
+    /**
+     * 0.
+     */
+    int32_t reserved0;
+    /**
+     * What was wrong, with which value, and what is allowed. UTF-8, ends with NUL, cut at 255 bytes.
+     */
+    char message[256];
+} cdps_error_t;
+
+/**
+ * A configuration key. All texts are static.
+ */
+typedef struct cdps_config_key_t {
+    /**
+     * Size of this structure, in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * CDPS_CONFIG_*.
+     */
+    int32_t type;
+    /**
+     * Name. Keys of ports begin with "port.", all others belong to nodes.
+     */
+    const char *name;
+    /**
+     * What holds if it is not set; NULL: it must be set.
+     */
+    const char *default_value;
+    /**
+     * "LOW..HIGH" for numbers, "word|word" for choices, a description else.
+     */
+    const char *range;
+    /**
+     * "ms", "bytes" ...; may be empty.
+     */
+    const char *unit;
+    /**
+     * What it does.
+     */
+    const char *help;
+} cdps_config_key_t;
+
+/**
+ * A line for the log.
+ */
+typedef struct cdps_log_record_t {
+    /**
+     * Size of this structure, in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * CDPS_LOG_*.
+     */
+    int32_t level;
+    /**
+     * The node.
+     */
+    uint32_t node;
+    /**
+     * 0.
+     */
+    uint32_t reserved0;
+    /**
+     * The part of the library that speaks. Valid until the callback returns.
+     */
+    const char *target;
+    /**
+     * The line, without an end of line. Valid until the callback returns.
+     */
+    const char *message;
+} cdps_log_record_t;
+
+/**
+ * A line for the log. May run on any thread of the process, several at once; it must not block.
+ */
+typedef void (*cdps_on_log_fn)(void *user, const struct cdps_log_record_t *record);
+
+/**
+ * The last callback of its object: nothing follows, and `user` may be freed.
+ */
+typedef void (*cdps_on_final_fn)(void *user);
+
+/**
+ * Callbacks of a node. Copied by cdps_node_open().
+ */
+typedef struct cdps_node_callbacks_t {
+    /**
+     * Size of this structure, in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * 0.
+     */
+    uint32_t flags;
+    /**
+     * A line for the log. NULL: standard error. Either way from `log.level` up.
+     */
+    cdps_on_log_fn on_log;
+    /**
+     * Last callback of the node. May be NULL, as may the whole table.
+     */
+    cdps_on_final_fn on_final;
+} cdps_node_callbacks_t;
+
+/**
+ * Counters of a node since it was opened.
+ */
+typedef struct cdps_node_stats_t {
+    /**
+     * Size of this structure, in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * 0.
+     */
+    uint32_t reserved0;
+    /**
+     * Connections accepted by the listeners.
+     */
+    uint64_t accepted;
+    /**
+     * Connections refused or dropped before their handshake was done.
+     */
+    uint64_t handshakes_failed;
+    /**
+     * Connections dropped because the peer broke the protocol or a limit, after the handshake.
+     */
+    uint64_t protocol_errors;
+    /**
+     * Connections dropped because of a wrong checksum.
+     */
+    uint64_t checksum_errors;
+    /**
+     * Connections that ended without a word.
+     */
+    uint64_t connections_lost;
+    /**
+     * Dials that did not succeed.
+     */
+    uint64_t dials_failed;
+    /**
+     * Log lines held back by the rate limit.
+     */
+    uint64_t log_suppressed;
+    /**
+     * Ports that exist now.
+     */
+    uint64_t ports;
+    /**
+     * Connections in handshake now.
+     */
+    uint64_t handshaking;
+} cdps_node_stats_t;
+
+/**
+ * One source port tied to one target port; survives path failures.
+ */
+typedef struct cdps_session_t {
+    /**
+     * Node of the source.
+     */
+    uint32_t node;
+    /**
+     * Number that the source gave the port.
+     */
+    uint32_t port;
+    /**
+     * Incarnation of the source's node.
+     */
+    uint64_t incarnation;
+} cdps_session_t;
+
+/**
+ * Fencing token that both users see, compared as (role_epoch, counter). It grows with every connect to a target.
+ */
+typedef struct cdps_generation_t {
+    /**
+     * Given by the user; 0 in this version.
+     */
+    uint64_t role_epoch;
+    /**
+     * Grows with every connect.
+     */
+    uint64_t counter;
+} cdps_generation_t;
+
+/**
+ * A source wants to connect.
+ */
+typedef struct cdps_connectreq_t {
+    /**
+     * Size of this structure, in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * Node of the source.
+     */
+    uint32_t node;
+    /**
+     * The session.
+     */
+    struct cdps_session_t session;
+    /**
+     * Its generation: the fencing token of everything received under it.
+     */
+    struct cdps_generation_t generation;
+    /**
+     * Name of the client that is asked for. Valid until the callback returns.
+     */
+    const char *client;
+    /**
+     * The port that accepting creates. It is the user's from the moment that the callback accepts; after a refusal it names nothing.
+     */
+    struct cdps_port_t *port;
+    /**
+     * Paths that the source will dial.
+     */
+    uint32_t paths;
+    /**
+     * 0.
+     */
+    uint32_t reserved0;
+} cdps_connectreq_t;
+
+/**
+ * A message arrived.
+ */
+typedef struct cdps_received_t {
+    /**
+     * Size of this structure, in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * CDPS_RECEIVED_*.
+     */
+    uint32_t flags;
+    /**
+     * The message. Valid until the callback returns, unless cdps_msg_retain() is called.
+     */
+    struct cdps_msg_t *msg;
+    /**
+     * Its bytes, contiguous; never NULL. Valid as long as `msg`.
+     */
+    const void *data;
+    /**
+     * Number of bytes.
+     */
+    size_t size;
+    /**
+     * Number of the message: what cdps_port_ack() takes.
+     */
+    uint64_t sn;
+    /**
+     * Its number in its stream, from 1.
+     */
+    uint64_t ssn;
+    /**
+     * Generation under which it was received: the fencing token.
+     */
+    struct cdps_generation_t generation;
+    /**
+     * The port.
+     */
+    struct cdps_port_t *port;
+    /**
+     * Its stream; from 2147483648 on, of a sending thread that named none.
+     */
+    uint32_t stream;
+    /**
+     * 0.
+     */
+    uint32_t reserved0;
+} cdps_received_t;
+
+/**
+ * A message arrived.
+ */
+typedef void (*cdps_on_received_fn)(void *user, const struct cdps_received_t *event);
+
+/**
+ * A send is complete.
+ */
+typedef struct cdps_complete_t {
+    /**
+     * Size of this structure, in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * Return code of the target's user (#CDPS_ACK_SYNC); 0 in the other models.
+     */
+    int32_t rc;
+    /**
+     * Number of the message.
+     */
+    uint64_t sn;
+    /**
+     * As given to cdps_port_send().
+     */
+    void *context;
+    /**
+     * The port.
+     */
+    struct cdps_port_t *port;
+} cdps_complete_t;
+
+/**
+ * A send is complete (the only end of that send).
+ */
+typedef void (*cdps_on_complete_fn)(void *user, const struct cdps_complete_t *event);
+
+/**
+ * A send has failed.
+ */
+typedef struct cdps_nack_t {
+    /**
+     * Size of this structure, in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * CDPS_REASON_*.
+     */
+    int32_t reason;
+    /**
+     * Number of the message.
+     */
+    uint64_t sn;
+    /**
+     * As given to cdps_port_send().
+     */
+    void *context;
+    /**
+     * The port.
+     */
+    struct cdps_port_t *port;
+    /**
+     * The reason as a phrase. A static string.
+     */
+    const char *text;
+    /**
+     * CDPS_CERTAINTY_*: how sure it is that the message did not arrive.
+     */
+    int32_t certainty;
+    /**
+     * 0.
+     */
+    uint32_t reserved0;
+} cdps_nack_t;
+
+/**
+ * A send has failed (the only end of that send).
+ */
+typedef void (*cdps_on_nack_fn)(void *user, const struct cdps_nack_t *event);
+
+/**
+ * The memory of a borrowed send is the user's again.
+ */
+typedef struct cdps_release_t {
+    /**
+     * Size of this structure, in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * 0.
+     */
+    uint32_t reserved0;
+    /**
+     * As given to cdps_port_send().
+     */
+    void *context;
+    /**
+     * The port.
+     */
+    struct cdps_port_t *port;
+} cdps_release_t;
+
+/**
+ * The memory of a borrowed send is the user's again: once per accepted send with #CDPS_SEND_BORROW, after its completion or nack.
+ */
+typedef void (*cdps_on_release_fn)(void *user, const struct cdps_release_t *event);
+
+/**
+ * Reserved for flow-control notification, which this version does not have.
+ */
+typedef struct cdps_flow_t {
+    /**
+     * Size of this structure, in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * 0.
+     */
+    uint32_t reserved0;
+} cdps_flow_t;
+
+/**
+ * Reserved: never called in this version.
+ */
+typedef void (*cdps_on_flow_fn)(void *user, const struct cdps_flow_t *event);
+
+/**
+ * The connection as a whole changed. Which fields are set depends on `status`; the others are 0.
+ */
+typedef struct cdps_connstatus_t {
+    /**
+     * Size of this structure, in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * CDPS_CONN_*. New values may appear: ignore what you do not know.
+     */
+    int32_t status;
+    /**
+     * The target.
+     */
+    uint32_t node;
+    /**
+     * CDPS_REASON_*.
+     */
+    int32_t reason;
+    /**
+     * Generation of the session.
+     */
+    struct cdps_generation_t generation;
+    /**
+     * Paths that are up now.
+     */
+    uint32_t paths_up;
+    /**
+     * Paths that there are.
+     */
+    uint32_t paths;
+    /**
+     * Completed messages of which only the former target's port, not its user, had said that it has them.
+     */
+    uint64_t only_receipted;
+    /**
+     * The reason as a phrase. A static string.
+     */
+    const char *text;
+    /**
+     * The port.
+     */
+    struct cdps_port_t *port;
+} cdps_connstatus_t;
+
+/**
+ * The connection as a whole changed.
+ */
+typedef void (*cdps_on_connstatus_fn)(void *user, const struct cdps_connstatus_t *event);
+
+/**
+ * A path changed.
+ */
+typedef struct cdps_path_t {
+    /**
+     * Size of this structure, in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * Which: an index, as in cdps_port_path_stats().
+     */
+    uint32_t path;
+    /**
+     * CDPS_HEALTH_*: what it is now.
+     */
+    int32_t health;
+    /**
+     * CDPS_REASON_*.
+     */
+    int32_t reason;
+    /**
+     * The reason as a phrase. A static string.
+     */
+    const char *text;
+    /**
+     * The port.
+     */
+    struct cdps_port_t *port;
+} cdps_path_t;
+
+/**
+ * A path changed.
+ */
+typedef void (*cdps_on_path_fn)(void *user, const struct cdps_path_t *event);
+
+/**
+ * Callbacks of a port. Copied by the call that takes them.
+ */
+typedef struct cdps_port_callbacks_t {
+    /**
+     * Size of this structure, in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * 0.
+     */
+    uint32_t flags;
+    /**
+     * A message arrived. NULL: messages are dropped, and those whose sender waits are acknowledged with #CDPS_E_NO_CALLBACK.
+     */
+    cdps_on_received_fn on_received;
+    /**
+     * A send is complete. Together with on_nack, or neither: then the port cannot send.
+     */
+    cdps_on_complete_fn on_complete;
+    /**
+     * A send has failed.
+     */
+    cdps_on_nack_fn on_nack;
+    /**
+     * Borrowed memory is free. Needed for #CDPS_SEND_BORROW.
+     */
+    cdps_on_release_fn on_release;
+    /**
+     * Must be NULL in this version.
+     */
+    cdps_on_flow_fn on_flow;
+    /**
+     * The connection changed. May be NULL.
+     */
+    cdps_on_connstatus_fn on_connstatus;
+    /**
+     * A path changed. May be NULL.
+     */
+    cdps_on_path_fn on_path;
+    /**
+     * Last callback of the port. Must be set.
+     */
+    cdps_on_final_fn on_final;
+} cdps_port_callbacks_t;
+
+/**
+ * What on_connectreq fills in. It is handed over with everything zero but `struct_size`.
+ */
+typedef struct cdps_accept_t {
+    /**
+     * Size of this structure, in bytes. Set by the library.
+     */
+    uint32_t struct_size;
+    /**
+     * 0.
+     */
+    uint32_t flags;
+    /**
+     * Settings of the port (keys `port.*`; client, targets and local have no meaning here). Copied. NULL: the defaults.
+     */
+    const struct cdps_config_t *config;
+    /**
+     * Callbacks of the port. Copied. Must be set.
+     */
+    const struct cdps_port_callbacks_t *callbacks;
+    /**
+     * First argument of each callback of the port. Must stay valid until its on_final.
+     */
+    void *user;
+    /**
+     * Why the request is refused, for the source's log. UTF-8, ends with NUL.
+     */
+    char text[128];
+} cdps_accept_t;
+
+/**
+ * A source wants to connect. Fill in `accept` and return #CDPS_CONNECT_ACCEPT, or return #CDPS_CONNECT_REFUSE.
+ */
+typedef int32_t (*cdps_on_connectreq_fn)(void *user,
+                                         const struct cdps_connectreq_t *request,
+                                         struct cdps_accept_t *accept);
+
+/**
+ * Something changed in the cluster.
+ */
+typedef struct cdps_cluster_t {
+    /**
+     * Size of this structure, in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * CDPS_CLUSTER_*. New values may appear: ignore what you do not know.
+     */
+    int32_t change;
+    /**
+     * The node that it is about.
+     */
+    uint32_t node;
+    /**
+     * 0.
+     */
+    uint32_t reserved0;
+    /**
+     * Number of the batch that the event belongs to.
+     */
+    uint64_t membership;
+    /**
+     * Incarnation of the node (#CDPS_CLUSTER_UP).
+     */
+    uint64_t incarnation;
+} cdps_cluster_t;
+
+/**
+ * Something changed in the cluster.
+ */
+typedef void (*cdps_on_cluster_fn)(void *user, const struct cdps_cluster_t *event);
+
+/**
+ * Callbacks of a client. Copied by cdps_client_register().
+ */
+typedef struct cdps_client_callbacks_t {
+    /**
+     * Size of this structure, in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * 0.
+     */
+    uint32_t flags;
+    /**
+     * A source wants to connect. NULL: every one is refused.
+     */
+    cdps_on_connectreq_fn on_connectreq;
+    /**
+     * The cluster changed. May be NULL.
+     */
+    cdps_on_cluster_fn on_cluster;
+    /**
+     * Last callback of the client. Must be set.
+     */
+    cdps_on_final_fn on_final;
+} cdps_client_callbacks_t;
+
+/**
+ * A piece of a message. Laid out as `struct iovec`.
+ */
+typedef struct cdps_iov_t {
+    /**
+     * First byte; may be NULL if `len` is 0.
+     */
+    const void *base;
+    /**
+     * Bytes.
+     */
+    size_t len;
+} cdps_iov_t;
+
+/**
+ * How a message is sent. All zero but `struct_size` (#CDPS_SEND_OPTS_INIT) is the default: copy, stream of the calling thread,
+ * acknowledgment model of the port, no waiting.
+ */
+typedef struct cdps_send_opts_t {
+    /**
+     * Size of this structure, in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * CDPS_SEND_*.
+     */
+    uint32_t flags;
+    /**
+     * Stream, 0 to 2147483647, if #CDPS_SEND_STREAM is set; else 0.
+     */
+    uint32_t stream;
+    /**
+     * CDPS_ACK_*.
+     */
+    int32_t ack;
+    /**
+     * How long to wait for room in the send buffer, in ms: 0 = not at all (#CDPS_E_AGAIN), #CDPS_WAIT_FOREVER.
+     */
+    uint32_t timeout_ms;
+    /**
+     * 0.
+     */
+    uint32_t reserved0;
+    /**
+     * Comes back in on_complete, on_nack and on_release. Must be ready before the call.
+     */
+    void *context;
+} cdps_send_opts_t;
+
+/**
+ * What a port is now.
+ */
+typedef struct cdps_port_info_t {
+    /**
+     * Size of this structure, in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * CDPS_STATE_*.
+     */
+    int32_t state;
+    /**
+     * CDPS_LINK_*.
+     */
+    int32_t link;
+    /**
+     * The node at the other end; 0 if there is none.
+     */
+    uint32_t peer;
+    /**
+     * The session.
+     */
+    struct cdps_session_t session;
+    /**
+     * Its generation.
+     */
+    struct cdps_generation_t generation;
+} cdps_port_info_t;
+
+/**
+ * Counters of a port since it was created.
+ */
+typedef struct cdps_port_stats_t {
+    /**
+     * Size of this structure, in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * Paths of the present session: what cdps_port_path_stats() has.
+     */
+    uint32_t paths;
+    /**
+     * Messages accepted for sending.
+     */
+    uint64_t messages_sent;
+    /**
+     * Their bytes.
+     */
+    uint64_t bytes_sent;
+    /**
+     * Messages delivered to the user.
+     */
+    uint64_t messages_received;
+    /**
+     * Their bytes.
+     */
+    uint64_t bytes_received;
+    /**
+     * Sends that ended well.
+     */
+    uint64_t completed;
+    /**
+     * Sends that failed.
+     */
+    uint64_t nacked;
+    /**
+     * Messages or fragments that travelled again.
+     */
+    uint64_t retransmitted;
+    /**
+     * Messages or fragments that had arrived before, and were dropped.
+     */
+    uint64_t duplicates;
+    /**
+     * Bytes of payload queued or unfinished now.
+     */
+    uint64_t queued_bytes;
+    /**
+     * Times that another target took over.
+     */
+    uint64_t switchovers;
+} cdps_port_stats_t;
+
+/**
+ * Counters of one path of the present session.
+ */
+typedef struct cdps_path_stats_t {
+    /**
+     * Size of this structure, in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * Number of the path, as in on_path.
+     */
+    uint32_t path;
+    /**
+     * CDPS_HEALTH_*.
+     */
+    int32_t health;
+    /**
+     * 1 if a connection is up, else 0.
+     */
+    int32_t up;
+    /**
+     * Smoothed round-trip time of its link, in ns; 0: not measured yet.
+     */
+    uint64_t rtt_ns;
+    /**
+     * Bytes handed to the transport.
+     */
+    uint64_t bytes_sent;
+    /**
+     * Bytes taken from the transport.
+     */
+    uint64_t bytes_received;
+    /**
+     * Frames handed to the transport.
+     */
+    uint64_t frames_sent;
+    /**
+     * Frames taken from the transport.
+     */
+    uint64_t frames_received;
+} cdps_path_stats_t;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * Version of the library that runs, as #CDPS_VERSION_NUMBER: major * 1000000 + minor * 1000 + patch. Threads: any, also in a forked
+ * child.
+ */
+CDPS_MUST_USE
+uint32_t cdps_version_number(void);
+
+/**
+ * Version of the library that runs, such as "0.1.0". A static string. Threads: any, also in a forked child.
+ */
+CDPS_MUST_USE const char *cdps_version_string(void);
+
+/**
+ * Name of a code, such as "CDPS_E_AGAIN"; "CDPS_E_?" for a number that is none. A static string. Threads: any, also in a forked child.
+ */
+CDPS_MUST_USE
+const char *cdps_error_name(int32_t code);
+
+/**
+ * One sentence about a code; "unknown code" for a number that is none. A static string. Threads: any, also in a forked child.
+ */
+CDPS_MUST_USE
+const char *cdps_error_string(int32_t code);
+
+/**
+ * Class of a code, for programs that branch: one of CDPS_CLASS_*. An unknown negative number is #CDPS_CLASS_INTERNAL, a positive one
+ * #CDPS_CLASS_OK. Threads: any, also in a forked child.
+ */
+CDPS_MUST_USE
+int32_t cdps_error_class(int32_t code);
+
+/**
+ * Name of a CDPS_STATE_* value, as the documentation writes it, such as "CONNECTED"; "?" for a number that is none. A static string. Threads: any, also in a forked child.
+ */
+CDPS_MUST_USE
+const char *cdps_state_name(int32_t state);
+
+/**
+ * Name of a CDPS_LINK_* value; "?" for a number that is none. A static string. Threads: any, also in a forked child.
+ */
+CDPS_MUST_USE
+const char *cdps_link_name(int32_t link);
+
+/**
+ * Name of a CDPS_HEALTH_* value; "?" for a number that is none. A static string. Threads: any, also in a forked child.
+ */
+CDPS_MUST_USE
+const char *cdps_health_name(int32_t health);
+
+/**
+ * Name of a CDPS_CERTAINTY_* value; "?" for a number that is none. A static string. Threads: any, also in a forked child.
+ */
+CDPS_MUST_USE
+const char *cdps_certainty_name(int32_t certainty);
+
+/**
+ * Name of a CDPS_CONN_* value; "?" for a number that is none. A static string. Threads: any, also in a forked child.
+ */
+CDPS_MUST_USE
+const char *cdps_conn_name(int32_t conn);
+
+/**
+ * Name of a CDPS_CLUSTER_* value; "?" for a number that is none. A static string. Threads: any, also in a forked child.
+ */
+CDPS_MUST_USE
+const char *cdps_cluster_name(int32_t cluster);
+
+/**
+ * Name of a CDPS_REASON_* value, such as "TIMEOUT"; "?" for a number that is none. A static string. Threads: any, also in a forked
+ * child.
+ */
+CDPS_MUST_USE
+const char *cdps_reason_name(int32_t reason);
+
+/**
+ * One phrase about a CDPS_REASON_* value; "?" for a number that is none. A static string. Threads: any, also in a forked child.
+ */
+CDPS_MUST_USE
+const char *cdps_reason_string(int32_t reason);
+
+/**
+ * Makes an empty configuration.
+ *
+ * @param out  stores the handle; the user's, until cdps_config_destroy().
+ * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_LIMIT, #CDPS_E_FORKED.
+ *
+ * Threads: any; a configuration may be used by several threads. Callbacks: allowed.
+ */
+CDPS_MUST_USE int32_t cdps_config_create(struct cdps_config_t **out);
+
+/**
+ * Sets a key. The value is checked alone here; together with the others when it is used.
+ *
+ * A configuration may hold keys of nodes and of ports: each call takes what is its own. An unknown key is refused, and the error text
+ * names the nearest known one.
+ *
+ * @param config  the configuration.
+ * @param key     name, as cdps_config_describe() lists them.
+ * @param value   text; numbers in decimal digits.
+ * @param err     detail of a failure, or NULL.
+ * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_UNKNOWN_KEY, #CDPS_E_BAD_VALUE, #CDPS_E_UNSUPPORTED (a value that
+ *         only a later version has), #CDPS_E_FORKED. On failure the key keeps its value.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+CDPS_MUST_USE
+int32_t cdps_config_set(struct cdps_config_t *config,
+                        const char *key,
+                        const char *value,
+                        struct cdps_error_t *err);
+
+/**
+ * Value of a key: what was set, or the default.
+ *
+ * @param config  the configuration.
+ * @param key     name.
+ * @param buf     where the text and its NUL go; NULL with `cap` 0 asks for the length alone.
+ * @param cap     size of `buf`, in bytes.
+ * @param need    stores the length without the NUL; may be NULL if `buf` is given.
+ * @param err     detail of a failure, or NULL.
+ * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_UNKNOWN_KEY, #CDPS_E_MISSING_KEY (not set, and no default),
+ *         #CDPS_E_BUFFER, #CDPS_E_FORKED.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+CDPS_MUST_USE
+int32_t cdps_config_get(const struct cdps_config_t *config,
+                        const char *key,
+                        char *buf,
+                        size_t cap,
+                        size_t *need,
+                        struct cdps_error_t *err);
+
+/**
+ * Lists the keys.
+ *
+ * @param index  0, 1, ... until #CDPS_E_NOT_FOUND.
+ * @param out    stores the description; `struct_size` must be set.
+ * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_NOT_FOUND, #CDPS_E_FORKED.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+CDPS_MUST_USE int32_t cdps_config_describe(size_t index, struct cdps_config_key_t *out);
+
+/**
+ * Frees a configuration. Nodes and ports made with it are not affected: they copied it.
+ *
+ * @param config  the configuration; NULL is allowed and does nothing.
+ * @return #CDPS_OK, #CDPS_E_BAD_HANDLE, #CDPS_E_FORKED.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+int32_t cdps_config_destroy(struct cdps_config_t *config);
+
+/**
+ * Opens a node. Call cdps_node_open(), which passes the ABI that the program was compiled for.
+ *
+ * @param abi        #CDPS_ABI.
+ * @param config     settings: `node.id` and `security.mode` must be set. Copied.
+ * @param callbacks  may be NULL. Copied.
+ * @param user       first argument of each callback; must stay valid until on_final.
+ * @param out        stores the handle.
+ * @param err        detail of a failure, or NULL.
+ * @return #CDPS_OK, #CDPS_E_ABI, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_UNSUPPORTED, #CDPS_E_MISSING_KEY, #CDPS_E_BAD_VALUE,
+ *         #CDPS_E_CONFLICT (timers that contradict each other), #CDPS_E_SYSTEM (an address cannot be listened on, no thread ...),
+ *         #CDPS_E_LIMIT, #CDPS_E_FORKED. On failure nothing is left behind and on_final does not run.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+CDPS_MUST_USE
+int32_t cdps_node_open_abi(uint32_t abi,
+                           const struct cdps_config_t *config,
+                           const struct cdps_node_callbacks_t *callbacks,
+                           void *user,
+                           struct cdps_node_t **out,
+                           struct cdps_error_t *err);
+
+/**
+ * Destroys a node: its ports, then its clients, then the node; every accepted send is nacked, every borrowed buffer given back, and
+ * the node's on_final is the last callback. Returns at once; the handle names nothing any more.
+ *
+ * @param node  the node; NULL is allowed and does nothing.
+ * @return #CDPS_OK, #CDPS_E_BAD_HANDLE (also when it was destroyed before), #CDPS_E_FORKED.
+ *
+ * Threads: any. Callbacks: allowed, also its own.
+ */
+int32_t cdps_node_destroy(struct cdps_node_t *node);
+
+/**
+ * As cdps_node_destroy(), and returns after the node's on_final has returned and its threads have ended.
+ *
+ * @param node        the node; NULL is allowed and does nothing.
+ * @param timeout_ms  how long to wait, in ms, or #CDPS_WAIT_FOREVER.
+ * @return #CDPS_OK, #CDPS_E_BAD_HANDLE, #CDPS_E_IN_CALLBACK (nothing was done, the handle is still good), #CDPS_E_TIMEDOUT (the
+ *         destruction goes on; the handle names nothing any more), #CDPS_E_FORKED.
+ *
+ * Threads: any. Callbacks: refused.
+ */
+int32_t cdps_node_destroy_wait(struct cdps_node_t *node,
+                               uint32_t timeout_ms);
+
+/**
+ * Id of a node.
+ *
+ * @param node  the node.
+ * @param out   stores the id.
+ * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_FORKED.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+CDPS_MUST_USE int32_t cdps_node_id(const struct cdps_node_t *node, uint32_t *out);
+
+/**
+ * Incarnation of a node: a random number of this opening.
+ *
+ * @param node  the node.
+ * @param out   stores the incarnation, never 0.
+ * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_FORKED.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+CDPS_MUST_USE int32_t cdps_node_incarnation(const struct cdps_node_t *node, uint64_t *out);
+
+/**
+ * An address that a node listens on, as "IP:PORT", in the order of `node.listen` and with the port that was taken.
+ *
+ * @param node   the node.
+ * @param index  0, 1, ... until #CDPS_E_NOT_FOUND.
+ * @param buf    where the text and its NUL go (64 bytes are enough); NULL with `cap` 0 asks for the length alone.
+ * @param cap    size of `buf`, in bytes.
+ * @param need   stores the length without the NUL; may be NULL if `buf` is given.
+ * @return #CDPS_OK, #CDPS_E_BAD_HANDLE, #CDPS_E_NOT_FOUND, #CDPS_E_BUFFER, #CDPS_E_FORKED.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+CDPS_MUST_USE
+int32_t cdps_node_listening(const struct cdps_node_t *node,
+                            size_t index,
+                            char *buf,
+                            size_t cap,
+                            size_t *need);
+
+/**
+ * Counters of a node.
+ *
+ * @param node  the node.
+ * @param out   stores the counters; `struct_size` must be set.
+ * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_FORKED.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+CDPS_MUST_USE int32_t cdps_node_stats(const struct cdps_node_t *node, struct cdps_node_stats_t *out);
+
+/**
+ * Registers a client under a name of 1 to 255 bytes, which is unique on the node and by which sources ask for it.
+ *
+ * @param node       the node.
+ * @param name       the name.
+ * @param callbacks  on_final must be set. Copied.
+ * @param user       first argument of each callback; must stay valid until on_final.
+ * @param out        stores the handle, before the first callback runs. It names nothing any more after cdps_client_unregister(), and
+ *                   from on_final on.
+ * @param err        detail of a failure, or NULL.
+ * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_UNSUPPORTED, #CDPS_E_NAME_TAKEN, #CDPS_E_CLOSED (the node is being
+ *         destroyed), #CDPS_E_LIMIT, #CDPS_E_FORKED. On failure no callback will run.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+CDPS_MUST_USE
+int32_t cdps_client_register(struct cdps_node_t *node,
+                             const char *name,
+                             const struct cdps_client_callbacks_t *callbacks,
+                             void *user,
+                             struct cdps_client_t **out,
+                             struct cdps_error_t *err);
+
+/**
+ * Refuses further connects and takes the client's ports down: each gets its on_final, then the client's on_final runs and the name is
+ * free again. Returns at once; the handle names nothing any more.
+ *
+ * @param client  the client; NULL is allowed and does nothing.
+ * @return #CDPS_OK, #CDPS_E_BAD_HANDLE (also when it was unregistered before), #CDPS_E_FORKED.
+ *
+ * Threads: any. Callbacks: allowed, also its own.
+ */
+int32_t cdps_client_unregister(struct cdps_client_t *client);
+
+/**
+ * Creates a source port, in state IDLE.
+ *
+ * @param node       the node.
+ * @param config     settings (keys `port.*`). Copied. NULL: the defaults.
+ * @param callbacks  on_final must be set, and on_complete and on_nack if the port is to send. Copied.
+ * @param user       first argument of each callback; must stay valid until on_final.
+ * @param out        stores the handle. It names nothing any more after cdps_port_destroy(), and from on_final on.
+ * @param err        detail of a failure, or NULL.
+ * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_UNSUPPORTED, #CDPS_E_BAD_VALUE, #CDPS_E_CONFLICT, #CDPS_E_CLOSED (the
+ *         node is being destroyed), #CDPS_E_LIMIT, #CDPS_E_FORKED. On failure no callback will run.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+CDPS_MUST_USE
+int32_t cdps_port_create(struct cdps_node_t *node,
+                         const struct cdps_config_t *config,
+                         const struct cdps_port_callbacks_t *callbacks,
+                         void *user,
+                         struct cdps_port_t **out,
+                         struct cdps_error_t *err);
+
+/**
+ * IDLE to REGISTERED, on behalf of a client of the same node.
+ *
+ * @param port    the port.
+ * @param client  the client.
+ * @param err     detail of a failure, or NULL.
+ * @return #CDPS_OK, #CDPS_E_INVALID (client of another node; `err` unusable), #CDPS_E_BAD_HANDLE, #CDPS_E_WRONG_STATE, #CDPS_E_CLOSED
+ *         (the client is unregistered), #CDPS_E_FORKED.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+CDPS_MUST_USE
+int32_t cdps_port_register(struct cdps_port_t *port,
+                           struct cdps_client_t *client,
+                           struct cdps_error_t *err);
+
+/**
+ * Back to IDLE: the port has no client any more; what is unfinished is nacked.
+ *
+ * @param port  the port.
+ * @param err   detail of a failure, or NULL.
+ * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_WRONG_STATE, #CDPS_E_FORKED.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+CDPS_MUST_USE int32_t cdps_port_unregister(struct cdps_port_t *port, struct cdps_error_t *err);
+
+/**
+ * REGISTERED to INITIALIZED: builds the table of addresses through which the targets are reached.
+ *
+ * @param port  the port.
+ * @param err   detail of a failure, or NULL.
+ * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_WRONG_STATE, #CDPS_E_FORKED.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+CDPS_MUST_USE int32_t cdps_port_initialize(struct cdps_port_t *port, struct cdps_error_t *err);
+
+/**
+ * Connects. Returns at once: on_connstatus with #CDPS_CONN_CONNECTED or #CDPS_CONN_CONNECT_FAILED follows, within
+ * `port.connect_timeout_ms`. On a port that is connected already it adds one to the use count. While the connection is down and drained it
+ * may name another target.
+ *
+ * @param port  the port.
+ * @param node  id of the target, one of `port.targets`; 0: the primary one.
+ * @param err   detail of a failure, or NULL.
+ * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_WRONG_STATE, #CDPS_E_FORKED.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+CDPS_MUST_USE
+int32_t cdps_port_connect(struct cdps_port_t *port,
+                          uint32_t node,
+                          struct cdps_error_t *err);
+
+/**
+ * Halts sending and keeps session and paths: messages not sent yet are nacked (#CDPS_REASON_NOT_SENT_STOPPED), sent ones finish. A stopped
+ * port still receives.
+ *
+ * @param port  the port.
+ * @param err   detail of a failure, or NULL.
+ * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_WRONG_STATE, #CDPS_E_FORKED.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+CDPS_MUST_USE
+int32_t cdps_port_stop(struct cdps_port_t *port,
+                       struct cdps_error_t *err);
+
+/**
+ * Closes. On a source port it takes one from the use count; the last close of a CONNECTED port leads to STOPPED, with session and paths
+ * kept, and that of a STOPPED port to INITIALIZED, and the target is told. A target port closes the session. Returns at once:
+ * on_connstatus says #CDPS_CONN_DRAINED and #CDPS_CONN_CLOSED.
+ *
+ * @param port   the port.
+ * @param flags  #CDPS_CLOSE_DRAIN or #CDPS_CLOSE_IMMEDIATE.
+ * @param err    detail of a failure, or NULL.
+ * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_UNSUPPORTED (unknown flag), #CDPS_E_BAD_HANDLE, #CDPS_E_WRONG_STATE, #CDPS_E_FORKED.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+CDPS_MUST_USE
+int32_t cdps_port_close(struct cdps_port_t *port,
+                        uint32_t flags,
+                        struct cdps_error_t *err);
+
+/**
+ * Destroys a port from any state: every accepted send is nacked or completed, every borrowed buffer given back, and on_final is the last
+ * callback. Returns at once; the handle names nothing any more.
+ *
+ * @param port  the port; NULL is allowed and does nothing.
+ * @return #CDPS_OK, #CDPS_E_BAD_HANDLE (also when it was destroyed before), #CDPS_E_FORKED.
+ *
+ * Threads: any. Callbacks: allowed, also its own.
+ */
+int32_t cdps_port_destroy(struct cdps_port_t *port);
+
+/**
+ * As cdps_port_destroy(), and returns after on_final has returned.
+ *
+ * @param port        the port; NULL is allowed and does nothing.
+ * @param timeout_ms  how long to wait, in ms, or #CDPS_WAIT_FOREVER.
+ * @return #CDPS_OK, #CDPS_E_BAD_HANDLE, #CDPS_E_IN_CALLBACK (nothing was done, the handle is still good), #CDPS_E_TIMEDOUT (the
+ *         destruction goes on; the handle names nothing any more), #CDPS_E_FORKED.
+ *
+ * Threads: any. Callbacks: refused.
+ */
+int32_t cdps_port_destroy_wait(struct cdps_port_t *port,
+                               uint32_t timeout_ms);
+
+/**
+ * Sends one message, made of `n` pieces. See "Sending" at the top of this file for the contract.
+ *
+ * @param port  the port; CONNECTED (source) or CONNECTEDTO (target).
+ * @param iov   the pieces; the array itself is free again on return. May be NULL if `n` is 0.
+ * @param n     number of pieces, at most 1024; 0 sends an empty message.
+ * @param opts  NULL: the defaults.
+ * @param sn    stores the number of the message on return; may be NULL. A callback that runs before that has the number in its event.
+ * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_UNSUPPORTED (unknown flag), #CDPS_E_NO_CALLBACK, #CDPS_E_TOO_LONG (above
+ *         `port.max_message` of either end), #CDPS_E_LIMIT (one more stream than `port.max_streams` of either end), #CDPS_E_WRONG_STATE,
+ *         #CDPS_E_DOWN, #CDPS_E_AGAIN (the send buffer is full), #CDPS_E_TIMEDOUT (it stayed full), #CDPS_E_IN_CALLBACK (it is full, and a
+ *         callback cannot wait), #CDPS_E_FORKED.
+ *
+ * Threads: any number at once. Callbacks: allowed; with a timeout only if there is room.
+ */
+CDPS_MUST_USE
+int32_t cdps_port_send(struct cdps_port_t *port,
+                       const struct cdps_iov_t *iov,
+                       size_t n,
+                       const struct cdps_send_opts_t *opts,
+                       uint64_t *sn);
+
+/**
+ * Acknowledges a received message whose sender waits (#CDPS_RECEIVED_WANTS_ACK): once, in any order.
+ *
+ * @param port  the port that received it.
+ * @param sn    number of the message.
+ * @param rc    reaches the sender's on_complete. Its meaning is the users'.
+ * @return #CDPS_OK, #CDPS_E_BAD_HANDLE, #CDPS_E_NOT_OWED (not received in this session, not asked for, or acknowledged already),
+ *         #CDPS_E_FORKED.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+CDPS_MUST_USE
+int32_t cdps_port_ack(struct cdps_port_t *port,
+                      uint64_t sn,
+                      int32_t rc);
+
+/**
+ * State, peer, session and generation of a port, as they are now.
+ *
+ * @param port  the port.
+ * @param out   stores them; `struct_size` must be set.
+ * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_FORKED.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+CDPS_MUST_USE int32_t cdps_port_info(const struct cdps_port_t *port, struct cdps_port_info_t *out);
+
+/**
+ * Counters of a port.
+ *
+ * @param port  the port.
+ * @param out   stores the counters; `struct_size` must be set.
+ * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_FORKED.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+CDPS_MUST_USE int32_t cdps_port_stats(const struct cdps_port_t *port, struct cdps_port_stats_t *out);
+
+/**
+ * Counters of one path of the present session.
+ *
+ * @param port   the port.
+ * @param index  0, 1, ... until #CDPS_E_NOT_FOUND.
+ * @param out    stores the counters; `struct_size` must be set.
+ * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_NOT_FOUND, #CDPS_E_FORKED.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+CDPS_MUST_USE
+int32_t cdps_port_path_stats(const struct cdps_port_t *port,
+                             size_t index,
+                             struct cdps_path_stats_t *out);
+
+/**
+ * Keeps a message past its callback. Each call needs one cdps_msg_release(). What is kept counts against the window that the peer may
+ * use: a program that never releases stops its peer.
+ *
+ * @param msg  a message that is not released; NULL does nothing.
+ * @return `msg`.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+struct cdps_msg_t *cdps_msg_retain(struct cdps_msg_t *msg);
+
+/**
+ * Gives back a message that was kept with cdps_msg_retain(). Also allowed after the on_final of its port, and after the node is gone.
+ *
+ * @param msg  the message; NULL does nothing. Not to be used afterwards.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+void cdps_msg_release(struct cdps_msg_t *msg);
+
+/**
+ * Bytes of a message: contiguous, read-only, never NULL for a message. NULL for NULL. Threads: any.
+ */
+CDPS_MUST_USE const void *cdps_msg_data(const struct cdps_msg_t *msg);
+
+/**
+ * Number of bytes of a message; 0 for NULL. Threads: any.
+ */
+CDPS_MUST_USE size_t cdps_msg_size(const struct cdps_msg_t *msg);
+
+/**
+ * Number of a message: what cdps_port_ack() takes. 0 for NULL. Threads: any.
+ */
+CDPS_MUST_USE uint64_t cdps_msg_sn(const struct cdps_msg_t *msg);
+
+/**
+ * Stream of a message; 0 for NULL. Threads: any.
+ */
+CDPS_MUST_USE uint32_t cdps_msg_stream(const struct cdps_msg_t *msg);
+
+/**
+ * Generation under which a message was received: the fencing token. Zero for NULL.
+ *
+ * @param msg  the message.
+ * @param out  stores the generation; NULL does nothing.
+ *
+ * Threads: any.
+ */
+void cdps_msg_generation(const struct cdps_msg_t *msg, struct cdps_generation_t *out);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+
+/* Initial values: struct_size set, the rest default. */
+#define CDPS_ERROR_INIT { (uint32_t)sizeof(cdps_error_t), 0, 0, 0, { 0 } }
+#define CDPS_SEND_OPTS_INIT { (uint32_t)sizeof(cdps_send_opts_t), 0, 0, 0, 0, 0, NULL }
+#define CDPS_PORT_CALLBACKS_INIT \
+    { (uint32_t)sizeof(cdps_port_callbacks_t), 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
+#define CDPS_CLIENT_CALLBACKS_INIT { (uint32_t)sizeof(cdps_client_callbacks_t), 0, NULL, NULL, NULL }
+#define CDPS_NODE_CALLBACKS_INIT { (uint32_t)sizeof(cdps_node_callbacks_t), 0, NULL, NULL }
+#define CDPS_NODE_STATS_INIT { (uint32_t)sizeof(cdps_node_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define CDPS_PORT_STATS_INIT { (uint32_t)sizeof(cdps_port_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define CDPS_PATH_STATS_INIT { (uint32_t)sizeof(cdps_path_stats_t), 0, 0, 0, 0, 0, 0, 0, 0 }
+#define CDPS_PORT_INFO_INIT { (uint32_t)sizeof(cdps_port_info_t), 0, 0, 0, { 0, 0, 0 }, { 0, 0 } }
+#define CDPS_CONFIG_KEY_INIT { (uint32_t)sizeof(cdps_config_key_t), 0, NULL, NULL, NULL, NULL, NULL }
+
+/**
+ * Opens a node: binds its listeners, starts its threads, begins to dial its members. Arguments and return values are those of
+ * cdps_node_open_abi(); the ABI that the program was compiled for goes along.
+ */
+static inline int32_t CDPS_MUST_USE cdps_node_open(const cdps_config_t *config,
+                                                   const cdps_node_callbacks_t *callbacks,
+                                                   void *user,
+                                                   cdps_node_t **out,
+                                                   cdps_error_t *err)
+{
+    return cdps_node_open_abi(CDPS_ABI, config, callbacks, user, out, err);
+}
+
+#endif /* CDPS_H */
