@@ -237,25 +237,27 @@ mod tests {
         static TABLE: Table<Counted> = Table::new(Kind::Client);
         static ALIVE: AtomicUsize = AtomicUsize::new(0);
         static TAKEN: AtomicUsize = AtomicUsize::new(0);
-        struct Counted(u64);
+        struct Counted {
+            payload: u64,
+        }
         impl Drop for Counted {
             fn drop(&mut self) {
-                self.0 = 0;
+                self.payload = 0;
                 ALIVE.fetch_sub(1, Ordering::SeqCst);
             }
         }
         for _ in 0..200 {
             ALIVE.fetch_add(1, Ordering::SeqCst);
-            let handle = put(&TABLE, Counted(42));
+            let handle = put(&TABLE, Counted { payload: 42 });
             std::thread::scope(|scope| {
                 for taker in 0..4 {
                     scope.spawn(move || {
                         while let Ok(object) = TABLE.get(handle) {
-                            assert_eq!(object.0, 42);
+                            assert_eq!(object.payload, 42);
                             if taker < 2 && TABLE.take(handle).is_ok() {
                                 TAKEN.fetch_add(1, Ordering::SeqCst);
                             }
-                            assert_eq!(object.0, 42);
+                            assert_eq!(object.payload, 42);
                         }
                     });
                 }

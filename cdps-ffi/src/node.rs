@@ -276,6 +276,7 @@ pub(crate) fn config_code(error: &ConfigError) -> i32 {
         | ConfigError::ClientName { .. }
         | ConfigError::NodeZero
         | ConfigError::Paths { .. }
+        | ConfigError::MemberTwice { .. }
         | ConfigError::TargetTwice { .. } => CDPS_E_BAD_VALUE,
     }
 }

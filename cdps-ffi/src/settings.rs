@@ -11,7 +11,7 @@ use crate::error::{CDPS_E_BAD_VALUE, CDPS_E_MISSING_KEY, CDPS_E_UNKNOWN_KEY, CDP
 use crate::key::{self, KEYS, Key, Shape};
 
 /// The values that were set, each checked alone; by place in the table of keys.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Settings(Vec<Option<String>>);
 
 impl Settings {
@@ -126,7 +126,7 @@ impl Settings {
         self.0.get(index)?.as_deref()
     }
 
-    fn number<T: FromStr>(&self, name: &str) -> Result<T, Failure> {
+    fn number<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T, Failure> {
         parse(self.get(name)?)
     }
 

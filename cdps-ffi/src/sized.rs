@@ -108,7 +108,7 @@ unsafe fn checked_size<T: Sized32>(at: *const T) -> Result<usize, Failure> {
 mod tests {
     use super::*;
 
-    #[derive(Clone, Copy)]
+    #[derive(Clone, Copy, Debug)]
     #[repr(C)]
     struct Sample {
         struct_size: u32,
