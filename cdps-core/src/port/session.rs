@@ -416,7 +416,14 @@ impl<S: Clone, R: Clone> Port<S, R> {
 
     /// Target side: the session is over without the source's word.
     fn lose_session(&mut self, now: Time, reason: Reason, tell: bool) {
-        if self.side != Side::Target || self.state != State::ConnectedTo {
+        if self.side != Side::Target {
+            return;
+        }
+        if self.state != State::ConnectedTo {
+            // Its own user closed before; what came until then may still wait to be delivered.
+            if !self.unleased {
+                self.revoke_delivery();
+            }
             return;
         }
         self.revoke_delivery();

@@ -485,3 +485,19 @@ fn fig_7_is_a_table() {
     assert_eq!(refused.to_string(), "send is not allowed while the port is STOPPED (link down and drained)");
     assert!(graph().contains("STOPPED -> INITIALIZED [label=\"close\"]"));
 }
+
+/// [F8] A target whose own user has closed still obeys a revocation: it delivers nothing once it has answered RELEASED.
+#[test]
+fn a_closed_target_obeys_a_revocation() {
+    let mut pair = Pair::connected(config(1));
+    pair.send(1, b"late").unwrap();
+    while pair.carry(true) {}
+    let (now, target) = (pair.now, pair.target.as_mut().unwrap());
+    assert!(target.has_events());
+    target.close(now, true).unwrap();
+    assert_eq!(target.state(), State::Registered);
+    target.handle_revoke(now, target.generation());
+    while let Some(event) = target.poll_event(true) {
+        assert!(!matches!(event, Event::Received(_)), "{event:?} after the lease was released");
+    }
+}
