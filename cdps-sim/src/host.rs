@@ -475,12 +475,18 @@ impl Host {
     /// Forgets a destroyed port whose last event was dispatched.
     fn bury(&mut self, env: &mut Env, slot: usize) {
         let Some(s) = self.slots[slot].as_ref() else { return };
-        if s.port.state() == State::Destroyed && s.user.holds_nothing() {
+        if s.port.state() == State::Destroyed && !s.port.has_events() && s.user.holds_nothing() {
             note!(env, "n{} p{slot}: gone", self.node());
             self.check_meters(env, slot);
-            let conns: Vec<usize> = self.slots[slot].take().map_or(Vec::new(), |s| s.conns.into_values().collect());
-            for c in conns {
+            let Some(s) = self.slots[slot].take() else { return };
+            let (meters, conns, session) = (s.meters, s.conns, s.session);
+            drop((s.port, s.user));
+            for c in conns.into_values() {
                 self.hang_up(env, c, None);
+            }
+            if let Some((generation, meter)) = meters.iter().find(|m| m.1.held() > 0) {
+                let text = format!("{session} generation {generation}: {} bytes leaked", meter.held());
+                env.oracle.fail(Invariant::Memory, text);
             }
         }
     }

@@ -112,6 +112,8 @@ struct Receiver {
     partial: BTreeMap<Sn, Vec<(u32, u32)>>,
     delivered: BTreeSet<Sn>,
     next: BTreeMap<StreamId, Ssn>,
+    /// (stream, first, next): numbers that were passed over, as tombstones or before the generation began. All must be over.
+    skipped: Vec<(StreamId, Ssn, Ssn)>,
     answers: BTreeMap<Sn, i32>,
 }
 
@@ -305,10 +307,13 @@ impl Oracle {
         if before && !d.redelivered {
             return Err((Invariant::ExactlyOnce, "an earlier target delivered it, and it is not marked so".into()));
         }
-        let next = *receiver.next.get(&d.stream).unwrap_or(&d.ssn);
+        let next = *receiver.next.get(&d.stream).unwrap_or(&Ssn(1));
         receiver.next.insert(d.stream, d.ssn.next());
-        if next != d.ssn {
+        if d.ssn < next {
             return Err((Invariant::Order, format!("ssn {next} is next in its stream")));
+        }
+        if d.ssn > next {
+            receiver.skipped.push((d.stream, next, d.ssn));
         }
         Ok(())
     }
@@ -478,6 +483,28 @@ impl Oracle {
         if let Some(sn) = receiver.arrived.difference(&receiver.delivered).next() {
             let text = format!("{flow:?} generation {at}: {sn} arrived and was never delivered");
             self.fail(Invariant::Progress, text);
+        }
+    }
+
+    /// What a receiver passed over must have ended otherwise; the sender's user may have heard of it later.
+    pub(crate) fn check_skipped(&mut self) {
+        let mut found = None;
+        for (key, f) in self.flows.iter().filter(|(_, f)| !f.void) {
+            for (generation, receiver) in &f.receivers {
+                for &(stream, first, next) in &receiver.skipped {
+                    let sns = &f.streams[&stream][first.0 as usize - 1..next.0 as usize - 1];
+                    let open = |sn: &&Sn| f.sends[sn.0 as usize - 1].end.is_none();
+                    // What was received in this generation, and not delivered, was not a tombstone.
+                    let lost = |sn: &&Sn| receiver.arrived.contains(sn);
+                    if let Some(sn) = sns.iter().find(|sn| open(sn) || lost(sn)) {
+                        let text = format!("{key:?} generation {generation}: {sn} of stream {stream} was passed over");
+                        found.get_or_insert(text);
+                    }
+                }
+            }
+        }
+        if let Some(text) = found {
+            self.fail(Invariant::Order, text);
         }
     }
 

@@ -142,6 +142,7 @@ impl Plan {
             })
             .collect();
         let routes = routes(&mut rng.fork(), sources, &hosts, mutual);
+        let slowest = routes.iter().map(|r| r.rate).min().unwrap_or(u64::MAX);
         let faults = fault::plan(&mut rng.fork(), sources, targets, paths, mutual);
         let mut sources_rng = rng.fork();
         let source_ports = if rng.chance(20) { 2 } else { 1 };
@@ -159,7 +160,8 @@ impl Plan {
             faults,
             paths,
             routes,
-            buffer: rng.magnitude(8 << 10, 512 << 10) as usize,
+            // Not so much that a queue alone looks like a fault.
+            buffer: rng.magnitude(8 << 10, 512 << 10).min(slowest / 10) as usize,
             segment: rng.pick(&[1448, 4096, 16_384, 65_536]),
             read_chunk: rng.pick(&[2048, 16_384, 65_536, 65_536]),
             timer_slack: rng.pick(&[0, MS / 10, MS]),
@@ -196,7 +198,7 @@ fn routes(rng: &mut Rng, sources: usize, hosts: &[HostPlan], mutual: bool) -> Ve
                     remote: *remote,
                     delay,
                     jitter: delay / rng.pick(&[1, 4, 50]),
-                    rate: rng.magnitude(4 << 20, 1 << 30),
+                    rate: rng.magnitude(1 << 20, 1 << 30),
                 });
             }
         }
@@ -231,7 +233,7 @@ fn source_plan(
     };
     let target_config =
         PortConfig { client: config.client.clone(), max_message: config.max_message, ..port_config(rng, liveness) };
-    let work = rng.within(200, 6000) * MS;
+    let work = if rng.chance(30) { rng.within(100, 1000) } else { rng.within(2000, 8000) } * MS;
     let up = workload(rng, work, &config, 100);
     let down = if rng.chance(35) { workload(rng, work, &target_config, 40) } else { Vec::new() };
     let verbs = if rng.chance(25) { verbs(rng, work) } else { Vec::new() };
@@ -260,10 +262,10 @@ fn port_config(rng: &mut Rng, liveness: &Liveness) -> PortConfig {
 }
 
 fn workload(rng: &mut Rng, work: u64, config: &PortConfig, scale: u64) -> Vec<Send> {
-    let count = rng.magnitude(1, 4 * scale);
+    let count = if rng.chance(20) { rng.magnitude(1, scale) } else { rng.within(scale, 4 * scale) };
     let streams = rng.pick(&[1, 1, 2, 5, 16]);
     let (low, high) = rng.pick(&[(1, 200), (1, 4096), (1, 60_000), (1500, 2600), (20_000, 200_000)]);
-    let bursts = rng.pick(&[1, 4, 20, 1000]);
+    let bursts = rng.pick(&[1, 10, 100, 1000, 1000]);
     let models = rng.chance(30);
     let mut left: u64 = 3 << 20;
     let mut sends: Vec<Send> = (0..count)

@@ -282,6 +282,7 @@ impl World {
 
     fn take_down(&mut self) {
         note!(self.env, "--- curtain: ports are closed");
+        self.env.oracle.check_skipped();
         for host in &self.hosts {
             host.inspect(&mut self.env);
         }

@@ -272,6 +272,7 @@ impl Host {
         {
             wire::encode_frame(frame, CRC, &mut hc.output);
             hc.stage = Stage::Lingering;
+            hc.body = None;
             hc.kicked = false;
             self.flush(env, c);
             self.later(env, SECOND, HostEvent::Overdue(c));

@@ -177,12 +177,21 @@ impl Host {
             self.refuse_connect(env, &connect, Reason::NoSuchClient);
             return;
         }
-        if self.deciding.get(&session).is_some_and(|g| *g >= generation) {
-            return;
+        if self.deciding.get(&session).is_some_and(|g| *g >= generation) || self.delivering(session) {
+            return; // it is repeated
         }
         self.deciding.insert(session, generation);
         let wait = env.rng.below(self.plan.hosts[self.index].users.decide_delay + 1);
         self.later(env, wait, HostEvent::Decide(Box::new(connect)));
+    }
+
+    /// A former generation of the session has ended here, and its user has not heard everything yet. The next one waits for that, or
+    /// the order of streams would be lost between them.
+    fn delivering(&self, session: SessionId) -> bool {
+        let is = |s: &Slot| {
+            s.side == Side::Target && s.session == session && s.port.state() != State::ConnectedTo && s.port.has_events()
+        };
+        self.slots.iter().flatten().any(is)
     }
 
     fn answer(&mut self, env: &Env, slot: usize) {
@@ -221,6 +230,9 @@ impl Host {
         }
         if generation <= self.highest.get(&session).copied().unwrap_or_default() {
             self.refuse_connect(env, connect, Reason::StaleGeneration);
+            return;
+        }
+        if self.delivering(session) {
             return;
         }
         if env.rng.chance(self.plan.hosts[self.index].users.refuse) {
