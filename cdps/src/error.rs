@@ -4,8 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 
 use cdps_core::config::ConfigError;
-use cdps_core::id::StreamId;
-use cdps_core::port::StateError;
+use cdps_core::id::{NodeId, StreamId};
+use cdps_core::port::{ConnectError, SendError as Refusal, StateError};
 use thiserror::Error;
 
 /// Why a node could not be opened.
@@ -89,6 +89,32 @@ pub enum PortError {
         /// Name of the client.
         name: String,
     },
+    /// The node is not among the port's targets.
+    #[error("node {node} is not among the targets of the port")]
+    NotATarget {
+        /// The node.
+        node: NodeId,
+    },
+    /// The port has no target.
+    #[error("the port has no target")]
+    NoTarget,
+    /// The port is connected to another node.
+    #[error("the port is connected to node {connected}, and its link is up: close first")]
+    OtherTarget {
+        /// Where it is connected.
+        connected: NodeId,
+    },
+}
+
+impl From<ConnectError> for PortError {
+    fn from(error: ConnectError) -> PortError {
+        match error {
+            ConnectError::State(error) => PortError::State(error),
+            ConnectError::NotATarget { node } => PortError::NotATarget { node },
+            ConnectError::NoTarget => PortError::NoTarget,
+            ConnectError::OtherTarget { connected } => PortError::OtherTarget { connected },
+        }
+    }
 }
 
 /// Why a send was refused; nothing was sent and no event follows.
@@ -97,6 +123,12 @@ pub enum SendError {
     /// The port's state does not take sends.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The connection is down (F2): sends fail until it is up again.
+    #[error("the connection is down; sends fail until it is up again")]
+    Down,
+    /// The port is being closed or stopped.
+    #[error("the port is closing")]
+    Closing,
     /// The port's buffer, or the queue of completions not yet dispatched, is full: try again after the next completion (M6).
     #[error("the send buffer is full: try again")]
     Again,
@@ -126,6 +158,19 @@ pub enum SendError {
         /// The stream named.
         stream: StreamId,
     },
+}
+
+impl From<Refusal> for SendError {
+    fn from(error: Refusal) -> SendError {
+        match error {
+            Refusal::State(error) => SendError::State(error),
+            Refusal::Down => SendError::Down,
+            Refusal::Closing => SendError::Closing,
+            Refusal::TooLong { len, max } => SendError::TooLong { len: len.into(), max },
+            Refusal::Full { .. } | Refusal::Backlog { .. } => SendError::Again,
+            Refusal::TooManyStreams { max, .. } => SendError::TooManyStreams { max },
+        }
+    }
 }
 
 /// Why a wait ended without its end.

@@ -17,13 +17,28 @@
 //! Handles are cheap clones. Dropping the last one does not close anything: call `destroy`.
 #![warn(clippy::print_stderr)]
 
+mod actions;
+mod chunks;
 mod client;
+mod clock;
+mod conn;
+mod dispatch;
 mod error;
+mod hub;
+mod links;
 mod log;
 mod message;
 mod node;
+mod outputs;
+mod payload;
 mod port;
+mod random;
+mod received;
+mod session;
+mod shared;
 mod stats;
+mod streams;
+mod threads;
 
 pub use cdps_core::cluster::{ClusterChange, ClusterEvent, Health};
 pub use cdps_core::config::{AckModel, Balance, ConfigError, Liveness, Member, PortConfig, Target};
@@ -42,5 +57,5 @@ pub use stats::{NodeStats, PathStats, PortStats};
 /// Whether the calling thread is inside one of this library's callbacks, where calls that wait are refused.
 #[must_use]
 pub fn in_callback() -> bool {
-    todo!()
+    threads::in_callback()
 }

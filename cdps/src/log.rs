@@ -2,6 +2,9 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use cdps_core::time::Time;
 
 /// Weight of a log line.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -43,6 +46,7 @@ impl Log {
         level <= self.level
     }
 
+    /// Writes a line. Not to be called under a lock.
     pub(crate) fn line(&self, level: Level, target: &str, message: fmt::Arguments<'_>) {
         if self.wants(level) {
             self.sink.log(level, target, &message.to_string());
@@ -59,6 +63,26 @@ impl Default for Log {
 impl fmt::Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Log").field("level", &self.level).finish_non_exhaustive()
+    }
+}
+
+/// Lets one line through a second, and counts the rest: what strangers on the network cause must not fill a disk (S4).
+#[derive(Default)]
+pub(crate) struct RateLimit {
+    next: AtomicU64,
+    suppressed: AtomicU64,
+}
+
+impl RateLimit {
+    /// `Some(lines held back since the last one)` if a line may be written now.
+    pub(crate) fn pass(&self, now: Time) -> Option<u64> {
+        let next = self.next.load(Relaxed);
+        let after = now.0.saturating_add(1_000_000_000);
+        if now.0 >= next && self.next.compare_exchange(next, after, Relaxed, Relaxed).is_ok() {
+            return Some(self.suppressed.swap(0, Relaxed));
+        }
+        self.suppressed.fetch_add(1, Relaxed);
+        None
     }
 }
 

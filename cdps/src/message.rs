@@ -1,52 +1,85 @@
 //! Received messages: shared, read-only bytes that give their credit back when they are dropped (M5, M7).
 
+use std::fmt;
+use std::sync::Arc;
+
 use cdps_core::id::{Generation, Sn, Ssn, StreamId};
+use cdps_core::port::Received;
+
+use crate::dispatch;
+use crate::received::ReceivedBuf;
+use crate::shared::PortShared;
 
 /// A received message. It may be kept past the callback and moved to any thread; dropping it releases it, and only then may the peer
 /// send as much again.
-#[derive(Debug)]
-pub struct Message {}
+pub struct Message {
+    port: Arc<PortShared>,
+    received: Received<ReceivedBuf>,
+}
 
 impl Message {
+    pub(crate) fn new(port: &Arc<PortShared>, received: Received<ReceivedBuf>) -> Message {
+        Message { port: Arc::clone(port), received }
+    }
+
     /// The bytes.
     #[must_use]
     pub fn data(&self) -> &[u8] {
-        todo!()
+        self.received.payload.bytes()
     }
 
     /// Its number; what [`crate::Port::ack`] takes.
     #[must_use]
     pub fn sn(&self) -> Sn {
-        todo!()
+        self.received.sn
     }
 
     /// Its stream.
     #[must_use]
     pub fn stream(&self) -> StreamId {
-        todo!()
+        self.received.stream
     }
 
     /// Its number in the stream.
     #[must_use]
     pub fn ssn(&self) -> Ssn {
-        todo!()
+        self.received.ssn
     }
 
     /// Generation under which it was received: the fencing token.
     #[must_use]
     pub fn generation(&self) -> Generation {
-        todo!()
+        self.received.generation
     }
 
     /// Whether the sender waits for [`crate::Port::ack`].
     #[must_use]
     pub fn wants_ack(&self) -> bool {
-        todo!()
+        self.received.wants_ack
     }
 
     /// Whether an earlier target may have delivered it already (F5).
     #[must_use]
     pub fn redelivered(&self) -> bool {
-        todo!()
+        self.received.redelivered
+    }
+}
+
+impl Drop for Message {
+    fn drop(&mut self) {
+        let token = self.received.credit;
+        if !dispatch::collect(&self.port, token) {
+            self.port.call(|engine, now| engine.release(now, token));
+        }
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("sn", &self.sn())
+            .field("stream", &self.stream())
+            .field("len", &self.data().len())
+            .finish_non_exhaustive()
     }
 }

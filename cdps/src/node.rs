@@ -1,17 +1,23 @@
 //! Nodes: one member of the cluster as this process sees it (N1).
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cdps_core::config::{Liveness, Member, PortConfig};
-use cdps_core::id::{Incarnation, NodeId};
+use cdps_core::config::{Liveness, Member, NodeConfig, PortConfig};
+use cdps_core::id::{Incarnation, NodeId, SessionId, Side};
 
-use crate::client::{Client, ClientHandler};
+use crate::client::{Client, ClientHandler, ClientShared};
+use crate::conn::{accept, socket};
 use crate::error::{CreateError, OpenError, RegisterError, WaitError};
+use crate::hub::{Hub, NodeShared};
 use crate::log::Log;
 use crate::port::{Port, PortHandler};
+use crate::random;
+use crate::shared::{Engine, PortShared};
 use crate::stats::NodeStats;
+use crate::threads::{self, CallbackThread, IoThread};
 
 /// How connections are protected (S1). There is no default: one must be chosen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,9 +70,14 @@ impl NodeOptions {
     }
 }
 
+/// Most threads of a kind.
+const MAX_THREADS: usize = 64;
+
 /// An open node. Cheap to clone; it stays open until [`Node::destroy`].
-#[derive(Clone, Debug)]
-pub struct Node {}
+#[derive(Clone)]
+pub struct Node {
+    shared: Arc<NodeShared>,
+}
 
 impl Node {
     /// Opens a node: binds its listeners, starts its threads, begins to dial its members. `on_final` is its last callback.
@@ -74,25 +85,59 @@ impl Node {
     /// # Errors
     /// When an option is not valid, or the system refuses a socket or a thread; nothing is left behind, and `on_final` does not run.
     pub fn open(options: NodeOptions, on_final: Box<dyn FnOnce() + Send>) -> Result<Node, OpenError> {
-        todo!()
+        for (name, value) in
+            [("io_threads", options.io_threads), ("callback_threads", options.callback_threads)]
+        {
+            if !(1..=MAX_THREADS).contains(&value) {
+                return Err(OpenError::Threads { name, value });
+            }
+        }
+        let system = |what| move |source| OpenError::System { what, source };
+        let incarnation = Incarnation(random::number().map_err(system("random numbers"))?);
+        let seed = random::number().map_err(system("random numbers"))?;
+        let Security::Plain = options.security;
+        let config = NodeConfig {
+            node: options.id,
+            local: options.local,
+            members: options.members,
+            liveness: options.liveness,
+        };
+        let engine = Hub::new(config, incarnation, seed)?;
+        let mut listeners = Vec::new();
+        let mut listening = Vec::new();
+        for address in options.listen {
+            let listener = socket::listen(address).map_err(|source| OpenError::Listen { address, source })?;
+            listening.push(listener.local_addr().map_err(|source| OpenError::Listen { address, source })?);
+            listeners.push(listener);
+        }
+        let start_io = |index| IoThread::start(index).map_err(system("starting an I/O thread"));
+        let io = (0..options.io_threads).map(start_io).collect::<Result<Vec<_>, _>>()?;
+        let callbacks = start_callback_threads(options.callback_threads)?;
+        let shared = NodeShared::new(engine, options.name, options.log, listening, io, callbacks, on_final);
+        for (index, listener) in listeners.into_iter().enumerate() {
+            shared.io(index).spawn(accept::listen(Arc::clone(&shared), listener));
+        }
+        shared.io(0).spawn(Arc::clone(&shared).timers());
+        shared.act();
+        Ok(Node { shared })
     }
 
     /// Id of this node.
     #[must_use]
     pub fn id(&self) -> NodeId {
-        todo!()
+        self.shared.id
     }
 
     /// Random number of this opening.
     #[must_use]
     pub fn incarnation(&self) -> Incarnation {
-        todo!()
+        self.shared.incarnation
     }
 
     /// Where it listens, in the order of [`NodeOptions::listen`], with the ports that were taken.
     #[must_use]
     pub fn listening(&self) -> Vec<SocketAddr> {
-        todo!()
+        self.shared.listening.clone()
     }
 
     /// Registers a client under a name of 1 to 255 bytes (N3).
@@ -100,7 +145,7 @@ impl Node {
     /// # Errors
     /// When the name is taken on this node or not valid, or the node is being destroyed.
     pub fn register(&self, name: &str, handler: Arc<dyn ClientHandler>) -> Result<Client, RegisterError> {
-        todo!()
+        ClientShared::register(&self.shared, name, handler).map(Client::from_shared)
     }
 
     /// Creates a source port, in state IDLE. Targets without addresses take those of the member list; without local addresses, the
@@ -113,13 +158,31 @@ impl Node {
         config: PortConfig,
         handler: Arc<dyn PortHandler>,
     ) -> Result<Port, CreateError> {
-        todo!()
+        let node = &self.shared;
+        let config = node.complete(config);
+        let number = node.next_port().ok_or(CreateError::Destroyed)?;
+        let session = SessionId { node: node.id, incarnation: node.incarnation, port: number };
+        let seed = node.seed() ^ u64::from(number);
+        let engine = Engine::source(config, session, seed)?;
+        let port = PortShared::new(
+            node,
+            node.next_number(),
+            Side::Source,
+            session,
+            Some(engine),
+            Some(handler),
+            None,
+        );
+        if !node.admit(&port) {
+            return Err(CreateError::Destroyed);
+        }
+        Ok(Port::from_shared(port))
     }
 
     /// Destroys the node: its ports, then its clients, then the node; `on_final` runs last. Returns at once, may be called anywhere,
     /// and doing it twice does nothing.
     pub fn destroy(&self) {
-        todo!()
+        self.shared.destroy();
     }
 
     /// [`Node::destroy`], then waits until `on_final` has returned and the threads have ended.
@@ -127,12 +190,36 @@ impl Node {
     /// # Errors
     /// In a callback (where it would wait for itself; nothing is done then), or when the time is up (the destruction goes on).
     pub fn destroy_wait(&self, timeout: Duration) -> Result<(), WaitError> {
-        todo!()
+        if threads::in_callback() {
+            return Err(WaitError::InCallback);
+        }
+        self.shared.destroy();
+        self.shared.wait_finished(timeout)
     }
 
     /// Counters.
     #[must_use]
     pub fn stats(&self) -> NodeStats {
-        todo!()
+        self.shared.stats()
     }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("id", &self.shared.id).finish_non_exhaustive()
+    }
+}
+
+fn start_callback_threads(count: usize) -> Result<Vec<CallbackThread>, OpenError> {
+    let mut started = Vec::new();
+    for index in 0..count {
+        match CallbackThread::start(index) {
+            Ok(thread) => started.push(thread),
+            Err(source) => {
+                started.into_iter().for_each(CallbackThread::stop);
+                return Err(OpenError::System { what: "starting a callback thread", source });
+            }
+        }
+    }
+    Ok(started)
 }

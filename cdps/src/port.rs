@@ -1,18 +1,25 @@
 //! Ports: the one pipe that a client sees.
 
+use std::fmt;
 use std::io::IoSlice;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cdps_core::cluster::Health;
 use cdps_core::config::AckModel;
 use cdps_core::id::{Generation, NodeId, PathId, SessionId, Sn, StreamId};
-use cdps_core::port::{AckError, Certainty, ConnStatus, Link, State};
+use cdps_core::port::{
+    AckError, Call, Certainty, ConnStatus, Link, Outbound, SendError as Refusal, State, StateError,
+};
 use cdps_core::reason::Reason;
 
-use crate::client::Client;
+use crate::client::{self, Client};
 use crate::error::{PortError, SendError, WaitError};
 use crate::message::Message;
+use crate::payload::Payload;
+use crate::shared::PortShared;
 use crate::stats::PortStats;
+use crate::{clock, streams, threads};
 
 /// Gets the events of a port. Runs on the port's callback thread, one call at a time, in order.
 pub trait PortHandler: Send + Sync {
@@ -80,16 +87,36 @@ pub struct SendOptions {
 }
 
 /// A data port. Cheap to clone; it lives until [`Port::destroy`], and its handler gets [`PortEvent::Final`] last.
-#[derive(Clone, Debug)]
-pub struct Port {}
+#[derive(Clone)]
+pub struct Port {
+    shared: Arc<PortShared>,
+}
 
 impl Port {
+    pub(crate) fn from_shared(shared: Arc<PortShared>) -> Port {
+        Port { shared }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<PortShared> {
+        &self.shared
+    }
+
     /// IDLE → REGISTERED, on behalf of a client of the same node.
     ///
     /// # Errors
     /// In another state, or when the client is of another node or unregistered.
     pub fn register(&self, client: &Client) -> Result<(), PortError> {
-        todo!()
+        let shared = &self.shared;
+        client.shared().check_node(shared)?;
+        shared.may_register()?;
+        if !client.shared().enter(shared) {
+            return Err(PortError::Unregistered { name: client.name().to_owned() });
+        }
+        let result = self.verb(Call::Register, |engine, _| engine.register());
+        if result.is_err() {
+            client::leave(shared);
+        }
+        Ok(result?)
     }
 
     /// Back to IDLE; nacks what is unfinished.
@@ -97,7 +124,9 @@ impl Port {
     /// # Errors
     /// In a state that does not allow it.
     pub fn unregister(&self) -> Result<(), PortError> {
-        todo!()
+        self.verb(Call::Unregister, |engine, now| engine.unregister(now))?;
+        client::leave(&self.shared);
+        Ok(())
     }
 
     /// REGISTERED → INITIALIZED: builds the address table (L2).
@@ -105,7 +134,9 @@ impl Port {
     /// # Errors
     /// In another state.
     pub fn initialize(&self) -> Result<(), PortError> {
-        todo!()
+        self.verb(Call::Initialize, |engine, _| engine.initialize())?;
+        self.shared.tell_peers();
+        Ok(())
     }
 
     /// Connects to `to`, or to the primary target (L1, L3). [`ConnStatus::Connected`] or [`ConnStatus::ConnectFailed`] follows.
@@ -113,7 +144,8 @@ impl Port {
     /// # Errors
     /// In a state that does not allow it.
     pub fn connect(&self, to: Option<NodeId>) -> Result<(), PortError> {
-        todo!()
+        let result = self.shared.call(|engine, now| engine.connect(now, to));
+        Ok(result.ok_or_else(|| self.shared.refusal(Call::Connect))??)
     }
 
     /// Halts sending and keeps the paths (L5).
@@ -121,7 +153,7 @@ impl Port {
     /// # Errors
     /// In a state that does not allow it.
     pub fn stop(&self) -> Result<(), PortError> {
-        todo!()
+        Ok(self.verb(Call::Stop, |engine, now| engine.stop(now))?)
     }
 
     /// Closes: drains first, or nacks what is unfinished if `immediate` (L5).
@@ -129,13 +161,13 @@ impl Port {
     /// # Errors
     /// In a state that does not allow it.
     pub fn close(&self, immediate: bool) -> Result<(), PortError> {
-        todo!()
+        Ok(self.verb(Call::CloseLast, |engine, now| engine.close(now, immediate))?)
     }
 
     /// Destroys the port from any state: nacks what is unfinished, gives buffers back, [`PortEvent::Final`] is last (L6). Returns at
     /// once, may be called anywhere, and doing it twice does nothing.
     pub fn destroy(&self) {
-        todo!()
+        self.shared.destroy();
     }
 
     /// [`Port::destroy`], then waits until [`PortEvent::Final`] has been handled.
@@ -143,37 +175,41 @@ impl Port {
     /// # Errors
     /// In a callback (nothing is done then), or when the time is up (the destruction goes on).
     pub fn destroy_wait(&self, timeout: Duration) -> Result<(), WaitError> {
-        todo!()
+        if threads::in_callback() {
+            return Err(WaitError::InCallback);
+        }
+        self.shared.destroy();
+        self.shared.wait_finished(timeout)
     }
 
     /// State of Fig. 7.
     #[must_use]
     pub fn state(&self) -> State {
-        todo!()
+        self.shared.state_and_link().0
     }
 
     /// The second axis of the state.
     #[must_use]
     pub fn link(&self) -> Link {
-        todo!()
+        self.shared.state_and_link().1
     }
 
     /// The session.
     #[must_use]
     pub fn session(&self) -> SessionId {
-        todo!()
+        self.shared.session
     }
 
     /// Its generation now.
     #[must_use]
     pub fn generation(&self) -> Generation {
-        todo!()
+        self.shared.generation()
     }
 
     /// The node at the other end, if there is one.
     #[must_use]
     pub fn peer(&self) -> Option<NodeId> {
-        todo!()
+        self.shared.read(|engine| engine.peer()).flatten()
     }
 
     /// Sends a message, copied from a gather list: the memory is the caller's again on return. Returns its number; exactly one
@@ -182,7 +218,9 @@ impl Port {
     /// # Errors
     /// Nothing was sent and no event follows.
     pub fn send(&self, data: &[IoSlice<'_>], options: &SendOptions) -> Result<Sn, SendError> {
-        todo!()
+        let len = self.length(data)?;
+        let stream = self.stream(options)?;
+        self.hand_over(Payload::copy(data, len as usize, options.context), len, stream, options)
     }
 
     /// Sends a message without copying it. As [`Port::send`], and [`PortEvent::Released`] says when the memory is free.
@@ -194,7 +232,11 @@ impl Port {
     /// On success the memory that `data` refers to (not the list itself) must stay valid and unchanged until [`PortEvent::Released`]
     /// with this `context`.
     pub unsafe fn send_borrowed(&self, data: &[IoSlice<'_>], options: &SendOptions) -> Result<Sn, SendError> {
-        todo!()
+        let len = self.length(data)?;
+        let stream = self.stream(options)?;
+        // SAFETY: the caller promises it.
+        let payload = unsafe { Payload::lend(data, &self.shared.lending, options.context) };
+        self.hand_over(payload, len, stream, options)
     }
 
     /// Acknowledges a received message that [`Message::wants_ack`] (A1). In any order, from any thread, once.
@@ -202,12 +244,97 @@ impl Port {
     /// # Errors
     /// When no such acknowledgment is owed.
     pub fn ack(&self, sn: Sn, rc: i32) -> Result<(), AckError> {
-        todo!()
+        self.shared.call(|engine, now| engine.ack(now, sn, rc)).unwrap_or(Err(AckError::NotOwed { sn }))
     }
 
     /// Counters.
     #[must_use]
     pub fn stats(&self) -> PortStats {
-        todo!()
+        self.shared.stats()
+    }
+
+    fn verb(
+        &self,
+        call: Call,
+        f: impl FnOnce(&mut crate::shared::Engine, cdps_core::time::Time) -> Result<(), StateError>,
+    ) -> Result<(), StateError> {
+        self.shared.call(f).unwrap_or_else(|| Err(self.shared.refusal(call)))
+    }
+
+    fn length(&self, data: &[IoSlice<'_>]) -> Result<u32, SendError> {
+        let len: u64 = data.iter().map(|part| part.len() as u64).sum();
+        let max = || self.shared.read(|engine| u64::from(engine.config().max_message)).unwrap_or(0);
+        u32::try_from(len).map_err(|_| SendError::TooLong { len, max: max() })
+    }
+
+    fn stream(&self, options: &SendOptions) -> Result<StreamId, SendError> {
+        match options.stream {
+            None => Ok(streams::own(&self.shared)),
+            Some(stream) if stream < StreamId::FIRST_AUTOMATIC => Ok(stream),
+            Some(stream) => Err(SendError::StreamRange { stream }),
+        }
+    }
+
+    /// Hands a message to the engine, waiting for space if that is allowed. A payload that is refused is dropped without an event.
+    fn hand_over(
+        &self,
+        payload: Payload,
+        len: u32,
+        stream: StreamId,
+        options: &SendOptions,
+    ) -> Result<Sn, SendError> {
+        let ack = options.ack;
+        let sent = self.shared.call(|engine, now| engine.send(now, Outbound { stream, len, ack, payload }));
+        let (error, payload) = match sent {
+            Some(Ok(sn)) => return Ok(sn),
+            Some(Err(refused)) => refused,
+            None => return Err(self.shared.refusal(Call::Send).into()),
+        };
+        let full = matches!(error, Refusal::Full { .. });
+        if !full || options.timeout == Some(Duration::ZERO) {
+            payload.take_back();
+            return Err(error.into());
+        }
+        if threads::in_callback() {
+            payload.take_back();
+            return Err(SendError::InCallback);
+        }
+        self.wait_and_send(payload, len, stream, options)
+    }
+
+    fn wait_and_send(
+        &self,
+        payload: Payload,
+        len: u32,
+        stream: StreamId,
+        options: &SendOptions,
+    ) -> Result<Sn, SendError> {
+        let ack = options.ack;
+        let mut waiting = Some(payload);
+        let sent =
+            self.shared.wait_for_space(options.timeout.and_then(clock::deadline), len, |engine, now| {
+                let payload = waiting.take()?;
+                match engine.send(now, Outbound { stream, len, ack, payload }) {
+                    Ok(sn) => Some(Ok(sn)),
+                    Err((error, payload)) => {
+                        waiting = Some(payload);
+                        (!matches!(error, Refusal::Full { .. })).then_some(Err(error))
+                    }
+                }
+            });
+        if let Some(payload) = waiting {
+            payload.take_back();
+        }
+        match sent {
+            Some(Ok(sn)) => Ok(sn),
+            Some(Err(error)) => Err(error.into()),
+            None => Err(SendError::TimedOut),
+        }
+    }
+}
+
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Port").field("session", &self.shared.session).finish_non_exhaustive()
     }
 }

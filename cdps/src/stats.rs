@@ -1,8 +1,14 @@
 //! Counters that are always on (U1).
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use cdps_core::cluster::Health;
 use cdps_core::id::PathId;
+use cdps_core::reason::Reason;
 use cdps_core::time::Duration;
+
+use crate::log::Level;
+use crate::shared::{Engine, PortShared};
 
 /// Counters of a node since it was opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -34,7 +40,7 @@ pub struct PortStats {
     pub messages_sent: u64,
     /// Their bytes.
     pub bytes_sent: u64,
-    /// Messages delivered to the user.
+    /// Messages handed to the user.
     pub messages_received: u64,
     /// Their bytes.
     pub bytes_received: u64,
@@ -47,9 +53,13 @@ pub struct PortStats {
     /// Messages or fragments that had arrived before, and were dropped.
     pub duplicates: u64,
     /// Bytes of payload queued or unfinished now.
-    pub queued_bytes: u64,
+    pub unfinished_bytes: u64,
     /// Times that another target took over.
-    pub switchovers: u64,
+    pub switches: u64,
+    /// How long the last such switch took.
+    pub last_switch: Duration,
+    /// Times that a path was suspected.
+    pub suspicions: u64,
     /// One entry per path of the present session.
     pub paths: Vec<PathStats>,
 }
@@ -63,14 +73,116 @@ pub struct PathStats {
     pub health: Health,
     /// Whether a connection is up.
     pub up: bool,
-    /// Smoothed round-trip time of its link, if measured.
+    /// Smoothed time from handing bytes over to their receipt, if measured.
     pub rtt: Option<Duration>,
-    /// Bytes handed to the transport.
+    /// Measured rate, bytes a second; 0: not known.
+    pub rate: u64,
+    /// Bytes of payload on their way.
+    pub in_flight: u64,
+    /// Bytes of payload given to the path in this session.
+    pub payload_sent: u64,
+    /// Ranges taken from it to be sent again elsewhere.
+    pub retransmitted: u64,
+    /// Bytes that the present connection has written.
     pub bytes_sent: u64,
-    /// Bytes taken from the transport.
+    /// Bytes that it has read.
     pub bytes_received: u64,
-    /// Frames handed to the transport.
+    /// Frames that it has written.
     pub frames_sent: u64,
-    /// Frames taken from the transport.
+    /// Frames that it has read.
     pub frames_received: u64,
+}
+
+/// What a node counts as it goes.
+#[derive(Default)]
+pub(crate) struct Counts {
+    pub(crate) accepted: AtomicU64,
+    pub(crate) handshaking: AtomicU64,
+    pub(crate) handshakes_failed: AtomicU64,
+    pub(crate) dials_failed: AtomicU64,
+    pub(crate) log_suppressed: AtomicU64,
+    protocol_errors: AtomicU64,
+    checksum_errors: AtomicU64,
+    connections_lost: AtomicU64,
+}
+
+impl Counts {
+    pub(crate) fn read(&self, ports: u64) -> NodeStats {
+        NodeStats {
+            accepted: self.accepted.load(Relaxed),
+            handshakes_failed: self.handshakes_failed.load(Relaxed),
+            protocol_errors: self.protocol_errors.load(Relaxed),
+            checksum_errors: self.checksum_errors.load(Relaxed),
+            connections_lost: self.connections_lost.load(Relaxed),
+            dials_failed: self.dials_failed.load(Relaxed),
+            log_suppressed: self.log_suppressed.load(Relaxed),
+            ports,
+            handshaking: self.handshaking.load(Relaxed),
+        }
+    }
+
+    /// Counts the end of a connection; how heavy a log line about it is.
+    pub(crate) fn connection_ended(&self, reason: Reason) -> Level {
+        let (counter, level) = match reason {
+            Reason::ConnectionLost | Reason::PeerClosed => (&self.connections_lost, Level::Info),
+            Reason::BadChecksum => (&self.checksum_errors, Level::Warn),
+            _ => (&self.protocol_errors, Level::Warn),
+        };
+        counter.fetch_add(1, Relaxed);
+        level
+    }
+}
+
+impl PortShared {
+    pub(crate) fn stats(&self) -> PortStats {
+        let engine = self.read(|engine| (engine.stats(), self.path_figures(engine)));
+        let Some((stats, mut paths)) = engine else { return PortStats::default() };
+        for figures in &mut paths {
+            if let Some(conn) = self.conn(figures.path) {
+                let counters = conn.counters();
+                figures.up = true;
+                figures.bytes_sent = counters.bytes_out.load(Relaxed);
+                figures.bytes_received = counters.bytes_in.load(Relaxed);
+                figures.frames_sent = counters.frames_out.load(Relaxed);
+                figures.frames_received = counters.frames_in.load(Relaxed);
+            }
+        }
+        PortStats {
+            messages_sent: stats.sent_messages,
+            bytes_sent: stats.sent_bytes,
+            messages_received: stats.received_messages,
+            bytes_received: stats.received_bytes,
+            completed: stats.completed,
+            nacked: stats.nacked,
+            retransmitted: stats.retransmitted,
+            duplicates: stats.duplicates,
+            unfinished_bytes: stats.unfinished_bytes,
+            switches: stats.switches,
+            last_switch: stats.last_switch,
+            suspicions: stats.suspicions,
+            paths,
+        }
+    }
+
+    fn path_figures(&self, engine: &Engine) -> Vec<PathStats> {
+        let known = (0..cdps_core::wire::MAX_PATHS as u16).map(PathId);
+        let figures = |path| {
+            let of_path = engine.path_stats(path)?;
+            Some(PathStats {
+                path,
+                health: of_path.health,
+                up: false,
+                rtt: of_path.rtt,
+                rate: of_path.rate,
+                in_flight: of_path.in_flight,
+                payload_sent: of_path.sent_bytes,
+                retransmitted: of_path.retransmitted,
+                bytes_sent: 0,
+                bytes_received: 0,
+                frames_sent: 0,
+                frames_received: 0,
+            })
+        };
+        known.filter_map(figures).collect()
+    }
 }

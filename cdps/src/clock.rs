@@ -1,0 +1,30 @@
+//! The clock: one monotonic count of nanoseconds that goes on while the machine sleeps (`CLOCK_BOOTTIME`), so that a lease runs out
+//! during a suspend as well (F8). The only place of the driver that asks what time it is.
+
+use std::time::Duration;
+
+use cdps_core::time::Time;
+
+/// Now.
+pub(crate) fn now() -> Time {
+    let mut ts = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `ts` is a valid place for the result; the clock exists since Linux 2.6.39, so the call cannot fail.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &mut ts) };
+    Time((ts.tv_sec as u64) * 1_000_000_000 + ts.tv_nsec as u64)
+}
+
+/// The runtime's moment for `at`, for its timers. [`Time::NEVER`] is far away.
+pub(crate) fn instant(at: Time) -> tokio::time::Instant {
+    const FAR: Duration = Duration::from_secs(365 * 86_400);
+    tokio::time::Instant::now() + at.since(now()).min(FAR)
+}
+
+/// Whether a moment for a condition variable has passed.
+pub(crate) fn passed(at: std::time::Instant) -> bool {
+    std::time::Instant::now() >= at
+}
+
+/// A moment after `wait`, for a condition variable; `None` if that is beyond its reckoning.
+pub(crate) fn deadline(wait: Duration) -> Option<std::time::Instant> {
+    std::time::Instant::now().checked_add(wait)
+}

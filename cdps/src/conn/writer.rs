@@ -1,0 +1,359 @@
+//! Writing, by whoever has the time (architecture, point 3).
+//!
+//! A kicked path is served at once by the thread that kicked it if the path has been quiet, which saves the wake-up of a task; else by
+//! the path's task, which then finds a longer run to write. No kick is forgotten: a kick first marks that there is work, then tries the
+//! lock; who holds the lock looks at the mark again after letting go, and wakes the task if there is work.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+
+use cdps_core::port::{Batch, Outgoing};
+use cdps_core::reason::Reason;
+use cdps_core::time::Time;
+use cdps_core::wire::{self, Checksum};
+use parking_lot::MutexGuard;
+use tokio::io::Interest;
+
+use super::{Conn, FLUSHING, socket};
+use crate::payload::Payload;
+use crate::shared::Post;
+
+/// A path that has written nothing for so long is served by the thread that kicks it.
+const QUIET_NS: u64 = 50_000;
+/// Most pieces of one vectored write.
+const MAX_PIECES: usize = 64;
+/// Batches that the task writes before other tasks of its thread get their turn.
+const TURN: usize = 8;
+/// Larger buffers are not kept by a thread that has finished writing.
+const KEEP: usize = 512 << 10;
+/// Header and head of a bundle.
+const BUNDLE_HEAD: usize = wire::FRAME_HEADER + 32;
+
+/// What a connection has still to write. Without buffers while it has nothing, so that idle ones take no memory.
+#[derive(Default)]
+pub(super) struct Writer {
+    buffers: Option<Box<Buffers>>,
+}
+
+/// Encoded frames on their way to the socket.
+#[derive(Default)]
+struct Buffers {
+    /// Heads, bundles, control frames: everything but large payloads.
+    bytes: Vec<u8>,
+    /// What goes where, in order.
+    pieces: Vec<Piece>,
+    /// Pieces that are written whole.
+    done: usize,
+    /// Bytes written of the next.
+    part: usize,
+    batch: Batch<Payload>,
+    /// For small gather lists.
+    scratch: Vec<u8>,
+}
+
+enum Piece {
+    /// A range of `bytes`.
+    Bytes(usize, usize),
+    /// A range of a payload: offset and length.
+    Payload(Payload, usize, usize),
+}
+
+enum Step {
+    /// Nothing left to write.
+    Idle,
+    /// There is more.
+    More,
+    /// The socket is full: its task waits until it takes more.
+    Full,
+    /// The connection is broken or over.
+    Over,
+}
+
+thread_local! {
+    /// Buffers of a connection that had nothing left to write, for the next.
+    static SPARE: RefCell<Option<Box<Buffers>>> = const { RefCell::new(None) };
+}
+
+impl Conn {
+    /// The engine has something for this connection.
+    pub(crate) fn kick(self: &Arc<Self>, now: Time) {
+        if self.work.swap(true, Ordering::SeqCst) || self.blocked.load(Ordering::SeqCst) {
+            // Somebody is on the way already, or its task will be as soon as the socket takes more.
+            return;
+        }
+        if now.0.saturating_sub(self.wrote.load(Ordering::Relaxed)) < QUIET_NS {
+            self.wake.notify_one();
+            return;
+        }
+        // Orders the mark before the look at the lock, as the holder's orders letting go before the look at the mark.
+        fence(Ordering::SeqCst);
+        if let Some(guard) = self.writer.try_lock()
+            && !matches!(self.step(guard), Step::Idle)
+        {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Writes what is buffered, asks the engine for more, writes that, and does what the engine call left to be done.
+    fn step(self: &Arc<Self>, mut writer: MutexGuard<'_, Writer>) -> Step {
+        let mut post = None;
+        let step = self.write(&mut writer, &mut post);
+        if matches!(step, Step::Full) {
+            self.blocked.store(true, Ordering::SeqCst);
+        }
+        if matches!(step, Step::Idle | Step::Over) {
+            writer.shrink();
+        }
+        drop(writer);
+        fence(Ordering::SeqCst);
+        if let Some(post) = post {
+            self.port.after(post);
+        }
+        self.port.payloads_dropped();
+        if matches!(step, Step::Idle) && self.work.load(Ordering::SeqCst) { Step::More } else { step }
+    }
+
+    fn write(&self, writer: &mut Writer, post: &mut Option<Post>) -> Step {
+        let buffers = writer.buffers();
+        if let Some(step) = self.flush(buffers) {
+            return step;
+        }
+        self.work.store(false, Ordering::SeqCst);
+        if self.phase.load(Ordering::Acquire) == FLUSHING {
+            if let Some(frame) = self.farewell.lock().take() {
+                buffers.batch.frames.push(Outgoing::Control(frame));
+                buffers.encode(self.sum);
+            }
+            return self.flush(buffers).unwrap_or(Step::Idle);
+        }
+        let polled = self.port.call_only(|engine, now| {
+            self.wrote.store(now.0, Ordering::Relaxed);
+            engine.poll_transmit(now, self.path, self.number, &mut buffers.batch)
+        });
+        let Some((more, rest)) = polled else { return Step::Over };
+        *post = Some(rest);
+        self.counters.frames_out.fetch_add(buffers.batch.frames.len() as u64, Ordering::Relaxed);
+        buffers.encode(self.sum);
+        if let Some(step) = self.flush(buffers) {
+            return step;
+        }
+        if more { Step::More } else { Step::Idle }
+    }
+
+    /// Writes what is buffered. `None`: all of it.
+    fn flush(&self, buffers: &mut Buffers) -> Option<Step> {
+        if self.is_over() {
+            return Some(Step::Over);
+        }
+        match buffers.flush(self.fd(), &self.counters.bytes_out) {
+            Ok(()) => None,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(Step::Full),
+            Err(_) => {
+                self.fail(Reason::ConnectionLost);
+                Some(Step::Over)
+            }
+        }
+    }
+
+    /// Whether the engine is done with it, and all is written.
+    fn said_farewell(&self) -> bool {
+        self.phase.load(Ordering::Acquire) == FLUSHING
+            && self.farewell.lock().is_none()
+            && self.writer.try_lock().is_some_and(|writer| writer.buffers.is_none())
+    }
+
+    /// Waits until the socket takes more, and has taken what is buffered. False: the connection is over.
+    async fn unblock(&self) -> bool {
+        loop {
+            if self.is_over() || self.socket.writable().await.is_err() {
+                return false;
+            }
+            // Through the runtime, which learns from a refusal that it has to wait for the socket.
+            let written = self.socket.try_io(Interest::WRITABLE, || {
+                let mut writer = self.writer.lock();
+                writer.buffers().flush(self.fd(), &self.counters.bytes_out)
+            });
+            match written {
+                Ok(()) => {
+                    self.blocked.store(false, Ordering::SeqCst);
+                    return true;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => {
+                    self.fail(Reason::ConnectionLost);
+                    return false;
+                }
+            }
+        }
+    }
+}
+
+/// The writing task of a connection.
+pub(super) async fn run(conn: Arc<Conn>) {
+    let mut turn = 0;
+    while !conn.is_over() {
+        // If somebody else holds the lock, he wakes this task should there be anything left to do.
+        let step = match conn.writer.try_lock() {
+            Some(guard) => conn.step(guard),
+            None => Step::Idle,
+        };
+        match step {
+            Step::Idle if conn.said_farewell() => {
+                conn.shut_down(libc::SHUT_WR);
+                break;
+            }
+            Step::Idle => {
+                turn = 0;
+                conn.wake.notified().await;
+            }
+            Step::More => {
+                turn += 1;
+                if turn % TURN == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            Step::Full => {
+                if !conn.unblock().await {
+                    break;
+                }
+            }
+            Step::Over => break,
+        }
+    }
+    if conn.is_over() {
+        // What was polled is not going to be written: the payloads are let go.
+        conn.writer.lock().buffers = None;
+        conn.port.payloads_dropped();
+    }
+}
+
+impl Writer {
+    fn buffers(&mut self) -> &mut Buffers {
+        self.buffers.get_or_insert_with(|| SPARE.take().unwrap_or_default())
+    }
+
+    /// Gives the buffers to this thread's next connection.
+    fn shrink(&mut self) {
+        if let Some(mut buffers) = self.buffers.take() {
+            buffers.clear();
+            if buffers.bytes.capacity() <= KEEP {
+                SPARE.set(Some(buffers));
+            }
+        }
+    }
+}
+
+impl Buffers {
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.pieces.clear();
+        self.batch.clear();
+        (self.done, self.part) = (0, 0);
+    }
+
+    /// Turns a batch into bytes. Small payloads are copied next to their heads, large ones are referred to.
+    fn encode(&mut self, sum: Checksum) {
+        let mut from = self.bytes.len();
+        for frame in self.batch.frames.drain(..) {
+            match frame {
+                Outgoing::Control(frame) => wire::encode_frame(&frame, sum, &mut self.bytes),
+                Outgoing::Bundle { head, items, body_len } => {
+                    let start = self.bytes.len();
+                    self.bytes.reserve(BUNDLE_HEAD + body_len as usize);
+                    self.bytes.resize(start + BUNDLE_HEAD, 0);
+                    for item in &self.batch.items[items] {
+                        let payload = item.payload.as_ref().map_or(Some(&[][..]), Payload::contiguous);
+                        let payload = payload.unwrap_or_else(|| {
+                            self.scratch.clear();
+                            let slices = item.payload.iter().flat_map(|p| p.slices(0, item.len as usize));
+                            slices.for_each(|slice| self.scratch.extend_from_slice(slice));
+                            &self.scratch
+                        });
+                        wire::encode_item(&mut self.bytes, item.flags, item.stream, payload);
+                    }
+                    let body = start + BUNDLE_HEAD;
+                    let sealed = wire::encode_bundle_head(&head, &self.bytes[body..], sum);
+                    self.bytes[start..body].copy_from_slice(&sealed);
+                }
+                Outgoing::Fragment { head, len, payload } => {
+                    let (offset, size) = (head.offset as usize, len as usize);
+                    let crc = payload.slices(offset, size).fold(0, |crc, slice| sum.append(crc, slice));
+                    self.bytes.extend_from_slice(&wire::encode_fragment_head(&head, len, crc, sum));
+                    self.pieces.push(Piece::Bytes(from, self.bytes.len()));
+                    from = self.bytes.len();
+                    self.pieces.push(Piece::Payload(payload, offset, size));
+                }
+            }
+        }
+        self.batch.items.clear();
+        if from < self.bytes.len() {
+            self.pieces.push(Piece::Bytes(from, self.bytes.len()));
+        }
+    }
+
+    /// Writes all of it, or says `WouldBlock`.
+    fn flush(&mut self, socket: BorrowedFd<'_>, count: &std::sync::atomic::AtomicU64) -> io::Result<()> {
+        while self.done < self.pieces.len() {
+            let mut list = [IoSlice::new(&[]); MAX_PIECES];
+            let filled = self.gather(&mut list);
+            match socket::send(socket, &list[..filled]) {
+                Ok(n) => {
+                    count.fetch_add(n as u64, Ordering::Relaxed);
+                    self.advance(n);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if !self.pieces.is_empty() {
+            self.clear();
+        }
+        Ok(())
+    }
+
+    fn gather<'a>(&'a self, list: &mut [IoSlice<'a>; MAX_PIECES]) -> usize {
+        let mut filled = 0;
+        let mut skip = self.part;
+        for piece in &self.pieces[self.done..] {
+            match piece {
+                Piece::Bytes(from, to) => {
+                    list[filled] = IoSlice::new(&self.bytes[from + skip..*to]);
+                    filled += 1;
+                }
+                Piece::Payload(payload, offset, len) => {
+                    for slice in payload.slices(offset + skip, len - skip) {
+                        list[filled] = IoSlice::new(slice);
+                        filled += 1;
+                        if filled == MAX_PIECES {
+                            return filled;
+                        }
+                    }
+                }
+            }
+            if filled == MAX_PIECES {
+                return filled;
+            }
+            skip = 0;
+        }
+        filled
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        while written > 0 {
+            let len = match &self.pieces[self.done] {
+                Piece::Bytes(from, to) => to - from,
+                Piece::Payload(_, _, len) => *len,
+            } - self.part;
+            if written < len {
+                self.part += written;
+                return;
+            }
+            written -= len;
+            self.part = 0;
+            self.done += 1;
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Delivery of events to the user: per port one drainer at a time, in order, without any lock (architecture, point 7).
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use cdps_core::port::{CreditToken, Event, Received};
+
+use crate::message::Message;
+use crate::port::{Port, PortEvent, PortHandler};
+use crate::received::ReceivedBuf;
+use crate::shared::{self, Delivery, Polled, PortShared};
+use crate::threads;
+
+/// Events taken from the engine at a time.
+const BATCH: usize = 256;
+/// Batches of one port before others get their turn.
+const ROUNDS: usize = 8;
+/// Credit that a drainer collects, as a part of the window, before it gives it back in the middle of a batch.
+const CREDIT_PART: u64 = 16;
+
+/// What a drainer keeps between its turns. Only the drainer uses it, so its lock is never contended.
+#[derive(Default)]
+pub(crate) struct Dispatch {
+    /// Taken from the engine, not yet delivered: at most a batch, and the first is a message without a lease.
+    events: VecDeque<shared::PortEvent>,
+    contexts: Vec<u64>,
+}
+
+thread_local! {
+    /// The port that this thread delivers events of, and the credit of the messages that were dropped meanwhile.
+    static CURRENT: Cell<(*const PortShared, CreditToken)> =
+        const { Cell::new((std::ptr::null(), CreditToken { epoch: 0, cost: 0 })) };
+}
+
+/// A message was dropped. True: its credit goes back with that of others, when the drainer of this thread has finished its batch.
+pub(crate) fn collect(port: &Arc<PortShared>, token: CreditToken) -> bool {
+    let (current, sum) = CURRENT.get();
+    if !std::ptr::eq(current, Arc::as_ptr(port)) || (sum.cost != 0 && sum.epoch != token.epoch) {
+        return false;
+    }
+    CURRENT.set((current, CreditToken { epoch: token.epoch, cost: sum.cost + token.cost }));
+    true
+}
+
+fn collected(port: &Arc<PortShared>) -> Option<CreditToken> {
+    let (_, sum) = CURRENT.get();
+    CURRENT.set((Arc::as_ptr(port), CreditToken { epoch: sum.epoch, cost: 0 }));
+    (sum.cost != 0).then_some(sum)
+}
+
+/// Delivers what waits on a port. True: there is more, and others have their turn first.
+pub(crate) fn drain(port: &Arc<PortShared>) -> bool {
+    let mut own = std::mem::take(&mut *port.dispatch.lock());
+    // A target whose connect request came to nothing has none, and a port that is over has none left.
+    let handler = port.handler.lock().clone();
+    let user = User { port: Port::from_shared(Arc::clone(port)), handler };
+    CURRENT.set((Arc::as_ptr(port), CreditToken { epoch: 0, cost: 0 }));
+    let again = (0..ROUNDS).all(|_| user.round(&mut own));
+    let rest = collected(port);
+    CURRENT.set((std::ptr::null(), CreditToken { epoch: 0, cost: 0 }));
+    *port.dispatch.lock() = own;
+    if let Some(token) = rest {
+        port.call(|engine, now| engine.release(now, token));
+    }
+    again
+}
+
+struct User {
+    port: Port,
+    handler: Option<Arc<dyn PortHandler>>,
+}
+
+impl User {
+    /// One batch. False: nothing is left for this drainer to do.
+    fn round(&self, own: &mut Dispatch) -> bool {
+        let port = self.port.shared();
+        let delivery = match port.poll_events(collected(port), &mut own.events, BATCH) {
+            Polled::Some(delivery) => delivery,
+            Polled::Idle => return false,
+            Polled::Over => {
+                self.finish();
+                return false;
+            }
+        };
+        while let Some(event) = own.events.pop_front() {
+            if matches!(event, Event::Received(_)) {
+                // Looked at again for each message: a callback may have taken longer than the lease (F8).
+                let wait = match delivery {
+                    Delivery::Over => continue,
+                    _ if port.gives_up() => continue,
+                    Delivery::Free => false,
+                    Delivery::Leased => !port.fence.leased(),
+                    Delivery::Held => true,
+                };
+                if wait {
+                    own.events.push_front(event);
+                    return !port.hold();
+                }
+            }
+            self.deliver(event);
+        }
+        self.release(own);
+        true
+    }
+
+    fn deliver(&self, event: shared::PortEvent) {
+        match event {
+            Event::Completed { sn, rc, payload } => {
+                self.tell(PortEvent::Completed { sn, context: payload.context(), rc });
+            }
+            Event::Nacked { sn, reason, certainty, payload } => {
+                self.tell(PortEvent::Nacked { sn, context: payload.context(), reason, certainty });
+            }
+            Event::Done { payload } => drop(payload),
+            Event::Received(received) => self.receive(received),
+            Event::Status(status) => self.tell(PortEvent::Status(status)),
+            Event::Path { path, health, reason } => self.tell(PortEvent::Path { path, health, reason }),
+        }
+    }
+
+    fn receive(&self, received: Received<ReceivedBuf>) {
+        let port = self.port.shared();
+        self.tell(PortEvent::Received(Message::new(port, received)));
+        if CURRENT.get().1.cost > port.window() / CREDIT_PART
+            && let Some(token) = collected(port)
+        {
+            port.call(|engine, now| engine.release(now, token));
+        }
+    }
+
+    fn tell(&self, event: PortEvent) {
+        if let Some(handler) = &self.handler {
+            threads::guarded(|| handler.event(&self.port, event));
+        }
+    }
+
+    /// Tells what lent memory came home.
+    fn release(&self, own: &mut Dispatch) {
+        let port = self.port.shared();
+        if port.lending.came_home() {
+            port.lending.take_home(&mut own.contexts);
+            let count = own.contexts.len();
+            for context in own.contexts.drain(..) {
+                self.tell(PortEvent::Released { context });
+            }
+            port.lending.told(count);
+        }
+    }
+
+    fn finish(&self) {
+        let port = self.port.shared();
+        self.tell(PortEvent::Final);
+        drop(port.handler.lock().take());
+        port.finish();
+    }
+}

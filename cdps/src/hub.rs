@@ -1,0 +1,478 @@
+//! What a node's ports, clients and connections share: the node engine, the threads, the tables, and the way down.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use cdps_core::config::{ConfigError, Liveness, NodeConfig, PortConfig};
+use cdps_core::id::{Generation, Incarnation, NodeId, PathId, SessionId};
+use cdps_core::node::{LinkKey, Node as Engine};
+use cdps_core::reason::Reason;
+use cdps_core::time::Time;
+use parking_lot::{Condvar, Mutex};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use crate::client::ClientShared;
+use crate::clock;
+use crate::conn::handshake::Failed;
+use crate::error::WaitError;
+use crate::links::Links;
+use crate::log::{Level, Log, RateLimit};
+use crate::session::Sessions;
+use crate::shared::PortShared;
+use crate::stats::{Counts, NodeStats};
+use crate::threads::{self, CallbackQueue, CallbackThread, IoThread, Job};
+
+/// How long a closing node waits for its last frames to be written.
+const FAREWELL: Duration = Duration::from_millis(1500);
+
+/// A node.
+pub(crate) struct NodeShared {
+    pub(crate) id: NodeId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) name: String,
+    pub(crate) liveness: Liveness,
+    pub(crate) listening: Vec<SocketAddr>,
+    hub: Mutex<Hub>,
+    pub(crate) rearm: Notify,
+    pub(crate) links: Links,
+    pub(crate) sessions: Mutex<Sessions>,
+    registry: Mutex<Registry>,
+    pub(crate) counts: Counts,
+    log: Log,
+    limit: RateLimit,
+    seed: u64,
+    ports: AtomicU32,
+    numbers: AtomicU64,
+    io: Vec<Handle>,
+    callbacks: Vec<Arc<CallbackQueue>>,
+    threads: Mutex<Threads>,
+    /// Connections that exist, and what is told when there are none.
+    alive: AtomicUsize,
+    none_alive: Notify,
+    ended: AtomicBool,
+    finished: Mutex<bool>,
+    finish: Condvar,
+}
+
+/// The engine of a node.
+pub(crate) struct Hub {
+    engine: Engine,
+    /// Somebody carries outputs out. They are carried out one at a time, in order.
+    acting: bool,
+    /// When the timer task will look next.
+    armed: Time,
+    last: Time,
+}
+
+#[derive(Default)]
+struct Registry {
+    ports: HashMap<u64, Arc<PortShared>>,
+    sources: HashMap<u32, Arc<PortShared>>,
+    clients: HashMap<String, Arc<ClientShared>>,
+    closing: bool,
+    /// Everything is down, and the end has begun.
+    ending: bool,
+}
+
+struct Threads {
+    io: Vec<IoThread>,
+    callbacks: Vec<CallbackThread>,
+    on_final: Option<Box<dyn FnOnce() + Send>>,
+}
+
+/// A connection that a closing node waits for.
+pub(crate) struct Alive(Arc<NodeShared>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        if self.0.alive.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.none_alive.notify_one();
+        }
+    }
+}
+
+impl Hub {
+    pub(crate) fn new(config: NodeConfig, incarnation: Incarnation, seed: u64) -> Result<Hub, ConfigError> {
+        let now = clock::now();
+        let engine = Engine::new(config, incarnation, now, seed)?;
+        Ok(Hub { engine, acting: false, armed: Time::NEVER, last: now })
+    }
+}
+
+impl NodeShared {
+    pub(crate) fn new(
+        hub: Hub,
+        name: String,
+        log: Log,
+        listening: Vec<SocketAddr>,
+        io: Vec<IoThread>,
+        callbacks: Vec<CallbackThread>,
+        on_final: Box<dyn FnOnce() + Send>,
+    ) -> Arc<NodeShared> {
+        let engine = &hub.engine;
+        Arc::new(NodeShared {
+            id: engine.id(),
+            incarnation: engine.incarnation(),
+            name,
+            liveness: engine.config().liveness.clone(),
+            listening,
+            seed: engine.incarnation().0.rotate_left(17),
+            hub: Mutex::new(hub),
+            rearm: Notify::new(),
+            links: Links::default(),
+            sessions: Mutex::new(Sessions::default()),
+            registry: Mutex::new(Registry::default()),
+            counts: Counts::default(),
+            log,
+            limit: RateLimit::default(),
+            ports: AtomicU32::new(0),
+            numbers: AtomicU64::new(0),
+            io: io.iter().map(|thread| thread.handle().clone()).collect(),
+            callbacks: callbacks.iter().map(|thread| Arc::clone(&thread.queue)).collect(),
+            threads: Mutex::new(Threads { io, callbacks, on_final: Some(on_final) }),
+            alive: AtomicUsize::new(0),
+            none_alive: Notify::new(),
+            ended: AtomicBool::new(false),
+            finished: Mutex::new(false),
+            finish: Condvar::new(),
+        })
+    }
+
+    // ---- the engine ----
+
+    /// Calls the node engine, then carries out what it wants.
+    pub(crate) fn call<T>(self: &Arc<Self>, f: impl FnOnce(&mut Engine, Time) -> T) -> T {
+        let result = self.call_only(f);
+        self.act();
+        result
+    }
+
+    /// Calls the node engine; [`NodeShared::act`] is to follow.
+    pub(crate) fn call_only<T>(&self, f: impl FnOnce(&mut Engine, Time) -> T) -> T {
+        let mut hub = self.hub.lock();
+        let now = clock::now().max(hub.last);
+        hub.last = now;
+        f(&mut hub.engine, now)
+    }
+
+    /// Reads from the node engine.
+    pub(crate) fn read<T>(&self, f: impl FnOnce(&Engine) -> T) -> T {
+        f(&self.hub.lock().engine)
+    }
+
+    /// Carries out what the engine wants: one thing at a time, in order, by one thread at a time.
+    pub(crate) fn act(self: &Arc<Self>) {
+        let mut acting = false;
+        loop {
+            let output = {
+                let mut hub = self.hub.lock();
+                if hub.acting && !acting {
+                    return;
+                }
+                let output = hub.engine.poll_output();
+                acting = output.is_some();
+                hub.acting = acting;
+                if output.is_none() {
+                    let at = hub.engine.poll_timeout();
+                    if at < hub.armed {
+                        hub.armed = at;
+                        drop(hub);
+                        self.rearm.notify_one();
+                    }
+                    return;
+                }
+                output
+            };
+            if let Some(output) = output {
+                crate::outputs::carry_out(self, output);
+            }
+        }
+    }
+
+    /// Looks after the engine's timers, as long as the node lives.
+    pub(crate) async fn timers(self: Arc<Self>) {
+        loop {
+            let armed = self.hub.lock().armed;
+            if armed == Time::NEVER {
+                self.rearm.notified().await;
+                continue;
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(clock::instant(armed)) => {}
+                () = self.rearm.notified() => continue,
+            }
+            self.hub.lock().armed = Time::NEVER;
+            self.call(|engine, now| {
+                if engine.poll_timeout() <= now {
+                    engine.handle_timeout(now);
+                }
+            });
+        }
+    }
+
+    // ---- threads ----
+
+    /// The I/O thread of this index, modulo their number.
+    pub(crate) fn io(&self, index: usize) -> &Handle {
+        &self.io[index % self.io.len()]
+    }
+
+    /// The callback thread of a port or client.
+    pub(crate) fn callback_queue(&self, number: u64) -> &CallbackQueue {
+        &self.callbacks[number as usize % self.callbacks.len()]
+    }
+
+    /// Counts a connection, so that a closing node waits for it.
+    pub(crate) fn alive(self: &Arc<Self>) -> Alive {
+        self.alive.fetch_add(1, Ordering::AcqRel);
+        Alive(Arc::clone(self))
+    }
+
+    // ---- ports and clients ----
+
+    /// A number for a source port; `None` after four thousand million.
+    pub(crate) fn next_port(&self) -> Option<u32> {
+        let next = |last: u32| last.checked_add(1);
+        self.ports.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok().map(|last| last + 1)
+    }
+
+    /// A number for a port or client, to spread them over threads.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Fills in what a port takes from its node.
+    pub(crate) fn complete(&self, mut config: PortConfig) -> PortConfig {
+        config.liveness = self.liveness.clone();
+        self.read(|engine| {
+            for target in config.targets.iter_mut().filter(|t| t.addresses.is_empty()) {
+                target.addresses = engine.addresses(target.node).to_vec();
+            }
+            if config.local.is_empty() {
+                config.local.clone_from(&engine.config().local);
+            }
+        });
+        config
+    }
+
+    /// Puts a new port into the tables, and starts its timers. False: the node is being destroyed.
+    pub(crate) fn admit(self: &Arc<Self>, port: &Arc<PortShared>) -> bool {
+        {
+            let mut registry = self.registry.lock();
+            if registry.closing {
+                return false;
+            }
+            registry.ports.insert(port.number, Arc::clone(port));
+            if port.side == cdps_core::id::Side::Source {
+                registry.sources.insert(port.session.port, Arc::clone(port));
+            }
+        }
+        self.io(port.number as usize).spawn(Arc::clone(port).timers());
+        true
+    }
+
+    /// A port has had its final event.
+    pub(crate) fn dismiss(self: &Arc<Self>, port: &Arc<PortShared>) {
+        let mut registry = self.registry.lock();
+        registry.ports.remove(&port.number);
+        if port.side == cdps_core::id::Side::Source {
+            registry.sources.remove(&port.session.port);
+        }
+        drop(registry);
+        self.end_if_empty();
+    }
+
+    pub(crate) fn port_list(&self) -> Vec<Arc<PortShared>> {
+        self.registry.lock().ports.values().cloned().collect()
+    }
+
+    pub(crate) fn source(&self, port: u32) -> Option<Arc<PortShared>> {
+        self.registry.lock().sources.get(&port).cloned()
+    }
+
+    pub(crate) fn client_list(&self) -> Vec<Arc<ClientShared>> {
+        self.registry.lock().clients.values().cloned().collect()
+    }
+
+    pub(crate) fn client(&self, name: &str) -> Option<Arc<ClientShared>> {
+        self.registry.lock().clients.get(name).cloned()
+    }
+
+    /// Puts a client into the table. `Err(true)`: the node is being destroyed. `Err(false)`: the name is taken.
+    pub(crate) fn admit_client(&self, client: &Arc<ClientShared>) -> Result<(), bool> {
+        let mut registry = self.registry.lock();
+        if registry.closing {
+            return Err(true);
+        }
+        if registry.clients.contains_key(client.name()) {
+            return Err(false);
+        }
+        registry.clients.insert(client.name().to_owned(), Arc::clone(client));
+        Ok(())
+    }
+
+    /// A client has had its last callback.
+    pub(crate) fn dismiss_client(self: &Arc<Self>, client: &ClientShared) {
+        self.registry.lock().clients.remove(client.name());
+        self.sessions.lock().forget_client(client.name());
+        self.end_if_empty();
+    }
+
+    /// The target port of a session.
+    pub(crate) fn session(&self, session: SessionId) -> Option<Arc<PortShared>> {
+        self.sessions.lock().port(session)
+    }
+
+    /// Reports the health of a link to this port, for this path.
+    pub(crate) fn watch(&self, port: &Arc<PortShared>, path: PathId, key: LinkKey) {
+        self.links.watch(key, port, path);
+    }
+
+    pub(crate) fn unwatch(&self, port: &Arc<PortShared>, path: PathId, key: LinkKey) {
+        self.links.unwatch(key, port, path);
+    }
+
+    // ---- the way down ----
+
+    pub(crate) fn destroy(self: &Arc<Self>) {
+        if std::mem::replace(&mut self.registry.lock().closing, true) {
+            return;
+        }
+        for port in self.port_list() {
+            port.destroy();
+        }
+        for client in self.client_list() {
+            client.unregister();
+        }
+        self.end_if_empty();
+    }
+
+    fn end_if_empty(self: &Arc<Self>) {
+        {
+            let mut registry = self.registry.lock();
+            let empty = registry.ports.is_empty() && registry.clients.is_empty();
+            if !registry.closing || !empty || registry.ending {
+                return;
+            }
+            registry.ending = true;
+        }
+        self.io(0).spawn(Arc::clone(self).end());
+    }
+
+    /// Lets the last frames out, then ends the threads.
+    async fn end(self: Arc<Self>) {
+        self.links.finish();
+        let gone = async {
+            while self.alive.load(Ordering::Acquire) > 0 {
+                self.none_alive.notified().await;
+            }
+        };
+        // Whoever has not taken the farewell by then learns of the end otherwise.
+        let _ = tokio::time::timeout(FAREWELL, gone).await;
+        let node = Arc::clone(&self);
+        self.callbacks[0].push(Job::Last(Box::new(move || node.finish())));
+    }
+
+    /// The last job of the first callback thread.
+    fn finish(&self) {
+        let (io, others, on_final) = {
+            let mut threads = self.threads.lock();
+            let others = threads.callbacks.split_off(1);
+            (std::mem::take(&mut threads.io), others, threads.on_final.take())
+        };
+        io.into_iter().for_each(IoThread::stop);
+        others.into_iter().for_each(CallbackThread::stop);
+        self.ended.store(true, Ordering::Release);
+        if let Some(on_final) = on_final {
+            threads::guarded(on_final);
+        }
+        *self.finished.lock() = true;
+        self.finish.notify_all();
+    }
+
+    pub(crate) fn wait_finished(&self, timeout: Duration) -> Result<(), WaitError> {
+        let deadline = clock::deadline(timeout);
+        let mut finished = self.finished.lock();
+        while !*finished {
+            match deadline {
+                Some(at) if self.finish.wait_until(&mut finished, at).timed_out() && !*finished => {
+                    return Err(WaitError::TimedOut);
+                }
+                Some(_) => {}
+                None => self.finish.wait(&mut finished),
+            }
+        }
+        drop(finished);
+        let last = self.threads.lock().callbacks.pop();
+        if let Some(last) = last {
+            // It has done its last job.
+            let _ = last.thread.join();
+        }
+        Ok(())
+    }
+
+    // ---- counting and logging ----
+
+    pub(crate) fn stats(&self) -> NodeStats {
+        let ports = self.registry.lock().ports.len() as u64;
+        self.counts.read(ports)
+    }
+
+    /// Writes a log line. No lock may be held.
+    pub(crate) fn log(&self, level: Level, target: &str, message: fmt::Arguments<'_>) {
+        if self.log.wants(level) {
+            self.log.line(level, target, format_args!("{}: {message}", self.name));
+        }
+    }
+
+    /// Writes a log line that others may cause as often as they like: one a second gets through.
+    pub(crate) fn log_limited(&self, level: Level, target: &str, message: fmt::Arguments<'_>) {
+        match self.limit.pass(clock::now()) {
+            Some(0) => self.log(level, target, message),
+            Some(held) => {
+                self.log(level, target, format_args!("{message} ({held} lines like this held back)"))
+            }
+            None => {
+                self.counts.log_suppressed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// A connection came to nothing before its handshake was done.
+    pub(crate) fn handshake_failed(&self, from: SocketAddr, error: &Failed) {
+        self.counts.handshakes_failed.fetch_add(1, Ordering::Relaxed);
+        self.log_limited(Level::Warn, "accept", format_args!("connection from {from}: {error}"));
+    }
+
+    pub(crate) fn dial_failed(&self, node: NodeId, remote: SocketAddr, error: &Failed) {
+        self.counts.dials_failed.fetch_add(1, Ordering::Relaxed);
+        self.log_limited(Level::Info, "dial", format_args!("node {node} at {remote}: {error}"));
+    }
+
+    /// A data connection has failed.
+    pub(crate) fn connection_ended(&self, port: &PortShared, path: PathId, reason: Reason) {
+        let level = self.counts.connection_ended(reason);
+        let session = port.session;
+        self.log_limited(level, "path", format_args!("session {session}, path {path}: {reason}"));
+    }
+
+    /// A control connection has failed.
+    pub(crate) fn control_ended(&self, key: LinkKey, reason: Reason) {
+        let level = self.counts.connection_ended(reason);
+        self.log_limited(level, "link", format_args!("link {key:?}: {reason}"));
+    }
+
+    /// Highest generation that a client of this node has accepted from a source node.
+    pub(crate) fn highest(&self, client: &str, source: NodeId) -> Generation {
+        self.sessions.lock().highest(client, source)
+    }
+}

@@ -1,0 +1,360 @@
+//! Payloads: what the engine's opaque handles stand for (M5).
+//!
+//! A sent payload is either a copy, usually a slice of a chunk that its thread fills one message after the other, or the caller's own
+//! memory, lent until [`crate::PortEvent::Released`].
+
+use std::cell::RefCell;
+use std::io::IoSlice;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering, fence};
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+
+/// Memory that copies of small messages share.
+const CHUNK: usize = 64 << 10;
+/// Longer copies get an allocation of their own, so that a slow message does not hold much more than itself.
+const OWN_ALLOCATION: usize = 16 << 10;
+/// Most records of lent memory that a port keeps for reuse.
+const POOLED: usize = 4096;
+
+thread_local! {
+    static ARENA: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+}
+
+/// Handle of a sent payload. A clone shares the bytes.
+#[derive(Clone)]
+pub(crate) struct Payload {
+    data: Data,
+    context: u64,
+}
+
+#[derive(Clone)]
+enum Data {
+    Copied(Bytes),
+    Lent(Loan),
+}
+
+impl Payload {
+    /// Copies a gather list of `len` bytes in all.
+    pub(crate) fn copy(parts: &[IoSlice<'_>], len: usize, context: u64) -> Payload {
+        let data = if len == 0 {
+            Bytes::new()
+        } else if len > OWN_ALLOCATION {
+            let mut own = Vec::with_capacity(len);
+            parts.iter().for_each(|part| own.extend_from_slice(part));
+            Bytes::from(own)
+        } else {
+            ARENA.with_borrow_mut(|arena| {
+                if arena.capacity() < len {
+                    *arena = BytesMut::with_capacity(CHUNK);
+                }
+                parts.iter().for_each(|part| arena.extend_from_slice(part));
+                arena.split().freeze()
+            })
+        };
+        Payload { data: Data::Copied(data), context }
+    }
+
+    /// Lends a gather list.
+    ///
+    /// # Safety
+    /// The memory that the list refers to must stay valid and unchanged until `home` gives the loan back, or the payload is dropped with
+    /// [`Payload::take_back`].
+    pub(crate) unsafe fn lend(parts: &[IoSlice<'_>], home: &Arc<Lending>, context: u64) -> Payload {
+        Payload { data: Data::Lent(home.lend(parts, context)), context }
+    }
+
+    /// Drops a payload that no other clone exists of, without a release event: its send was refused.
+    pub(crate) fn take_back(self) {
+        if let Data::Lent(loan) = self.data {
+            loan.take_back();
+        }
+    }
+
+    /// What the send was given.
+    pub(crate) fn context(&self) -> u64 {
+        self.context
+    }
+
+    /// All bytes in one slice, if they are.
+    pub(crate) fn contiguous(&self) -> Option<&[u8]> {
+        match &self.data {
+            Data::Copied(bytes) => Some(bytes),
+            Data::Lent(loan) => match loan.parts() {
+                [] => Some(&[]),
+                [part] => Some(part.bytes()),
+                _ => None,
+            },
+        }
+    }
+
+    /// The slices of `len` bytes from `offset` on. Panics if there are not so many: the engine asks only for what it was told there is.
+    pub(crate) fn slices(&self, offset: usize, len: usize) -> impl Iterator<Item = &[u8]> {
+        let (first, parts): (&[u8], &[Part]) = match &self.data {
+            Data::Copied(bytes) => (bytes, &[]),
+            Data::Lent(loan) => (&[], loan.parts()),
+        };
+        let mut skip = offset;
+        let mut left = len;
+        std::iter::once(first).chain(parts.iter().map(Part::bytes)).filter_map(move |slice| {
+            let from = skip.min(slice.len());
+            skip -= from;
+            let take = left.min(slice.len() - from);
+            left -= take;
+            (take > 0).then(|| &slice[from..from + take])
+        })
+    }
+}
+
+/// A slice of lent memory.
+#[derive(Clone, Copy)]
+struct Part {
+    start: *const u8,
+    len: usize,
+}
+
+impl Part {
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: who lent it keeps it valid and unchanged until it is given back, which the loan that `self` is borrowed from
+        // prevents (`Payload::lend`). The pointer of an empty IoSlice is never null.
+        unsafe { std::slice::from_raw_parts(self.start, self.len) }
+    }
+}
+
+/// Lent memory with a count of its users. It lives in a box, is pooled, and finds its way home by itself when the last one is gone.
+struct Loaned {
+    users: AtomicUsize,
+    context: u64,
+    parts: Vec<Part>,
+    /// `None` while pooled.
+    home: Option<Arc<Lending>>,
+    /// Next in the list of those that came home.
+    next: *mut Loaned,
+}
+
+/// One user of a [`Loaned`].
+struct Loan(NonNull<Loaned>);
+
+// SAFETY: the lent memory is only read, `users` is atomic, and the other fields are written only by the last user.
+unsafe impl Send for Loan {}
+// SAFETY: as above.
+unsafe impl Sync for Loan {}
+
+impl Loan {
+    fn parts(&self) -> &[Part] {
+        // SAFETY: the box lives as long as a user does, and its parts do not change meanwhile.
+        unsafe { &self.0.as_ref().parts }
+    }
+
+    fn take_back(self) {
+        let inner = self.0;
+        std::mem::forget(self);
+        // SAFETY: the caller has the only user, so the box is ours.
+        let mut loaned = unsafe { Box::from_raw(inner.as_ptr()) };
+        debug_assert_eq!(*loaned.users.get_mut(), 1);
+        if let Some(home) = loaned.home.take() {
+            home.outstanding.fetch_sub(1, Ordering::Release);
+            home.pool(loaned);
+        }
+    }
+}
+
+impl Clone for Loan {
+    fn clone(&self) -> Loan {
+        // SAFETY: the box lives as long as a user does.
+        unsafe { self.0.as_ref() }.users.fetch_add(1, Ordering::Relaxed);
+        Loan(self.0)
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        // SAFETY: the box lives as long as a user does.
+        if unsafe { self.0.as_ref() }.users.fetch_sub(1, Ordering::Release) != 1 {
+            return;
+        }
+        fence(Ordering::Acquire);
+        // SAFETY: this was the last user, and the fence orders every other one's reads before this.
+        let home = unsafe { self.0.as_mut() }.home.take();
+        if let Some(home) = home {
+            home.push(self.0);
+        }
+    }
+}
+
+/// A port's lent memory: what is out, and what came back and has not been told yet.
+///
+/// Coming home takes no lock, so that a payload may be dropped anywhere, also under the engine's lock. Who drops payloads looks at
+/// [`Lending::came_home`] afterwards and has the events dispatched.
+#[derive(Default)]
+pub(crate) struct Lending {
+    home: AtomicPtr<Loaned>,
+    outstanding: AtomicUsize,
+    #[expect(
+        clippy::vec_box,
+        reason = "the boxes are what is pooled: their addresses are shared by the users of a loan"
+    )]
+    pool: Mutex<Vec<Box<Loaned>>>,
+}
+
+// SAFETY: the list holds boxes that nobody else uses, and is handled by atomic operations.
+unsafe impl Send for Lending {}
+// SAFETY: as above.
+unsafe impl Sync for Lending {}
+
+impl Lending {
+    fn lend(self: &Arc<Self>, parts: &[IoSlice<'_>], context: u64) -> Loan {
+        let mut loaned = self.pool.lock().pop().unwrap_or_else(|| {
+            let users = AtomicUsize::new(0);
+            Box::new(Loaned {
+                users,
+                context: 0,
+                parts: Vec::with_capacity(1),
+                home: None,
+                next: std::ptr::null_mut(),
+            })
+        });
+        *loaned.users.get_mut() = 1;
+        loaned.context = context;
+        loaned.parts.clear();
+        let parts = parts.iter().filter(|part| !part.is_empty());
+        loaned.parts.extend(parts.map(|part| Part { start: part.as_ptr(), len: part.len() }));
+        loaned.home = Some(Arc::clone(self));
+        self.outstanding.fetch_add(1, Ordering::Relaxed);
+        Loan(NonNull::from(Box::leak(loaned)))
+    }
+
+    fn push(&self, loaned: NonNull<Loaned>) {
+        let mut head = self.home.load(Ordering::Relaxed);
+        loop {
+            // SAFETY: the last user is gone, so the box is ours until the list has it.
+            unsafe { (*loaned.as_ptr()).next = head };
+            match self.home.compare_exchange_weak(head, loaned.as_ptr(), Ordering::Release, Ordering::Relaxed)
+            {
+                Ok(_) => return,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    fn pool(&self, loaned: Box<Loaned>) {
+        let mut pool = self.pool.lock();
+        if pool.len() < POOLED {
+            pool.push(loaned);
+        }
+    }
+
+    /// Whether release events wait to be told.
+    pub(crate) fn came_home(&self) -> bool {
+        !self.home.load(Ordering::Relaxed).is_null()
+    }
+
+    /// Whether every loan has been given back and told.
+    pub(crate) fn settled(&self) -> bool {
+        self.outstanding.load(Ordering::Acquire) == 0
+    }
+
+    /// Takes the contexts of what came home, in that order.
+    pub(crate) fn take_home(&self, contexts: &mut Vec<u64>) {
+        let start = contexts.len();
+        let mut head = self.home.swap(std::ptr::null_mut(), Ordering::Acquire);
+        let mut pool = (!head.is_null()).then(|| self.pool.lock());
+        while let Some(first) = NonNull::new(head) {
+            // SAFETY: the list owns its boxes, and taking its head has made this part of it ours alone.
+            let loaned = unsafe { Box::from_raw(first.as_ptr()) };
+            head = loaned.next;
+            contexts.push(loaned.context);
+            if let Some(pool) = pool.as_mut().filter(|pool| pool.len() < POOLED) {
+                pool.push(loaned);
+            }
+        }
+        contexts[start..].reverse();
+    }
+
+    /// So many release events have been told.
+    pub(crate) fn told(&self, count: usize) {
+        self.outstanding.fetch_sub(count, Ordering::Release);
+    }
+}
+
+impl Drop for Lending {
+    fn drop(&mut self) {
+        self.take_home(&mut Vec::new());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gather<'a>(parts: &[&'a [u8]]) -> Vec<IoSlice<'a>> {
+        parts.iter().map(|part| IoSlice::new(part)).collect()
+    }
+
+    fn joined(payload: &Payload, offset: usize, len: usize) -> Vec<u8> {
+        payload.slices(offset, len).flatten().copied().collect()
+    }
+
+    /// [M1] Any range of a gather list, copied or lent, is found across its pieces.
+    #[test]
+    fn ranges_of_gather_lists() {
+        let parts: [&[u8]; 5] = [b"ab", b"", b"cdef", b"g", b"hi"];
+        let whole = parts.concat();
+        let home = Arc::new(Lending::default());
+        let copied = Payload::copy(&gather(&parts), whole.len(), 7);
+        // SAFETY: `parts` outlives the payload.
+        let lent = unsafe { Payload::lend(&gather(&parts), &home, 7) };
+        for payload in [&copied, &lent] {
+            assert_eq!(payload.context(), 7);
+            for from in 0..=whole.len() {
+                for to in from..=whole.len() {
+                    assert_eq!(joined(payload, from, to - from), whole[from..to]);
+                }
+            }
+        }
+        assert_eq!(copied.contiguous(), Some(&whole[..]));
+        assert_eq!(lent.contiguous(), None);
+    }
+
+    /// [M5] A loan comes home once, when its last user is gone, on whatever thread; in order; and its record is used again.
+    #[test]
+    fn loans_come_home_once() {
+        let home = Arc::new(Lending::default());
+        let memory = vec![1u8; 100];
+        let lend = |context| {
+            // SAFETY: `memory` outlives the payloads.
+            unsafe { Payload::lend(&gather(&[&memory]), &home, context) }
+        };
+        let mut contexts = Vec::new();
+        let first = lend(1);
+        let second = first.clone();
+        drop(first);
+        assert!(!home.came_home());
+        std::thread::spawn(move || drop(second)).join().expect("drops");
+        drop(lend(2));
+        lend(3).take_back();
+        assert!(home.came_home() && !home.settled());
+        home.take_home(&mut contexts);
+        assert_eq!(contexts, [1, 2]);
+        home.told(2);
+        assert!(home.settled() && !home.came_home());
+        assert_eq!(home.pool.lock().len(), 2, "one record was used again");
+    }
+
+    /// [M5] Copies do not disturb each other, whether they share a chunk or not.
+    #[test]
+    fn copies_are_apart() {
+        let sizes = [0usize, 1, 64, 2048, OWN_ALLOCATION, OWN_ALLOCATION + 1, CHUNK, 3];
+        let copies: Vec<(u8, usize, Payload)> = (0..400usize)
+            .map(|i| {
+                let (byte, len) = (i as u8, sizes[i % sizes.len()]);
+                (byte, len, Payload::copy(&gather(&[&vec![byte; len]]), len, i as u64))
+            })
+            .collect();
+        for (byte, len, payload) in &copies {
+            assert_eq!(payload.contiguous().map(<[u8]>::to_vec), Some(vec![*byte; *len]));
+        }
+    }
+}

@@ -1,0 +1,591 @@
+//! A port as the driver has it: its engine, its lock, and what must happen after every engine call.
+//!
+//! # Locks
+//!
+//! None is held while another one is taken, with two exceptions: a connection's writer may take its port's engine, to ask what goes
+//! next; and so may a new connection with its port's table of paths, so that nothing can happen to it before it is in the table. Under an engine's lock there is no system call, no copy of payload, no callback, no waking and no log line: an engine call
+//! says in a [`Post`] what has to be done, and [`PortShared::after`] does it once the lock is free.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use cdps_core::id::{ConnId, Generation, LinkId, PathId, SessionId, Side};
+use cdps_core::port::{Action, Call, Event, Link, State, StateError};
+use cdps_core::time::Time;
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use crate::client::ClientShared;
+use crate::clock;
+use crate::conn::Conn;
+use crate::dispatch::Dispatch;
+use crate::error::WaitError;
+use crate::hub::NodeShared;
+use crate::payload::{Lending, Payload};
+use crate::port::PortHandler;
+use crate::received::ReceivedBuf;
+use crate::streams::Automatic;
+use crate::threads::Job;
+
+pub(crate) type Engine = cdps_core::port::Port<Payload, ReceivedBuf>;
+pub(crate) type PortEvent = Event<Payload, ReceivedBuf>;
+
+/// A port.
+pub(crate) struct PortShared {
+    pub(crate) node: Arc<NodeShared>,
+    /// Number within the node, for lookups and to spread ports over threads. Not on the wire.
+    pub(crate) number: u64,
+    pub(crate) side: Side,
+    pub(crate) session: SessionId,
+    state: Mutex<PortState>,
+    /// False: a target whose connect request its client has not answered yet.
+    decided: AtomicBool,
+    /// Its user wants it destroyed as soon as that is decided.
+    doomed: AtomicBool,
+    /// Senders that wait for space.
+    space: Condvar,
+    /// The connections by path.
+    pub(crate) paths: Mutex<Vec<PathSlot>>,
+    /// The client that it belongs to.
+    pub(crate) client: Mutex<Weak<ClientShared>>,
+    /// Taken away after the final event.
+    pub(crate) handler: Mutex<Option<Arc<dyn PortHandler>>>,
+    pub(crate) dispatch: Mutex<Dispatch>,
+    pub(crate) lending: Arc<Lending>,
+    pub(crate) fence: Fence,
+    pub(crate) rearm: Notify,
+    pub(crate) destroyed: AtomicBool,
+    /// Set when the final event has been handled.
+    pub(crate) finished: Mutex<bool>,
+    pub(crate) finish: Condvar,
+    pub(crate) streams: Mutex<Automatic>,
+    /// Window that it grants; known once it has an engine.
+    window: AtomicU64,
+}
+
+struct PortState {
+    /// `None`: a target whose connect request is not decided, or was refused.
+    engine: Option<Engine>,
+    actions: VecDeque<Action>,
+    /// Somebody carries actions out. They are carried out one at a time, in order.
+    acting: bool,
+    /// It is in its callback thread's queue, or being drained.
+    scheduled: bool,
+    /// Events wait for the lease.
+    held: bool,
+    /// When the timer task will look next.
+    armed: Time,
+    /// Senders that wait for space.
+    waiting: u32,
+    /// Length of the shortest message that waits.
+    shortest: u32,
+    /// Last time given to the engine: it must not run backwards.
+    last: Time,
+}
+
+/// What belongs to one path: its connection, the attempt to make one, the link that it watches.
+#[derive(Default)]
+pub(crate) struct PathSlot {
+    pub(crate) conn: Option<Arc<Conn>>,
+    pub(crate) dial: Option<(ConnId, Option<AbortHandle>)>,
+    pub(crate) link: Option<LinkId>,
+}
+
+/// Whether messages may be delivered (F8).
+pub(crate) struct Fence {
+    /// The lease of the source's incarnation; `None` on the source side, which needs none.
+    lease: Option<Arc<AtomicU64>>,
+    revoked: AtomicBool,
+}
+
+impl Fence {
+    pub(crate) fn new(lease: Option<Arc<AtomicU64>>) -> Fence {
+        Fence { lease, revoked: AtomicBool::new(false) }
+    }
+
+    /// Whether the lease, if one is needed, still runs.
+    pub(crate) fn leased(&self) -> bool {
+        self.lease.as_ref().is_none_or(|until| clock::now().0 < until.load(Ordering::Acquire))
+    }
+
+    /// Deliver nothing more, for good.
+    pub(crate) fn revoke(&self) {
+        self.revoked.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.revoked.load(Ordering::SeqCst)
+    }
+}
+
+/// What an engine call leaves to be done without the lock.
+#[must_use]
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Post {
+    now: Time,
+    /// Paths that have something to send.
+    kicks: u64,
+    act: bool,
+    schedule: bool,
+    rearm: bool,
+    wake: bool,
+}
+
+impl Post {
+    fn is_empty(&self) -> bool {
+        !(self.act || self.schedule || self.rearm || self.wake) && self.kicks == 0
+    }
+}
+
+/// Under which condition messages may be delivered now.
+#[derive(Clone, Copy)]
+pub(crate) enum Delivery {
+    /// No lease is needed.
+    Free,
+    /// While the lease runs.
+    Leased,
+    /// The lease has run out.
+    Held,
+    /// Never again: they are dropped.
+    Over,
+}
+
+/// What the dispatcher gets from one look at the engine.
+pub(crate) enum Polled {
+    /// Events were taken.
+    Some(Delivery),
+    /// There are none now; somebody else will schedule the port when there are.
+    Idle,
+    /// There never will be any more: time for the final event.
+    Over,
+}
+
+impl PortShared {
+    pub(crate) fn new(
+        node: &Arc<NodeShared>,
+        number: u64,
+        side: Side,
+        session: SessionId,
+        engine: Option<Engine>,
+        handler: Option<Arc<dyn PortHandler>>,
+        lease: Option<Arc<AtomicU64>>,
+    ) -> Arc<PortShared> {
+        let window = AtomicU64::new(engine.as_ref().map_or(0, |e| e.config().window));
+        let state = PortState {
+            engine,
+            actions: VecDeque::new(),
+            acting: false,
+            scheduled: false,
+            held: false,
+            armed: Time::NEVER,
+            waiting: 0,
+            shortest: u32::MAX,
+            last: Time::ZERO,
+        };
+        Arc::new(PortShared {
+            node: Arc::clone(node),
+            number,
+            side,
+            session,
+            decided: AtomicBool::new(state.engine.is_some()),
+            doomed: AtomicBool::new(false),
+            state: Mutex::new(state),
+            space: Condvar::new(),
+            paths: Mutex::new(Vec::new()),
+            client: Mutex::new(Weak::new()),
+            handler: Mutex::new(handler),
+            dispatch: Mutex::new(Dispatch::default()),
+            lending: Arc::new(Lending::default()),
+            fence: Fence::new(lease),
+            rearm: Notify::new(),
+            destroyed: AtomicBool::new(false),
+            finished: Mutex::new(false),
+            finish: Condvar::new(),
+            streams: Mutex::new(Automatic::default()),
+            window,
+        })
+    }
+
+    /// Gives an accepted target its engine.
+    pub(crate) fn install(&self, engine: Engine) {
+        self.decided.store(true, Ordering::Release);
+        self.window.store(engine.config().window, Ordering::Relaxed);
+        self.state.lock().engine = Some(engine);
+    }
+
+    /// Window that it grants to its peer.
+    pub(crate) fn window(&self) -> u64 {
+        self.window.load(Ordering::Relaxed)
+    }
+
+    /// Calls the engine, then does what the call left to be done. `None` if there is no engine.
+    pub(crate) fn call<T>(self: &Arc<Self>, f: impl FnOnce(&mut Engine, Time) -> T) -> Option<T> {
+        let (result, post) = self.call_only(f)?;
+        self.after(post);
+        Some(result)
+    }
+
+    /// Calls the engine; the caller passes the rest on to [`PortShared::after`].
+    pub(crate) fn call_only<T>(&self, f: impl FnOnce(&mut Engine, Time) -> T) -> Option<(T, Post)> {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        let engine = state.engine.as_mut()?;
+        let now = clock::now().max(state.last);
+        state.last = now;
+        let result = f(engine, now);
+        Some((result, state.post(now, self)))
+    }
+
+    /// Reads from the engine; nothing has to be done afterwards.
+    pub(crate) fn read<T>(&self, f: impl FnOnce(&Engine) -> T) -> Option<T> {
+        self.state.lock().engine.as_ref().map(f)
+    }
+
+    pub(crate) fn state_and_link(&self) -> (State, Link) {
+        let none = if self.decided.load(Ordering::Acquire) { State::Destroyed } else { State::Registered };
+        self.read(|engine| (engine.state(), engine.link())).unwrap_or((none, Link::Up))
+    }
+
+    pub(crate) fn generation(&self) -> Generation {
+        self.read(Engine::generation).unwrap_or_default()
+    }
+
+    /// Does what an engine call left to be done. No lock may be held.
+    pub(crate) fn after(self: &Arc<Self>, post: Post) {
+        if post.wake {
+            self.space.notify_all();
+        }
+        if post.kicks != 0 {
+            self.kick(post.kicks, post.now);
+        }
+        if post.schedule {
+            self.schedule();
+        }
+        if post.rearm {
+            self.rearm.notify_one();
+        }
+        if post.act {
+            self.act();
+        }
+    }
+
+    fn kick(&self, mut kicks: u64, now: Time) {
+        while kicks != 0 {
+            let path = kicks.trailing_zeros() as usize;
+            kicks &= kicks - 1;
+            if let Some(conn) = self.conn(PathId(path as u16)) {
+                conn.kick(now);
+            }
+        }
+    }
+
+    /// The connection of a path.
+    pub(crate) fn conn(&self, path: PathId) -> Option<Arc<Conn>> {
+        self.paths.lock().get(usize::from(path.0))?.conn.clone()
+    }
+
+    /// Gives access to what belongs to a path.
+    pub(crate) fn slot<T>(&self, path: PathId, f: impl FnOnce(&mut PathSlot) -> T) -> T {
+        let mut paths = self.paths.lock();
+        let index = usize::from(path.0);
+        if paths.len() <= index {
+            paths.resize_with(index + 1, PathSlot::default);
+        }
+        f(&mut paths[index])
+    }
+
+    fn schedule(self: &Arc<Self>) {
+        self.node.callback_queue(self.number).push(Job::Port(Arc::clone(self)));
+    }
+
+    /// Carries out what the engine asks for: one action at a time, in order, by one thread at a time.
+    fn act(self: &Arc<Self>) {
+        loop {
+            let action = {
+                let mut state = self.state.lock();
+                let action = state.actions.pop_front();
+                state.acting = action.is_some();
+                action
+            };
+            match action {
+                Some(action) => crate::actions::carry_out(self, action),
+                None => return,
+            }
+        }
+    }
+
+    /// Has the port drained if lent memory came home: to be called where payloads were dropped.
+    pub(crate) fn payloads_dropped(self: &Arc<Self>) {
+        if self.lending.came_home() {
+            self.wake_dispatch();
+        }
+    }
+
+    /// Has the port drained unless it will be anyway.
+    pub(crate) fn wake_dispatch(self: &Arc<Self>) {
+        if !std::mem::replace(&mut self.state.lock().scheduled, true) {
+            self.schedule();
+        }
+    }
+
+    /// The lease was renewed: events that waited for it may go.
+    pub(crate) fn lease_renewed(self: &Arc<Self>) {
+        let schedule = {
+            let mut state = self.state.lock();
+            std::mem::take(&mut state.held) && !std::mem::replace(&mut state.scheduled, true)
+        };
+        if schedule {
+            self.schedule();
+        }
+    }
+
+    /// For the dispatcher: gives credit back, and takes up to `max` events. With [`Polled::Idle`] and [`Polled::Over`] the drainer is
+    /// not scheduled any more.
+    pub(crate) fn poll_events(
+        self: &Arc<Self>,
+        credit: Option<cdps_core::port::CreditToken>,
+        events: &mut VecDeque<PortEvent>,
+        max: usize,
+    ) -> Polled {
+        let (polled, post) = {
+            let mut guard = self.state.lock();
+            let state = &mut *guard;
+            let mut post = Post::default();
+            let delivery = self.delivery(state.engine.as_ref());
+            if let Some(engine) = state.engine.as_mut() {
+                let now = clock::now().max(state.last);
+                state.last = now;
+                if let Some(token) = credit {
+                    engine.release(now, token);
+                }
+                while events.len() < max {
+                    let Some(event) = engine.poll_event(!matches!(delivery, Delivery::Held)) else { break };
+                    events.push_back(event);
+                }
+                state.scheduled = true;
+                post = state.post(now, self);
+            }
+            let polled = if !events.is_empty() || self.lending.came_home() {
+                Polled::Some(delivery)
+            } else if self.destroyed.load(Ordering::Acquire) && self.lending.settled() {
+                // It stays marked as scheduled, so that nobody schedules it again.
+                Polled::Over
+            } else {
+                state.scheduled = false;
+                state.held = matches!(delivery, Delivery::Held);
+                Polled::Idle
+            };
+            (polled, post)
+        };
+        self.after(post);
+        polled
+    }
+
+    /// For the dispatcher: its next event waits for the lease. False: it need not wait any more.
+    pub(crate) fn hold(&self) -> bool {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        let hold = matches!(self.delivery(state.engine.as_ref()), Delivery::Held);
+        if hold {
+            state.scheduled = false;
+            state.held = true;
+        }
+        hold
+    }
+
+    fn delivery(&self, engine: Option<&Engine>) -> Delivery {
+        if self.gives_up() {
+            Delivery::Over
+        } else if !engine.is_some_and(Engine::needs_lease) {
+            Delivery::Free
+        } else if self.fence.leased() {
+            Delivery::Leased
+        } else {
+            Delivery::Held
+        }
+    }
+
+    /// Whether messages that were not delivered yet never will be.
+    pub(crate) fn gives_up(&self) -> bool {
+        self.fence.is_revoked() || self.destroyed.load(Ordering::Acquire)
+    }
+
+    /// Runs `f` until it gives `Some`, waiting in between until there is space for `len` bytes or the state has changed. `None`: the
+    /// time is up.
+    pub(crate) fn wait_for_space<T>(
+        self: &Arc<Self>,
+        until: Option<std::time::Instant>,
+        len: u32,
+        mut f: impl FnMut(&mut Engine, Time) -> Option<T>,
+    ) -> Option<T> {
+        let mut guard = self.state.lock();
+        loop {
+            let state = &mut *guard;
+            let now = clock::now().max(state.last);
+            state.last = now;
+            let result = f(state.engine.as_mut()?, now);
+            let post = state.post(now, self);
+            let late = until.is_some_and(|at| clock::passed(at));
+            if result.is_some() || late {
+                drop(guard);
+                self.after(post);
+                return result;
+            }
+            if !post.is_empty() {
+                drop(guard);
+                self.after(post);
+                guard = self.state.lock();
+                continue;
+            }
+            state.waiting += 1;
+            state.shortest = state.shortest.min(len);
+            match until {
+                Some(at) => {
+                    self.space.wait_until(&mut guard, at);
+                }
+                None => self.space.wait(&mut guard),
+            }
+            guard.waiting -= 1;
+            if guard.waiting == 0 {
+                guard.shortest = u32::MAX;
+            }
+        }
+    }
+
+    // ---- the way down ----
+
+    /// Destroys the port: the engine nacks what is unfinished, and the final event comes when everything has been told.
+    pub(crate) fn destroy(self: &Arc<Self>) {
+        if !self.decided.load(Ordering::Acquire) {
+            self.doomed.store(true, Ordering::Release);
+            return;
+        }
+        // Destroyed before: refused, and nothing changes.
+        let _ = self.call(|engine, now| engine.destroy(now));
+        self.destroyed.store(true, Ordering::Release);
+        self.wake_dispatch();
+    }
+
+    /// A connect request was not accepted: its port is over.
+    pub(crate) fn abandon(self: &Arc<Self>) {
+        self.decided.store(true, Ordering::Release);
+        self.destroy();
+    }
+
+    /// Whether its user has destroyed it before its connect request was decided on.
+    pub(crate) fn is_doomed(&self) -> bool {
+        self.doomed.load(Ordering::Acquire)
+    }
+
+    /// The final event has been handled.
+    pub(crate) fn finish(self: &Arc<Self>) {
+        self.node.sessions.lock().forget(self);
+        self.node.links.forget(self);
+        crate::client::leave(self);
+        *self.finished.lock() = true;
+        self.finish.notify_all();
+        self.rearm.notify_one();
+        self.node.dismiss(self);
+    }
+
+    pub(crate) fn wait_finished(&self, timeout: Duration) -> Result<(), WaitError> {
+        let deadline = clock::deadline(timeout);
+        let mut finished = self.finished.lock();
+        while !*finished {
+            match deadline {
+                Some(at) if self.finish.wait_until(&mut finished, at).timed_out() && !*finished => {
+                    return Err(WaitError::TimedOut);
+                }
+                Some(_) => {}
+                None => self.finish.wait(&mut finished),
+            }
+        }
+        Ok(())
+    }
+
+    // ---- what the user's calls need ----
+
+    /// The error of a call on a port without an engine.
+    pub(crate) fn refusal(&self, call: Call) -> StateError {
+        let (state, link) = self.state_and_link();
+        StateError { call, state, link }
+    }
+
+    /// Whether the port could be registered now; asked before it is counted as a user of a client.
+    pub(crate) fn may_register(&self) -> Result<(), StateError> {
+        match self.state_and_link().0 {
+            State::Idle => Ok(()),
+            _ => Err(self.refusal(Call::Register)),
+        }
+    }
+
+    /// Tells a port how its targets are, as the node knows it.
+    pub(crate) fn tell_peers(self: &Arc<Self>) {
+        let targets = self.read(|engine| engine.config().targets.iter().map(|t| t.node).collect::<Vec<_>>());
+        for node in targets.unwrap_or_default() {
+            if let Some(peer) = self.node.read(|engine| engine.peer_state(node)) {
+                self.call(|engine, now| engine.handle_peer(now, node, peer));
+            }
+        }
+        let isolated = self.node.read(cdps_core::node::Node::isolated);
+        self.call(|engine, _| engine.handle_isolated(isolated));
+    }
+
+    /// Looks after the engine's timers, as long as the port lives.
+    pub(crate) async fn timers(self: Arc<Self>) {
+        while !*self.finished.lock() {
+            let armed = self.state.lock().armed;
+            let sleep = tokio::time::sleep_until(clock::instant(armed));
+            if armed == Time::NEVER {
+                self.rearm.notified().await;
+                continue;
+            }
+            tokio::select! {
+                () = sleep => {}
+                () = self.rearm.notified() => continue,
+            }
+            self.state.lock().armed = Time::NEVER;
+            self.call(|engine, now| {
+                if engine.poll_timeout() <= now {
+                    engine.handle_timeout(now);
+                }
+            });
+        }
+    }
+}
+
+impl PortState {
+    fn post(&mut self, now: Time, port: &PortShared) -> Post {
+        let mut post = Post { now, ..Post::default() };
+        let Some(engine) = self.engine.as_mut() else { return post };
+        post.kicks = engine.take_kicks();
+        while let Some(action) = engine.poll_action() {
+            if action == Action::Revoke {
+                // At once: what is on its way to the user must see it.
+                port.fence.revoke();
+            } else {
+                self.actions.push_back(action);
+            }
+        }
+        post.act = !self.actions.is_empty() && !std::mem::replace(&mut self.acting, true);
+        let held = self.held && engine.needs_lease() && !port.gives_up();
+        if !self.scheduled && !held && (self.held || engine.has_events() || port.lending.came_home()) {
+            self.scheduled = true;
+            self.held = false;
+            post.schedule = true;
+        }
+        let at = engine.poll_timeout();
+        if at < self.armed {
+            self.armed = at;
+            post.rearm = true;
+        }
+        if self.waiting > 0 {
+            let sends = engine.state() == State::Connected && engine.link() != Link::Down;
+            post.wake = !sends || engine.has_room(self.shortest);
+        }
+        post
+    }
+}

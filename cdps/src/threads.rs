@@ -1,0 +1,213 @@
+//! The library's threads (U5): few, named, with signals blocked.
+//!
+//! I/O threads run one single-threaded runtime each; whatever lives on one stays there. Callback threads run what the user gave us, and
+//! nothing else.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use parking_lot::{Condvar, Mutex};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+
+use crate::shared::PortShared;
+
+thread_local! {
+    static IN_CALLBACK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is inside a callback.
+pub(crate) fn in_callback() -> bool {
+    IN_CALLBACK.get()
+}
+
+/// Marks the time during which this thread runs code of the user.
+pub(crate) struct CallbackScope(bool);
+
+impl CallbackScope {
+    pub(crate) fn enter() -> CallbackScope {
+        CallbackScope(IN_CALLBACK.replace(true))
+    }
+}
+
+impl Drop for CallbackScope {
+    fn drop(&mut self) {
+        IN_CALLBACK.set(self.0);
+    }
+}
+
+/// Starts a thread with every signal blocked but those that a fault of its own raises, and those that would hide a fault or break a
+/// profiler if they were blocked. The caller's mask is restored.
+fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    let former = block_signals();
+    let thread = std::thread::Builder::new().name(name).spawn(body);
+    restore_signals(&former);
+    thread
+}
+
+fn block_signals() -> libc::sigset_t {
+    const LEFT: [libc::c_int; 8] = [
+        libc::SIGSEGV,
+        libc::SIGBUS,
+        libc::SIGFPE,
+        libc::SIGILL,
+        libc::SIGTRAP,
+        libc::SIGABRT,
+        libc::SIGSYS,
+        libc::SIGPROF,
+    ];
+    // SAFETY: both sets are plain memory that the calls below fill in; none of the calls can fail with these arguments.
+    unsafe {
+        let mut block: libc::sigset_t = std::mem::zeroed();
+        let mut former: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&mut block);
+        for signal in LEFT {
+            libc::sigdelset(&mut block, signal);
+        }
+        libc::pthread_sigmask(libc::SIG_SETMASK, &block, &mut former);
+        former
+    }
+}
+
+fn restore_signals(former: &libc::sigset_t) {
+    // SAFETY: `former` was filled in by `block_signals`.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, former, std::ptr::null_mut()) };
+}
+
+/// A thread with a runtime. Stops when [`IoThread::stop`] is called or it is dropped.
+pub(crate) struct IoThread {
+    handle: Handle,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl IoThread {
+    pub(crate) fn start(index: usize) -> io::Result<IoThread> {
+        let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel();
+        let thread = spawn(format!("cdps-io-{index}"), move || {
+            // Either answer means the same: stop.
+            let _ = runtime.block_on(stopped);
+        })?;
+        Ok(IoThread { handle, stop: Some(stop), thread: Some(thread) })
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Ends the thread and every task on it, and waits for that. Not to be called on the thread itself.
+    pub(crate) fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic of a task was reported when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for IoThread {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Something for a callback thread to do.
+pub(crate) enum Job {
+    /// Deliver events of a port.
+    Port(Arc<PortShared>),
+    /// Anything else: a connect request, a cluster event, a final callback.
+    Call(Box<dyn FnOnce() + Send>),
+    /// The thread ends after this.
+    Last(Box<dyn FnOnce() + Send>),
+}
+
+/// The jobs of one callback thread. Bounded by its feeders: a port is in it at most once; connect requests, cluster events and clients
+/// are counted where they arise.
+pub(crate) struct CallbackQueue {
+    state: Mutex<QueueState>,
+    some: Condvar,
+}
+
+struct QueueState {
+    jobs: VecDeque<Job>,
+    asleep: bool,
+}
+
+impl CallbackQueue {
+    pub(crate) fn push(&self, job: Job) {
+        let wake = {
+            let mut state = self.state.lock();
+            state.jobs.push_back(job);
+            std::mem::replace(&mut state.asleep, false)
+        };
+        if wake {
+            self.some.notify_one();
+        }
+    }
+
+    fn pop(&self) -> Job {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(job) = state.jobs.pop_front() {
+                return job;
+            }
+            state.asleep = true;
+            self.some.wait(&mut state);
+        }
+    }
+
+    fn run(&self) {
+        loop {
+            match self.pop() {
+                Job::Port(port) => {
+                    if crate::dispatch::drain(&port) {
+                        self.push(Job::Port(port));
+                    }
+                }
+                Job::Call(call) => guarded(call),
+                Job::Last(call) => return guarded(call),
+            }
+        }
+    }
+}
+
+/// Runs code of the user. A panic in it ends there: the hook has reported it, and the thread is needed by others.
+pub(crate) fn guarded(call: impl FnOnce()) {
+    let _scope = CallbackScope::enter();
+    let _ = catch_unwind(AssertUnwindSafe(call));
+}
+
+/// A thread that runs callbacks. It ends after a [`Job::Last`].
+pub(crate) struct CallbackThread {
+    pub(crate) queue: Arc<CallbackQueue>,
+    pub(crate) thread: JoinHandle<()>,
+}
+
+impl CallbackThread {
+    pub(crate) fn start(index: usize) -> io::Result<CallbackThread> {
+        let state = QueueState { jobs: VecDeque::new(), asleep: false };
+        let queue = Arc::new(CallbackQueue { state: Mutex::new(state), some: Condvar::new() });
+        let thread = spawn(format!("cdps-cb-{index}"), {
+            let queue = Arc::clone(&queue);
+            move || queue.run()
+        })?;
+        Ok(CallbackThread { queue, thread })
+    }
+
+    /// Ends the thread after what is in its queue, and waits for that. Not to be called on the thread itself.
+    pub(crate) fn stop(self) {
+        self.queue.push(Job::Last(Box::new(|| ())));
+        // A panic of a callback was reported when it happened.
+        let _ = self.thread.join();
+    }
+}
