@@ -99,7 +99,8 @@ impl Conn {
     /// The flights that have been written since the last call: everything given out before.
     pub(super) fn newly_written(&mut self) -> impl Iterator<Item = &mut Flight> {
         let from = std::mem::replace(&mut self.written, self.frames_out);
-        self.flights.iter_mut().rev().take_while(move |f| f.frame > from)
+        let first = self.flights.partition_point(|f| f.frame <= from);
+        self.flights.range_mut(first..)
     }
 }
 

@@ -490,7 +490,6 @@ impl<R: Clone> Receiver<R> {
             cumulative: self.cumulative,
             credit: self.announced,
             completions_seen: self.completions_seen,
-            serial: 0,
             gaps: self.gaps(),
             paths: Vec::new(),
         }

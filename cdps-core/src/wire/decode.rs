@@ -254,11 +254,10 @@ fn read_receipt(mut head: Fields<'_>, mut body: Fields<'_>) -> Result<Receipt, D
         return Err(head.above("number of path records", paths as u64));
     }
     head.zero::<4>("reserved field")?;
-    let serial = head.u64("serial")?;
     let gaps = read_gaps(cumulative, gaps, &mut body)?;
     let paths = (0..paths).map(|_| read_path_record(&mut body)).collect::<Result<_, _>>()?;
     body.end()?;
-    Ok(Receipt { cumulative: Sn(cumulative), credit, completions_seen, serial, gaps, paths })
+    Ok(Receipt { cumulative: Sn(cumulative), credit, completions_seen, gaps, paths })
 }
 
 /// Runs that ascend and leave at least one SN between each other, and between the first and `below`.

@@ -270,7 +270,6 @@ fn put_receipt_head(receipt: &Receipt, out: &mut Vec<u8>) {
     out.put_u16(receipt.gaps.len() as u16);
     out.put_u16(receipt.paths.len() as u16);
     out.put_zero::<4>();
-    out.put_u64(receipt.serial);
 }
 
 fn put_receipt_body(receipt: &Receipt, out: &mut Vec<u8>) {

@@ -71,7 +71,7 @@ kinds! {
     /// A slice of a large message.
     Fragment = 0x21, "FRAGMENT", head 32, body 1 to 1_048_576, flags 0;
     /// What has arrived.
-    Receipt = 0x30, "RECEIPT", head 40, body 0 to 2_048, flags 0;
+    Receipt = 0x30, "RECEIPT", head 32, body 0 to 2_048, flags 0;
     /// What the user answered.
     Completions = 0x31, "COMPLETIONS", head 16, body 16 to 16_384, flags 0;
     /// Asks for a receipt at once.

@@ -318,8 +318,6 @@ pub struct Receipt {
     pub credit: u64,
     /// Completion records taken.
     pub completions_seen: u64,
-    /// Grows with every receipt.
-    pub serial: u64,
     /// Runs (first, last) received above `cumulative`, ascending.
     pub gaps: Vec<(Sn, Sn)>,
     /// Frames received whole per connection.

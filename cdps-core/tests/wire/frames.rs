@@ -451,8 +451,8 @@ fn receipt() -> impl Strategy<Value = Receipt> {
         frames,
     });
     let runs = vec((1..1000u64, 0..1000u64), 0..=64);
-    (0..=MAX_NUMBER / 2, 0..=MAX_NUMBER, any::<(u64, u64)>(), runs, vec(record, 0..=64)).prop_map(
-        |(cumulative, completions_seen, (credit, serial), runs, paths)| {
+    (0..=MAX_NUMBER / 2, 0..=MAX_NUMBER, any::<u64>(), runs, vec(record, 0..=64)).prop_map(
+        |(cumulative, completions_seen, credit, runs, paths)| {
             let mut below = cumulative;
             let mut gaps = Vec::new();
             for (hole, extra) in runs {
@@ -460,7 +460,7 @@ fn receipt() -> impl Strategy<Value = Receipt> {
                 below = first + extra;
                 gaps.push((Sn(first), Sn(below)));
             }
-            Receipt { cumulative: Sn(cumulative), credit, completions_seen, serial, gaps, paths }
+            Receipt { cumulative: Sn(cumulative), credit, completions_seen, gaps, paths }
         },
     )
 }

@@ -98,7 +98,7 @@ fn the_table_holds_the_limits_of_the_document() {
         ("NODE_MESSAGE", 32, 0, 8192),
         ("BUNDLE", 32, 4, 65_536),
         ("FRAGMENT", 32, 1, 1_048_576),
-        ("RECEIPT", 40, 0, 2048),
+        ("RECEIPT", 32, 0, 2048),
         ("COMPLETIONS", 16, 16, 16_384),
         ("PROBE", 0, 0, 0),
         ("PATH_STATUS", 24, 0, 0),

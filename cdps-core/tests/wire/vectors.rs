@@ -345,19 +345,17 @@ fn receipt() {
         cumulative: Sn(41),
         credit: 0x0100_0000,
         completions_seen: 12,
-        serial: 77,
         gaps: vec![(Sn(43), Sn(44)), (Sn(50), Sn(60))],
         paths: vec![PathRecord { path: PathId(3), conn: ConnId(8), frames: 1234 }],
     };
     check(
         Sent::Frame(Frame::Receipt(receipt)),
-        "30 00 28 00 30 00 00 00
-         b2 ef 8c 81 7b 58 c1 36
+        "30 00 20 00 30 00 00 00
+         b2 ef 8c 81 36 70 c3 db
          29 00 00 00 00 00 00 00            ; cumulative
          00 00 00 01 00 00 00 00            ; credit
          0c 00 00 00 00 00 00 00            ; completions_seen
          02 00 01 00 00 00 00 00            ; gap blocks, path records, 0
-         4d 00 00 00 00 00 00 00            ; serial
          2b 00 00 00 00 00 00 00 2c 00 00 00 00 00 00 00
          32 00 00 00 00 00 00 00 3c 00 00 00 00 00 00 00
          03 00 00 00 08 00 00 00            ; path, 0, conn
