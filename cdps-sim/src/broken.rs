@@ -40,7 +40,7 @@ variants! {
     /// A send with two ends.
     TwoEnds = "two-ends", "one nacked message in eight is completed as well";
     /// A former target goes on.
-    NoLease = "no-lease", "a target delivers without a lease and ignores revocation";
+    NoLease = "no-lease", "a target delivers without a lease";
     /// Two messages change places.
     Reorder = "reorder", "one message in a hundred is delivered after the next one";
     /// Damaged bytes are believed.

@@ -40,9 +40,9 @@ pub(crate) enum FaultKind {
 impl Fault {
     pub(crate) fn hits_host(&self, host: usize) -> bool {
         match self.kind {
-            FaultKind::Kill { host: h, .. } | FaultKind::Freeze { host: h } | FaultKind::Partition { host: h } => {
-                h == host
-            }
+            FaultKind::Kill { host: h, .. }
+            | FaultKind::Freeze { host: h }
+            | FaultKind::Partition { host: h } => h == host,
             FaultKind::Stall { .. }
             | FaultKind::OneWay { .. }
             | FaultKind::Reset { .. }
@@ -68,26 +68,39 @@ impl Fault {
 }
 
 /// Index of the route from a source host to address `index` of a target host.
-pub(crate) fn route(host: usize, target: usize, index: usize, sources: usize, paths: usize, targets: usize) -> usize {
+pub(crate) fn route(
+    host: usize,
+    target: usize,
+    index: usize,
+    sources: usize,
+    paths: usize,
+    targets: usize,
+) -> usize {
     (host * targets + (target - sources)) * paths + index
 }
 
 /// Draws the faults of a run.
 pub(crate) fn plan(rng: &mut Rng, sources: usize, targets: usize, paths: usize, mutual: bool) -> Vec<Fault> {
-    let count = rng.pick(&[0, 1, 1, 1, 2, 2, 2, 3, 4]);
+    let count = rng.pick(&[0, 1, 1, 2, 2, 3, 3, 4, 6]);
     let routes = sources * targets * paths * if mutual { 2 } else { 1 };
     let mut faults: Vec<Fault> = Vec::new();
     let mut alive: Vec<usize> = (sources..sources + targets).collect();
     while faults.len() < count {
         let at = match faults.last() {
             Some(last) if rng.chance(30) => last.at + rng.within(0, 20) * MS,
-            Some(_) | None => rng.magnitude(20, 6000) * MS,
+            Some(_) | None => rng.magnitude(20, 9000) * MS,
         };
-        let until = at + rng.magnitude(10, 9000) * MS;
+        let until = at + if rng.chance(50) { rng.magnitude(10, 2000) } else { rng.within(1000, 9000) } * MS;
         // The first source's paths to its targets are where it hurts most.
-        let route = if rng.chance(60) { rng.below((targets * paths) as u64) } else { rng.below(routes as u64) } as usize;
+        let route =
+            if rng.chance(60) { rng.below((targets * paths) as u64) } else { rng.below(routes as u64) }
+                as usize;
         let direction = rng.pick(&[DIALLER, ACCEPTOR]);
-        let host = if rng.chance(85) { sources + rng.below(targets as u64) as usize } else { rng.below(sources as u64) as usize };
+        let host = if rng.chance(85) {
+            sources + rng.below(targets as u64) as usize
+        } else {
+            rng.below(sources as u64) as usize
+        };
         let kind = match rng.below(13) {
             0 | 1 => FaultKind::Stall { route },
             2 => FaultKind::OneWay { route, direction, reset: rng.chance(50) },
@@ -143,7 +156,9 @@ impl Env {
             }
             FaultKind::HalfOpen { route, gone, silent } => self.net_half_open(route, gone, silent),
             FaultKind::Slow { route, factor } => self.net_slow(route, factor, true),
-            FaultKind::Corrupt { route, direction, pieces } => self.net.routes[route].corrupt[direction] += pieces,
+            FaultKind::Corrupt { route, direction, pieces } => {
+                self.net.routes[route].corrupt[direction] += pieces
+            }
             FaultKind::Partition { host } => self.partition(host, true),
             FaultKind::Kill { .. } | FaultKind::Freeze { .. } => {}
         }

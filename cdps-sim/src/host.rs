@@ -303,7 +303,9 @@ impl Host {
                     let kicks = s.port.take_kicks();
                     busy |= kicks != 0;
                     self.kick(env, slot, kicks);
-                    let Some(action) = self.slots[slot].as_mut().and_then(|s| s.port.poll_action()) else { break };
+                    let Some(action) = self.slots[slot].as_mut().and_then(|s| s.port.poll_action()) else {
+                        break;
+                    };
                     busy = true;
                     self.action(env, slot, action);
                 }
@@ -313,7 +315,8 @@ impl Host {
             }
             rounds += 1;
             if rounds > 1000 {
-                env.oracle.fail(Invariant::Timers, format!("node {}: the engines never come to rest", self.node()));
+                env.oracle
+                    .fail(Invariant::Timers, format!("node {}: the engines never come to rest", self.node()));
                 break;
             }
         }
@@ -375,7 +378,9 @@ impl Host {
             Output::Lease { .. } => {}
             Output::PeerGone { node, incarnation } => self.peer_gone(env, node, incarnation),
             Output::Cluster(event) => note!(env, "n{}: cluster {:?}", self.node(), event.change),
-            Output::Message { from, from_incarnation, body } => self.message(env, from, from_incarnation, body),
+            Output::Message { from, from_incarnation, body } => {
+                self.message(env, from, from_incarnation, body)
+            }
         }
     }
 
@@ -392,7 +397,11 @@ impl Host {
             Action::Unwatch { path } => self.unwatch(env, slot, path),
             Action::Dial { .. } => self.dial_data(env, slot, action),
             Action::Hangup { path, conn, farewell } => {
-                note!(env, "n{} p{slot}: hang up path {path} conn {conn}, farewell {farewell:?}", self.node());
+                note!(
+                    env,
+                    "n{} p{slot}: hang up path {path} conn {conn}, farewell {farewell:?}",
+                    self.node()
+                );
                 let found = self.slots[slot].as_mut().and_then(|s| s.conns.remove(&(path, conn)));
                 if let Some(c) = found {
                     self.hang_up(env, c, farewell.as_ref());
@@ -426,7 +435,8 @@ impl Host {
                 bytes[range.clone()].copy_from_slice(&base[range]);
             }
             for (offset, len, part) in &parts.asides {
-                bytes[*offset as usize..(offset + len) as usize].copy_from_slice(&part.bytes.borrow()[..*len as usize]);
+                bytes[*offset as usize..(offset + len) as usize]
+                    .copy_from_slice(&part.bytes.borrow()[..*len as usize]);
             }
         }
         s.port.handle_assembled(now, sn, whole);

@@ -101,7 +101,14 @@ fn guarded(seed: u64, options: Options) -> Outcome {
             .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string))
             .unwrap_or_else(|| "a panic without a text".into());
         let violation = Violation { invariant: Invariant::Sanity, at: 0.0, text: format!("panic: {text}") };
-        Outcome { seed, violation: Some(violation), lasted: 0.0, fingerprint: 0, tally: Tally::default(), broke: 0 }
+        Outcome {
+            seed,
+            violation: Some(violation),
+            lasted: 0.0,
+            fingerprint: 0,
+            tally: Tally::default(),
+            broke: 0,
+        }
     })
 }
 
@@ -154,7 +161,15 @@ fn many(arguments: &Arguments, options: Options) -> ExitCode {
     let t = p.tally;
     say(&format!(
         "{} seeds, {} failed; {:.0} virtual seconds in {took:.1} s; {} sent, {} completed, {} nacked, {} delivered, {} downs, {} switches",
-        p.done, p.failed.len(), p.lasted, t.sent, t.completed, t.nacked, t.delivered, t.downs, t.switches
+        p.done,
+        p.failed.len(),
+        p.lasted,
+        t.sent,
+        t.completed,
+        t.nacked,
+        t.delivered,
+        t.downs,
+        t.switches
     ));
     if p.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -14,7 +14,9 @@ use crate::payload::{Received, SentHandle};
 pub(crate) fn inbound(env: &mut Env, items: &mut [Inbound<Received>]) {
     for inbound in items {
         match (env.broken, inbound) {
-            (Some(Broken::EarlyReceipt), Inbound::Frame(Frame::Receipt(receipt))) if receipt.gaps.is_empty() => {
+            (Some(Broken::EarlyReceipt), Inbound::Frame(Frame::Receipt(receipt)))
+                if receipt.gaps.is_empty() =>
+            {
                 env.broke += 1;
                 receipt.cumulative = Sn(receipt.cumulative.0 + 1);
             }

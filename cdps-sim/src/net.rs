@@ -358,7 +358,13 @@ impl Env {
     }
 
     /// Appends at most `max` bytes to `out`.
-    pub(crate) fn net_read(&mut self, conn: usize, side: Side, max: usize, out: &mut Vec<u8>) -> (usize, ReadEnd) {
+    pub(crate) fn net_read(
+        &mut self,
+        conn: usize,
+        side: Side,
+        max: usize,
+        out: &mut Vec<u8>,
+    ) -> (usize, ReadEnd) {
         let direction = 1 - side;
         let route = self.net.conns[conn].route;
         let acks_blocked = self.net.is_frozen(route, side);

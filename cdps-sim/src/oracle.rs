@@ -191,7 +191,14 @@ impl Oracle {
     }
 
     /// A send was accepted as `sn`.
-    pub(crate) fn accepted(&mut self, flow: FlowKey, sn: Sn, stream: StreamId, model: AckModel, sent: &SentHandle) {
+    pub(crate) fn accepted(
+        &mut self,
+        flow: FlowKey,
+        sn: Sn,
+        stream: StreamId,
+        model: AckModel,
+        sent: &SentHandle,
+    ) {
         self.tally.sent += 1;
         if let FlowKey::Up(session) = flow
             && self.sessions.get(&session).is_some_and(|s| s.refusing)
@@ -233,7 +240,15 @@ impl Oracle {
     }
 
     /// Part `offset..offset + len` of a message of `total` bytes is about to be shown to the receiving engine.
-    pub(crate) fn arrived(&mut self, flow: FlowKey, at: Generation, sn: Sn, offset: u32, len: u32, total: u32) {
+    pub(crate) fn arrived(
+        &mut self,
+        flow: FlowKey,
+        at: Generation,
+        sn: Sn,
+        offset: u32,
+        len: u32,
+        total: u32,
+    ) {
         let receiver = self.flows.entry(flow).or_default().receivers.entry(at).or_default();
         if receiver.arrived.contains(&sn) {
             return;
@@ -293,7 +308,10 @@ impl Oracle {
             return Err((Invariant::Sanity, text));
         }
         if d.wants_ack != (record.model == AckModel::Synchronous) {
-            return Err((Invariant::Sanity, format!("wants_ack is {}, model {:?}", d.wants_ack, record.model)));
+            return Err((
+                Invariant::Sanity,
+                format!("wants_ack is {}, model {:?}", d.wants_ack, record.model),
+            ));
         }
         let (id, len) = (record.id, record.len);
         let before = flow.receivers.iter().any(|(g, r)| *g != d.generation && r.delivered.contains(&d.sn));
@@ -302,10 +320,16 @@ impl Oracle {
             return Err((Invariant::ExactlyOnce, "delivered twice".into()));
         }
         if d.bytes != payload::bytes(id, len) {
-            return Err((Invariant::ExactlyOnce, format!("{} bytes came, not the {len} that were sent", d.bytes.len())));
+            return Err((
+                Invariant::ExactlyOnce,
+                format!("{} bytes came, not the {len} that were sent", d.bytes.len()),
+            ));
         }
         if before && !d.redelivered {
-            return Err((Invariant::ExactlyOnce, "an earlier target delivered it, and it is not marked so".into()));
+            return Err((
+                Invariant::ExactlyOnce,
+                "an earlier target delivered it, and it is not marked so".into(),
+            ));
         }
         let next = *receiver.next.get(&d.stream).unwrap_or(&Ssn(1));
         receiver.next.insert(d.stream, d.ssn.next());
@@ -356,7 +380,14 @@ impl Oracle {
     }
 
     /// A nack reached the sending user.
-    pub(crate) fn nacked(&mut self, flow: FlowKey, sn: Sn, reason: Reason, certainty: Certainty, given_back: &Sent) {
+    pub(crate) fn nacked(
+        &mut self,
+        flow: FlowKey,
+        sn: Sn,
+        reason: Reason,
+        certainty: Certainty,
+        given_back: &Sent,
+    ) {
         self.tally.nacked += 1;
         if !self.ended(flow, sn, End::Nacked, given_back) {
             return;
@@ -378,9 +409,15 @@ impl Oracle {
             return;
         }
         if promise.path_hidden {
-            self.fail(Invariant::PathHidden, format!("{flow:?}: {sn} nacked ({reason}) though a path was healthy"));
+            self.fail(
+                Invariant::PathHidden,
+                format!("{flow:?}: {sn} nacked ({reason}) though a path was healthy"),
+            );
         } else if promise.switch_hidden {
-            self.fail(Invariant::SwitchHidden, format!("{flow:?}: {sn} nacked ({reason}) though a backup was there"));
+            self.fail(
+                Invariant::SwitchHidden,
+                format!("{flow:?}: {sn} nacked ({reason}) though a backup was there"),
+            );
         }
     }
 
@@ -415,9 +452,11 @@ impl Oracle {
                 if s.down.is_some() || s.refusing {
                     fault = Some((Invariant::DownOrder, format!("a second down ({reason}) before up")));
                 } else if promise.path_hidden {
-                    fault = Some((Invariant::PathHidden, format!("down ({reason}) though a path was healthy")));
+                    fault =
+                        Some((Invariant::PathHidden, format!("down ({reason}) though a path was healthy")));
                 } else if promise.switch_hidden {
-                    fault = Some((Invariant::SwitchHidden, format!("down ({reason}) though a backup was there")));
+                    fault =
+                        Some((Invariant::SwitchHidden, format!("down ({reason}) though a backup was there")));
                 }
                 s.down = Some(Sn(0));
                 s.refusing = true;
@@ -436,7 +475,8 @@ impl Oracle {
             ConnStatus::Switched { .. } => self.tally.switches += 1,
             ConnStatus::Switching { reason, .. } => {
                 if promise.path_hidden {
-                    fault = Some((Invariant::PathHidden, format!("switch ({reason}) though a path was healthy")));
+                    fault =
+                        Some((Invariant::PathHidden, format!("switch ({reason}) though a path was healthy")));
                 }
             }
             ConnStatus::ConnectFailed { .. } => {}
@@ -469,9 +509,22 @@ impl Oracle {
             .take(3)
             .map(|(i, r)| {
                 let sn = Sn(i as u64 + 1);
-                let arrived: Vec<_> = f.receivers.iter().filter(|(_, r)| r.arrived.contains(&sn)).map(|x| x.0.counter).collect();
-                let delivered: Vec<_> = f.receivers.iter().filter(|(_, r)| r.delivered.contains(&sn)).map(|x| x.0.counter).collect();
-                format!("{sn} ({:?}, {} bytes, handed {}, arrived {arrived:?}, delivered {delivered:?})", r.model, r.len, r.handed)
+                let arrived: Vec<_> = f
+                    .receivers
+                    .iter()
+                    .filter(|(_, r)| r.arrived.contains(&sn))
+                    .map(|x| x.0.counter)
+                    .collect();
+                let delivered: Vec<_> = f
+                    .receivers
+                    .iter()
+                    .filter(|(_, r)| r.delivered.contains(&sn))
+                    .map(|x| x.0.counter)
+                    .collect();
+                format!(
+                    "{sn} ({:?}, {} bytes, handed {}, arrived {arrived:?}, delivered {delivered:?})",
+                    r.model, r.len, r.handed
+                )
             })
             .collect();
         list.join(", ")
@@ -497,7 +550,9 @@ impl Oracle {
                     // What was received in this generation, and not delivered, was not a tombstone.
                     let lost = |sn: &&Sn| receiver.arrived.contains(sn);
                     if let Some(sn) = sns.iter().find(|sn| open(sn) || lost(sn)) {
-                        let text = format!("{key:?} generation {generation}: {sn} of stream {stream} was passed over");
+                        let text = format!(
+                            "{key:?} generation {generation}: {sn} of stream {stream} was passed over"
+                        );
                         found.get_or_insert(text);
                     }
                 }
@@ -530,8 +585,9 @@ impl Flow {
     /// This receiver has the message and everything before it in its stream that was not over already.
     fn received(&self, receiver: &Receiver, sn: Sn) -> bool {
         let stream = &self.streams[&self.sends[sn.0 as usize - 1].stream];
-        stream.iter().take_while(|s| **s <= sn).all(|s| {
-            receiver.arrived.contains(s) || (*s != sn && self.sends[s.0 as usize - 1].end.is_some())
-        })
+        stream
+            .iter()
+            .take_while(|s| **s <= sn)
+            .all(|s| receiver.arrived.contains(s) || (*s != sn && self.sends[s.0 as usize - 1].end.is_some()))
     }
 }

@@ -149,7 +149,8 @@ impl Plan {
         let sources: Vec<SourcePlan> = (0..sources * source_ports)
             .map(|n| source_plan(&mut sources_rng, n, n % sources, sources, &hosts, &liveness, &faults))
             .collect();
-        let last_send = sources.iter().flat_map(|s| s.up.iter().chain(&s.down)).map(|s| s.at).max().unwrap_or(0);
+        let last_send =
+            sources.iter().flat_map(|s| s.up.iter().chain(&s.down)).map(|s| s.at).max().unwrap_or(0);
         let last_fault = faults.iter().map(|f| f.until).max().unwrap_or(0);
         let last_verb = sources.iter().flat_map(|s| &s.verbs).map(|v| v.0).max().unwrap_or(0);
         Plan {
@@ -227,12 +228,19 @@ fn source_plan(
             .iter()
             .map(|&t| Target { node: hosts[t].node, addresses: hosts[t].addresses.clone() })
             .collect(),
-        local: if rng.chance(50) { hosts[host].addresses.iter().map(SocketAddr::ip).collect() } else { Vec::new() },
+        local: if rng.chance(50) {
+            hosts[host].addresses.iter().map(SocketAddr::ip).collect()
+        } else {
+            Vec::new()
+        },
         autoswitch: rng.chance(60),
         ..base
     };
-    let target_config =
-        PortConfig { client: config.client.clone(), max_message: config.max_message, ..port_config(rng, liveness) };
+    let target_config = PortConfig {
+        client: config.client.clone(),
+        max_message: config.max_message,
+        ..port_config(rng, liveness)
+    };
     let work = if rng.chance(30) { rng.within(100, 1000) } else { rng.within(2000, 8000) } * MS;
     let up = workload(rng, work, &config, 100);
     let down = if rng.chance(35) { workload(rng, work, &target_config, 40) } else { Vec::new() };
@@ -243,9 +251,15 @@ fn source_plan(
 }
 
 fn port_config(rng: &mut Rng, liveness: &Liveness) -> PortConfig {
-    let seconds = |rng: &mut Rng, low: u64, high: u64| Duration::from_millis(rng.within(low * 1000, high * 1000));
+    let seconds =
+        |rng: &mut Rng, low: u64, high: u64| Duration::from_millis(rng.within(low * 1000, high * 1000));
     PortConfig {
-        ack: rng.pick(&[AckModel::Synchronous, AckModel::Synchronous, AckModel::Asynchronous, AckModel::Sent]),
+        ack: rng.pick(&[
+            AckModel::Synchronous,
+            AckModel::Synchronous,
+            AckModel::Asynchronous,
+            AckModel::Sent,
+        ]),
         balance: rng.pick(&[Balance::Fastest, Balance::Fastest, Balance::RoundRobin]),
         window: rng.magnitude(64 << 10, 2 << 20),
         send_buffer_max: rng.magnitude(16 << 10, 4 << 20),
@@ -277,7 +291,8 @@ fn workload(rng: &mut Rng, work: u64, config: &PortConfig, scale: u64) -> Vec<Se
                 at: rng.below(bursts) * work / bursts,
                 stream: StreamId(rng.below(streams) as u32),
                 len: len as u32,
-                ack: models.then(|| rng.pick(&[AckModel::Synchronous, AckModel::Asynchronous, AckModel::Sent])),
+                ack: models
+                    .then(|| rng.pick(&[AckModel::Synchronous, AckModel::Asynchronous, AckModel::Sent])),
             }
         })
         .collect();
@@ -348,7 +363,10 @@ pub(crate) fn patience(plan: &Plan) -> u64 {
         .iter()
         .map(|s| {
             let c = &s.config;
-            nanos(c.ack_timeout) * 2 + nanos(c.connect_timeout) * 3 + nanos(c.close_timeout) + nanos(c.session_timeout)
+            nanos(c.ack_timeout) * 2
+                + nanos(c.connect_timeout) * 3
+                + nanos(c.close_timeout)
+                + nanos(c.session_timeout)
         })
         .max()
         .unwrap_or(0);

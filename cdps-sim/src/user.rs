@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use cdps_core::config::PortConfig;
-use cdps_core::id::{Generation, Side, Sn};
+use cdps_core::id::{Generation, SessionId, Side, Sn};
 use cdps_core::port::{ConnStatus, CreditToken, Event, Link, Outbound, SendError, State};
 
 use crate::broken::Broken;
@@ -160,7 +160,16 @@ impl Host {
         let node = self.node();
         let now = self.clock(env);
         let Some(s) = self.slots[slot].as_mut() else { return };
-        let cdps_core::port::Received { sn, stream, ssn, generation, wants_ack, redelivered, credit, payload } = message;
+        let cdps_core::port::Received {
+            sn,
+            stream,
+            ssn,
+            generation,
+            wants_ack,
+            redelivered,
+            credit,
+            payload,
+        } = message;
         note!(env, "n{node} p{slot}: user: got {sn} stream {stream} ssn {ssn} generation {generation}");
         env.oracle.delivered(Delivery {
             flow: s.flow_in(generation),
@@ -204,7 +213,11 @@ impl Host {
         }
         match s.port.ack(now, sn, rc) {
             Ok(()) => {
-                note!(env, "n{} p{slot}: user: acknowledges {sn} with {rc}", self.plan.hosts[self.index].node);
+                note!(
+                    env,
+                    "n{} p{slot}: user: acknowledges {sn} with {rc}",
+                    self.plan.hosts[self.index].node
+                );
                 env.oracle.answered(s.flow_in(generation), generation, sn, rc);
             }
             Err(e) => {
@@ -226,9 +239,7 @@ impl Host {
             ConnStatus::ConnectFailed { .. } => s.user.turn += 1,
             ConnStatus::Drained => s.user.knows_drained = true,
             ConnStatus::Down { .. } => s.user.knows_drained = false,
-            ConnStatus::Connected { .. }
-            | ConnStatus::Switching { .. }
-            | ConnStatus::Switched { .. } => {}
+            ConnStatus::Connected { .. } | ConnStatus::Switching { .. } | ConnStatus::Switched { .. } => {}
         }
     }
 
@@ -300,7 +311,9 @@ impl Host {
     }
 
     fn may_send_again(&self, slot: usize) -> bool {
-        self.slots[slot].as_ref().is_some_and(|s| s.side == Side::Source && s.port.state() != State::Destroyed)
+        self.slots[slot]
+            .as_ref()
+            .is_some_and(|s| s.side == Side::Source && s.port.state() != State::Destroyed)
     }
 
     fn send(&mut self, env: &mut Env, slot: usize, next: crate::plan::Send) -> Result<(), SendError> {
@@ -309,21 +322,31 @@ impl Host {
         let Some(s) = self.slots[slot].as_mut() else { return Ok(()) };
         env.payloads += 1;
         let payload = Rc::new(Sent { id: env.payloads, len: next.len });
-        let message = Outbound { stream: next.stream, len: next.len, ack: next.ack, payload: Rc::clone(&payload) };
+        let message =
+            Outbound { stream: next.stream, len: next.len, ack: next.ack, payload: Rc::clone(&payload) };
         let model = next.ack.unwrap_or(s.port.config().ack);
         match s.port.send(now, message) {
             Ok(sn) => {
-                note!(env, "n{node} p{slot}: user: sends {sn} stream {} {} bytes {model:?}", next.stream, next.len);
+                note!(
+                    env,
+                    "n{node} p{slot}: user: sends {sn} stream {} {} bytes {model:?}",
+                    next.stream,
+                    next.len
+                );
                 env.oracle.accepted(s.flow_out(), sn, next.stream, model, &payload);
                 let held = s.port.stats().unfinished_bytes;
                 if held > s.port.config().send_buffer_max {
-                    env.oracle.fail(Invariant::Memory, format!("p{slot}: {held} bytes unfinished at the source"));
+                    env.oracle
+                        .fail(Invariant::Memory, format!("p{slot}: {held} bytes unfinished at the source"));
                 }
                 Ok(())
             }
             Err((e, given_back)) => {
                 if given_back.id != payload.id {
-                    env.oracle.fail(Invariant::OneEnd, format!("p{slot}: a refused send gave back another payload"));
+                    env.oracle.fail(
+                        Invariant::OneEnd,
+                        format!("p{slot}: a refused send gave back another payload"),
+                    );
                 }
                 Err(e)
             }
@@ -359,7 +382,9 @@ impl Host {
                 self.close_down(env, slot);
             }
             (Side::Source, State::Initialized | State::Stopped) => self.connect(env, slot),
-            (Side::Source, State::Connected) if s.port.link() == Link::Drained && s.user.knows_drained => self.connect(env, slot),
+            (Side::Source, State::Connected) if s.port.link() == Link::Drained && s.user.knows_drained => {
+                self.connect(env, slot)
+            }
             (Side::Source, _) => {}
         }
         self.want_tick(env, slot);
@@ -372,7 +397,12 @@ impl Host {
             return;
         }
         s.user.closing = s.port.state() == State::Stopped && s.port.use_count() <= 1;
-        note!(env, "n{} p{slot}: user: closes in {}", self.plan.hosts[self.index].node, s.port.state().name());
+        note!(
+            env,
+            "n{} p{slot}: user: closes in {}",
+            self.plan.hosts[self.index].node,
+            s.port.state().name()
+        );
         if let Err(e) = s.port.close(now, false) {
             env.oracle.fail(Invariant::Sanity, format!("p{slot}: {e}"));
         }
@@ -390,6 +420,7 @@ impl Host {
         let turn = s.user.turn % config.targets.len();
         let to = if turn == 0 { None } else { Some(config.targets[turn].node) };
         note!(env, "n{} p{slot}: user: connects to {to:?} ({turn})", plan.hosts[self.index].node);
+        s.user.knows_drained = false;
         // While the user keeps out of it, the faults alone decide what is promised.
         env.oracle.promise(s.session, source.promises[turn]);
         env.oracle.connecting(s.session);
@@ -405,7 +436,12 @@ impl Host {
         if verb.is_targets() != (s.side == Side::Target) {
             return;
         }
-        note!(env, "n{} p{slot}: user: {verb:?} in {}", self.plan.hosts[self.index].node, s.port.state().name());
+        note!(
+            env,
+            "n{} p{slot}: user: {verb:?} in {}",
+            self.plan.hosts[self.index].node,
+            s.port.state().name()
+        );
         if s.side == Side::Source {
             env.oracle.promise(s.session, Promise::default());
             s.user.resume_at = env.now + env.rng.below(1000 * MS);
@@ -428,16 +464,38 @@ impl Host {
     pub(crate) fn settled(&self, env: &Env) -> Result<(), String> {
         for (n, s) in self.slots.iter().enumerate() {
             let Some(s) = s else { continue };
-            let name = || format!("node {} p{n} ({}, {}, link {})", self.node(), s.session, s.port.state().name(), s.port.link().name());
-            if s.port.state() == State::Destroyed || (s.side == Side::Target && s.port.state() != State::ConnectedTo) {
+            let name = || {
+                format!(
+                    "node {} p{n} ({}, {}, link {})",
+                    self.node(),
+                    s.session,
+                    s.port.state().name(),
+                    s.port.link().name()
+                )
+            };
+            if s.port.state() == State::Destroyed
+                || (s.side == Side::Target && s.port.state() != State::ConnectedTo)
+            {
                 continue;
             }
-            if s.user.next_send < s.sends(self).len() && s.side == Side::Source {
-                return Err(format!("{}: {} messages not accepted yet", name(), s.sends(self).len() - s.user.next_send));
+            if s.user.next_send < s.sends(self).len() {
+                return Err(format!(
+                    "{}: {} messages not accepted yet",
+                    name(),
+                    s.sends(self).len() - s.user.next_send
+                ));
             }
             let open = env.oracle.open(s.flow_out());
             if open > 0 {
-                return Err(format!("{}: {open} sends have not ended: {}", name(), env.oracle.oldest_open(s.flow_out())));
+                return Err(format!(
+                    "{}: {open} sends have not ended: {}",
+                    name(),
+                    env.oracle.oldest_open(s.flow_out())
+                ));
+            }
+            let left = s.port.stats().unfinished_bytes;
+            if left > 0 {
+                return Err(format!("{}: {left} bytes are unfinished", name()));
             }
             if !s.user.held.is_empty() {
                 return Err(format!("{}: the user holds {} messages", name(), s.user.held.len()));
@@ -449,29 +507,30 @@ impl Host {
         Ok(())
     }
 
-    /// Looks at what is left once everything is settled.
-    pub(crate) fn inspect(&self, env: &mut Env) {
-        for s in self.slots.iter().flatten() {
-            if s.side == Side::Target && s.port.state() == State::ConnectedTo && !s.user.revoked {
-                env.oracle.check_delivered(s.flow_in(s.born), s.born);
-            }
-            let left = s.port.stats().unfinished_bytes;
-            if left > 0 && s.port.state() != State::Destroyed {
-                env.oracle.fail(Invariant::Progress, format!("{}: {left} bytes stay unfinished", s.session));
-            }
-        }
+    /// Sessions whose source is connected, with their generations.
+    pub(crate) fn connected_sessions(&self) -> Vec<(SessionId, Generation)> {
+        let up = |s: &&Slot| {
+            s.side == Side::Source && s.port.state() == State::Connected && s.port.link() == Link::Up
+        };
+        self.slots.iter().flatten().filter(up).map(|s| (s.session, s.port.generation())).collect()
     }
 
     /// The bytes that were held at once may not pass the window and what each path may add.
     pub(crate) fn check_meters(&self, env: &mut Env, slot: usize) {
         let Some(s) = self.slots[slot].as_ref() else { return };
         let c = s.port.config();
-        let fragment = u64::from(self.plan.sources[s.plan].config.fragment.max(self.plan.sources[s.plan].target_config.fragment));
+        let fragment = u64::from(
+            self.plan.sources[s.plan].config.fragment.max(self.plan.sources[s.plan].target_config.fragment),
+        );
         let per_path = 2 * fragment + 2 * self.plan.read_chunk as u64 + 65_536;
         let bound = c.window.max(u64::from(c.max_message)) + per_path * self.plan.paths as u64;
         for (generation, meter) in &s.meters {
             if meter.peak() > bound {
-                let text = format!("{} generation {generation}: {} bytes held, bound {bound}", s.session, meter.peak());
+                let text = format!(
+                    "{} generation {generation}: {} bytes held, bound {bound}",
+                    s.session,
+                    meter.peak()
+                );
                 env.oracle.fail(Invariant::Memory, text);
             }
         }

@@ -7,7 +7,7 @@ use crate::env::{Env, Event, MS, SECOND, TraceSink, note};
 use crate::fault::FaultKind;
 use crate::host::Host;
 use crate::net::{Machine, Net, Route};
-use crate::oracle::{Invariant, Oracle, Tally, Violation};
+use crate::oracle::{FlowKey, Invariant, Oracle, Tally, Violation};
 use crate::plan::{self, Plan};
 use crate::rng::Rng;
 
@@ -51,7 +51,9 @@ enum Act {
     /// Everything must finish by itself.
     Calm,
     /// Everything has been quiet since then.
-    Rest { since: u64 },
+    Rest {
+        since: u64,
+    },
     /// Ports are taken down.
     Curtain,
     Over,
@@ -123,7 +125,8 @@ impl World {
         self.env.at(self.plan.quiet_at, Event::Survey);
         while self.act != Act::Over && self.env.oracle.violation().is_none() {
             let Some(event) = self.env.next() else { break };
-            self.fingerprint = (self.fingerprint.rotate_left(5) ^ self.env.now).wrapping_mul(0x0000_0100_0000_01b3);
+            self.fingerprint =
+                (self.fingerprint.rotate_left(5) ^ self.env.now).wrapping_mul(0x0000_0100_0000_01b3);
             self.step(event);
             if self.env.events() > MAX_EVENTS {
                 self.env.oracle.fail(Invariant::Timers, format!("more than {MAX_EVENTS} events"));
@@ -151,10 +154,33 @@ impl World {
 
     fn announce(&mut self, seed: u64) {
         let plan = Rc::clone(&self.plan);
-        note!(self.env, "seed {seed}: {} hosts, {} paths each, quiet at {:.3} s", plan.hosts.len(), plan.paths, plan.quiet_at as f64 / SECOND as f64);
-        note!(self.env, "buffer {} segment {} read {} mutual {} redial_max {:?}", plan.buffer, plan.segment, plan.read_chunk, plan.mutual, plan.liveness.redial_max);
+        note!(
+            self.env,
+            "seed {seed}: {} hosts, {} paths each, quiet at {:.3} s",
+            plan.hosts.len(),
+            plan.paths,
+            plan.quiet_at as f64 / SECOND as f64
+        );
+        note!(
+            self.env,
+            "buffer {} segment {} read {} mutual {} redial_max {:?}",
+            plan.buffer,
+            plan.segment,
+            plan.read_chunk,
+            plan.mutual,
+            plan.liveness.redial_max
+        );
         for (n, r) in plan.routes.iter().enumerate() {
-            note!(self.env, "route {n}: {} -> {} {} delay {} us, jitter {} us, {} KiB/s", r.dialler + 1, r.acceptor + 1, r.remote, r.delay / 1000, r.jitter / 1000, r.rate >> 10);
+            note!(
+                self.env,
+                "route {n}: {} -> {} {} delay {} us, jitter {} us, {} KiB/s",
+                r.dialler + 1,
+                r.acceptor + 1,
+                r.remote,
+                r.delay / 1000,
+                r.jitter / 1000,
+                r.rate >> 10
+            );
         }
         for h in &plan.hosts {
             note!(self.env, "node {}: {:?}", h.node, h.users);
@@ -166,12 +192,27 @@ impl World {
                 "source on {}: targets {:?} ack {:?} autoswitch {} {:?} window {} (back {}) buffer {} pending {} fragment {} ack_timeout {:?} promises {:?}",
                 s.host + 1,
                 c.targets.iter().map(|t| t.node.0).collect::<Vec<_>>(),
-                c.ack, c.autoswitch, c.balance, s.target_config.window, c.window, c.send_buffer_max, c.max_pending_events, c.fragment, c.ack_timeout, s.promises
+                c.ack,
+                c.autoswitch,
+                c.balance,
+                s.target_config.window,
+                c.window,
+                c.send_buffer_max,
+                c.max_pending_events,
+                c.fragment,
+                c.ack_timeout,
+                s.promises
             );
             note!(self.env, "  {} messages up, {} down, verbs {:?}", s.up.len(), s.down.len(), s.verbs);
         }
         for f in &plan.faults {
-            note!(self.env, "fault {:.3} to {:.3}: {:?}", f.at as f64 / SECOND as f64, f.until as f64 / SECOND as f64, f.kind);
+            note!(
+                self.env,
+                "fault {:.3} to {:.3}: {:?}",
+                f.at as f64 / SECOND as f64,
+                f.until as f64 / SECOND as f64,
+                f.kind
+            );
         }
     }
 
@@ -245,7 +286,11 @@ impl World {
             Act::Storm => {
                 self.act = Act::Calm;
                 self.deadline = now + plan::patience(&self.plan);
-                note!(self.env, "--- calm: everything must finish by {:.3}", self.deadline as f64 / SECOND as f64);
+                note!(
+                    self.env,
+                    "--- calm: everything must finish by {:.3}",
+                    self.deadline as f64 / SECOND as f64
+                );
             }
             Act::Calm | Act::Rest { .. } => {
                 let unsettled = self.hosts.iter().find_map(|h| h.settled(&self.env).err());
@@ -283,8 +328,10 @@ impl World {
     fn take_down(&mut self) {
         note!(self.env, "--- curtain: ports are closed");
         self.env.oracle.check_skipped();
-        for host in &self.hosts {
-            host.inspect(&mut self.env);
+        for (session, generation) in self.hosts.iter().flat_map(Host::connected_sessions).collect::<Vec<_>>()
+        {
+            self.env.oracle.check_delivered(FlowKey::Up(session), generation);
+            self.env.oracle.check_delivered(FlowKey::Down(session, generation), generation);
         }
         for host in &mut self.hosts {
             host.finish();

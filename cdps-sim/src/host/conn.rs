@@ -138,7 +138,14 @@ impl Host {
         Some(c)
     }
 
-    pub(super) fn dial_control(&mut self, env: &mut Env, link: LinkId, serial: u32, node: NodeId, remote: SocketAddr) {
+    pub(super) fn dial_control(
+        &mut self,
+        env: &mut Env,
+        link: LinkId,
+        serial: u32,
+        node: NodeId,
+        remote: SocketAddr,
+    ) {
         let key = LinkKey::Dialled(link);
         let nonce = env.rng.next();
         let hello = self.hello(link, node, nonce, Purpose::Control);
@@ -157,14 +164,21 @@ impl Host {
     }
 
     pub(super) fn dial_data(&mut self, env: &mut Env, slot: usize, action: Action) {
-        let Action::Dial { path, conn, session, generation, node, remote, secret, .. } = action else { return };
-        note!(env, "n{} p{slot}: dial path {path} conn {conn} to {remote}, generation {generation}", self.node());
+        let Action::Dial { path, conn, session, generation, node, remote, secret, .. } = action else {
+            return;
+        };
+        note!(
+            env,
+            "n{} p{slot}: dial path {path} conn {conn} to {remote}, generation {generation}",
+            self.node()
+        );
         let link = match self.slots[slot].as_ref().and_then(|s| s.links.get(&path)) {
             Some(LinkKey::Dialled(link)) => *link,
             Some(LinkKey::Accepted { .. }) | None => LinkId(0),
         };
         let nonce = env.rng.next();
-        let hello = self.hello(link, node, nonce, Purpose::Data { port: session.port, path, conn, generation });
+        let hello =
+            self.hello(link, node, nonce, Purpose::Data { port: session.port, path, conn, generation });
         let usage = Use::Data { slot, path, conn, generation, link: None };
         let Some(c) = self.start_dial(env, remote, usage) else {
             let now = self.clock(env);

@@ -154,7 +154,11 @@ impl Host {
         if env.tracing() {
             for inbound in &items {
                 let text = describe(inbound);
-                note!(env, "n{} p{slot}: path {path} conn {conn} -> {text}", self.plan.hosts[self.index].node);
+                note!(
+                    env,
+                    "n{} p{slot}: path {path} conn {conn} -> {text}",
+                    self.plan.hosts[self.index].node
+                );
             }
         }
         s.port.handle_inbound(now, path, conn, frames, &mut items, drained)
@@ -175,7 +179,14 @@ impl Host {
         Some((Serves { slot, path, conn, generation }, s))
     }
 
-    fn bundled(&mut self, env: &mut Env, c: usize, item: Item, body: &[u8], items: &mut Vec<Inbound<Received>>) {
+    fn bundled(
+        &mut self,
+        env: &mut Env,
+        c: usize,
+        item: Item,
+        body: &[u8],
+        items: &mut Vec<Inbound<Received>>,
+    ) {
         let Some((serves, s)) = self.serves(c) else { return };
         let bytes = &body[item.offset as usize..(item.offset + item.len) as usize];
         let meter = s.meter(serves.generation);

@@ -20,8 +20,7 @@ impl Host {
     pub(super) fn create_source(&mut self, env: &mut Env, number: usize) {
         let plan = std::rc::Rc::clone(&self.plan);
         let source = &plan.sources[number];
-        let session =
-            SessionId { node: self.node(), incarnation: self.incarnation, port: number as u32 + 1 };
+        let session = SessionId { node: self.node(), incarnation: self.incarnation, port: number as u32 + 1 };
         let seed = env.rng.next();
         let mut port = match SimPort::source(source.config.clone(), session, seed) {
             Ok(port) => port,
@@ -109,7 +108,13 @@ impl Host {
     }
 
     /// A node message came.
-    pub(super) fn message(&mut self, env: &mut Env, from: NodeId, from_incarnation: Incarnation, body: NodeBody) {
+    pub(super) fn message(
+        &mut self,
+        env: &mut Env,
+        from: NodeId,
+        from_incarnation: Incarnation,
+        body: NodeBody,
+    ) {
         let now = self.clock(env);
         note!(env, "n{}: from {from}: {body:?}", self.node());
         match body {
@@ -149,7 +154,9 @@ impl Host {
             }
             NodeBody::Bye { session, generation, reason, side } => {
                 for s in self.slots.iter_mut().flatten() {
-                    if s.side == side.peer() && s.session == session && (s.side == Side::Source || s.born == generation)
+                    if s.side == side.peer()
+                        && s.session == session
+                        && (s.side == Side::Source || s.born == generation)
                     {
                         s.port.handle_bye(now, generation, reason_of(reason));
                     }
@@ -189,7 +196,10 @@ impl Host {
     /// the order of streams would be lost between them.
     fn delivering(&self, session: SessionId) -> bool {
         let is = |s: &Slot| {
-            s.side == Side::Target && s.session == session && s.port.state() != State::ConnectedTo && s.port.has_events()
+            s.side == Side::Target
+                && s.session == session
+                && s.port.state() != State::ConnectedTo
+                && s.port.has_events()
         };
         self.slots.iter().flatten().any(is)
     }
@@ -246,7 +256,9 @@ impl Host {
             }
         }
         let plan = std::rc::Rc::clone(&self.plan);
-        let Some(number) = plan.sources.iter().position(|s| s.config.client == connect.client) else { return };
+        let Some(number) = plan.sources.iter().position(|s| s.config.client == connect.client) else {
+            return;
+        };
         let mut secret = [0; 32];
         secret[..8].copy_from_slice(&env.rng.next().to_le_bytes());
         let config: PortConfig = plan.sources[number].target_config.clone();

@@ -5,8 +5,8 @@ use cdps_core::node::Node;
 use cdps_core::port::{Batch, Outgoing};
 use cdps_core::wire::{self, Frame};
 
-use super::conn::{Stage, Use};
 use super::Host;
+use super::conn::{Stage, Use};
 use crate::checksum::CRC;
 use crate::env::{Env, note};
 use crate::oracle::{FlowKey, Oracle};
@@ -80,7 +80,9 @@ impl Host {
         if hc.stage != Stage::Ready {
             return false;
         }
-        let Some(frame) = self.engine.as_mut().and_then(|e: &mut Node| e.poll_transmit(key, serial)) else { return false };
+        let Some(frame) = self.engine.as_mut().and_then(|e: &mut Node| e.poll_transmit(key, serial)) else {
+            return false;
+        };
         wire::encode_frame(&frame, CRC, &mut hc.output);
         true
     }
