@@ -1,9 +1,8 @@
 //! Control connections: how they come to be and how they end, and what the first frame of any connection says of its sender.
 
 use super::link::{Conn, Link, Loss, Phase};
-use super::peer::Acquaintance;
 use super::{LinkKey, Node, Output};
-use crate::id::{Incarnation, NodeId};
+use crate::id::{Incarnation, LinkId, NodeId};
 use crate::reason::Reason;
 use crate::time::Time;
 use crate::wire::{Hello, Purpose, VERSION, Welcome};
@@ -12,18 +11,19 @@ use crate::wire::{Hello, Purpose, VERSION, Welcome};
 const MAX_ACCEPTED_LINKS: usize = 256;
 
 impl Node {
-    /// Judges the first frame of an accepted connection, whatever it is for. A new incarnation of the sender ends the former one here.
+    /// Judges the first frame of an accepted connection, whatever it is for. Changes nothing: whether a new incarnation of the sender
+    /// has taken the place of the known one shows when it answers the first heartbeat on a control connection.
     ///
     /// # Errors
     /// With what the connection is to be refused.
     pub fn judge_hello(&mut self, now: Time, hello: &Hello) -> Result<(), Reason> {
         self.enter(now);
-        let verdict = self.check_hello(now, hello);
+        let verdict = self.check_hello(hello);
         self.counters.refusals += u64::from(verdict.is_err());
         verdict
     }
 
-    fn check_hello(&mut self, now: Time, hello: &Hello) -> Result<(), Reason> {
+    fn check_hello(&self, hello: &Hello) -> Result<(), Reason> {
         if hello.node == NodeId(0)
             || hello.incarnation == Incarnation(0)
             || hello.version_min > hello.version_max
@@ -41,12 +41,12 @@ impl Node {
             if hello.incarnation != self.incarnation {
                 return Err(Reason::Refused);
             }
-            self.acquaint(hello.node);
         } else {
-            if !self.peers.get(&hello.node).is_some_and(|peer| peer.member) {
-                return Err(Reason::Refused);
+            match self.peers.get(&hello.node).filter(|peer| peer.member) {
+                None => return Err(Reason::Refused),
+                Some(peer) if peer.is_former(hello.incarnation) => return Err(Reason::PeerRestarted),
+                Some(_) => {}
             }
-            self.meet(now, hello.node, hello.incarnation)?;
         }
         match hello.purpose {
             Purpose::Control => self.check_room(accepted_key(hello)),
@@ -60,8 +60,10 @@ impl Node {
         self.enter(now);
         let key = accepted_key(hello);
         let serial = self.next_conn();
-        let known = self.peers.get(&hello.node).and_then(|peer| peer.incarnation);
-        if known != Some(hello.incarnation) || self.check_room(key).is_err() {
+        if hello.node == self.id() {
+            self.acquaint(hello.node);
+        }
+        if self.check_hello(hello).is_err() {
             self.outputs.push_back(Output::Hangup { key, conn: serial });
             return (key, serial);
         }
@@ -81,14 +83,14 @@ impl Node {
     pub fn handle_dialled(
         &mut self,
         now: Time,
-        link: super::LinkId,
+        link: LinkId,
         conn: u32,
         welcome: &Welcome,
     ) -> Result<(), Reason> {
         self.enter(now);
         let key = LinkKey::Dialled(link);
         let Some(node) = self.dialling(key, conn) else { return Err(Reason::Closed) };
-        if let Err(reason) = self.check_welcome(now, node, welcome) {
+        if let Err(reason) = self.check_welcome(node, welcome) {
             self.counters.faults += 1;
             self.lose(now, key, Loss::Faulty, reason);
             return Err(reason);
@@ -98,7 +100,7 @@ impl Node {
         Ok(())
     }
 
-    fn check_welcome(&mut self, now: Time, node: NodeId, welcome: &Welcome) -> Result<(), Reason> {
+    fn check_welcome(&self, node: NodeId, welcome: &Welcome) -> Result<(), Reason> {
         if welcome.incarnation == Incarnation(0) {
             return Err(Reason::ProtocolError);
         }
@@ -109,7 +111,10 @@ impl Node {
         if welcome.node != node || impostor {
             return Err(Reason::WrongNode);
         }
-        self.meet(now, node, welcome.incarnation)
+        match self.peers.get(&node) {
+            Some(peer) if peer.is_former(welcome.incarnation) => Err(Reason::PeerRestarted),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// A connection ended, or a dial failed. Ignored if another has taken its place.
@@ -137,29 +142,40 @@ impl Node {
         link.joined(conn);
         self.counters.connections += 1;
         if let Some(peer) = self.peers.get_mut(&link.node) {
+            if peer.incarnation.is_none() {
+                peer.adopt(now, incarnation);
+            }
+            if peer.incarnation == Some(incarnation) {
+                peer.last_heard = now;
+            }
+        }
+    }
+
+    /// The peer has proved, on this link, to be another incarnation than the known one: everything of the former ends.
+    pub(super) fn supersede(&mut self, now: Time, proof: LinkKey, node: NodeId, incarnation: Incarnation) {
+        let Some(former) = self.peers.get(&node).and_then(|peer| peer.incarnation) else { return };
+        self.outputs.push_back(Output::PeerGone { node, incarnation: former });
+        let keys: Vec<LinkKey> =
+            self.links.iter().filter_map(|(key, link)| (link.node == node).then_some(*key)).collect();
+        for key in keys {
+            if key == proof {
+                if let Some(link) = self.links.get_mut(&key) {
+                    link.pronounce_dead();
+                }
+                self.settle(now, key);
+            } else if self.claims(key) != Some(incarnation) {
+                self.lose(now, key, Loss::Restarted, Reason::PeerRestarted);
+            }
+        }
+        if let Some(peer) = self.peers.get_mut(&node) {
+            peer.adopt(now, incarnation);
             peer.last_heard = now;
         }
     }
 
-    /// A peer has said which incarnation it is. Another one than the known ends everything of that.
-    fn meet(&mut self, now: Time, node: NodeId, incarnation: Incarnation) -> Result<(), Reason> {
-        let Some(peer) = self.peers.get_mut(&node) else { return Err(Reason::Refused) };
-        match peer.judge(incarnation)? {
-            Acquaintance::Same => return Ok(()),
-            Acquaintance::First => {}
-            Acquaintance::Instead(former) => {
-                self.outputs.push_back(Output::PeerGone { node, incarnation: former });
-                let keys: Vec<LinkKey> =
-                    self.links.iter().filter_map(|(key, link)| (link.node == node).then_some(*key)).collect();
-                for key in keys {
-                    self.lose(now, key, Loss::Restarted, Reason::PeerRestarted);
-                }
-            }
-        }
-        if let Some(peer) = self.peers.get_mut(&node) {
-            peer.adopt(incarnation);
-        }
-        Ok(())
+    /// Which incarnation the peer of a connection claims to be.
+    fn claims(&self, key: LinkKey) -> Option<Incarnation> {
+        self.links.get(&key)?.conn().map(|conn| conn.incarnation)
     }
 
     /// How many links a peer may have is bounded. One that has lost its connection counts only until its place is needed.

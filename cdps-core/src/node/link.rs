@@ -69,7 +69,7 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Conn {
     pub(super) serial: u32,
-    /// Of the peer.
+    /// Of the peer, as it claims. Believed when it is the known one, or when a heartbeat has proved it to be newer.
     pub(super) incarnation: Incarnation,
     since: Time,
     /// A heartbeat sent on it has been answered.
@@ -274,8 +274,13 @@ impl Link {
         let echo = conn.pulse.hear(now, beat)?;
         conn.heard(now, liveness);
         self.deferred = false;
-        let Some(proof) = echo else { return Ok(None) };
-        if let Some(rtt) = proof.rtt {
+        Ok(echo)
+    }
+
+    /// The connection works both ways: something sent on it came back.
+    pub(super) fn prove(&mut self, now: Time, rtt: Option<Duration>, liveness: &Liveness) {
+        let Phase::Up(conn) = &mut self.phase else { return };
+        if let Some(rtt) = rtt {
             self.rtt.sample(rtt, liveness);
         }
         conn.proven = true;
@@ -283,7 +288,6 @@ impl Link {
         if conn.pulse.suspect_at(self.rtt.limit(liveness), patience(liveness)) > now {
             self.health = Health::Good;
         }
-        Ok(Some(proof))
     }
 
     /// Something else came on the connection.
@@ -316,11 +320,14 @@ impl Link {
     ) {
         match loss {
             Loss::Broken | Loss::Replaced | Loss::Faulty | Loss::Slow => {
-                if self.health == Health::Good {
+                // What was suspect already has been without an answer for longer.
+                let since = match (self.health, self.conn()) {
+                    (Health::Suspect, Some(conn)) => conn.pulse.answered().max(now - liveness.dead),
+                    (Health::Good | Health::Suspect | Health::Dead, _) => now,
+                };
+                if self.health != Health::Dead {
                     self.health = Health::Suspect;
-                }
-                if self.health == Health::Suspect {
-                    self.broken_since.get_or_insert(now);
+                    self.broken_since.get_or_insert(since);
                 }
             }
             Loss::Silent | Loss::Restarted => self.pronounce_dead(),
@@ -430,6 +437,9 @@ impl Link {
             Phase::Up(conn) => {
                 conn.pulse.excuse(now, late);
                 conn.pulse.ask(now);
+                if conn.next_probe != Time::NEVER {
+                    conn.next_probe = now + liveness.heartbeat;
+                }
             }
         }
     }

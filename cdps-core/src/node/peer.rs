@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 
 use crate::cluster::PeerState;
 use crate::id::{Generation, Incarnation, NodeId, SessionId, Side};
-use crate::reason::Reason;
 use crate::time::{Duration, Time};
 use crate::wire::NodeBody;
 
@@ -19,6 +18,8 @@ const MAX_REVOCATIONS: usize = 4096;
 pub(super) struct Peer {
     pub(super) member: bool,
     pub(super) incarnation: Option<Incarnation>,
+    /// When that was taken for the present one.
+    adopted: Time,
     former: VecDeque<Incarnation>,
     /// Newest `sent` value of this node that this incarnation has echoed on any link; 0: none.
     echoed: u64,
@@ -43,22 +44,12 @@ impl Revocation {
     }
 }
 
-/// How an incarnation relates to what is known.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Acquaintance {
-    /// The one that is known.
-    Same,
-    /// The first one.
-    First,
-    /// Another one takes the place of this one.
-    Instead(Incarnation),
-}
-
 impl Peer {
     pub(super) fn new(member: bool) -> Peer {
         Peer {
             member,
             incarnation: None,
+            adopted: Time::ZERO,
             former: VecDeque::new(),
             echoed: 0,
             last_heard: Time::ZERO,
@@ -68,19 +59,22 @@ impl Peer {
         }
     }
 
-    /// Judges an incarnation that the peer claims. A former one does not come back: what is heard of it is late, or comes from a process
-    /// that was thought dead.
-    pub(super) fn judge(&self, incarnation: Incarnation) -> Result<Acquaintance, Reason> {
-        match self.incarnation {
-            Some(known) if known == incarnation => Ok(Acquaintance::Same),
-            Some(_) | None if self.former.contains(&incarnation) => Err(Reason::PeerRestarted),
-            Some(known) => Ok(Acquaintance::Instead(known)),
-            None => Ok(Acquaintance::First),
-        }
+    /// Whether this is a former incarnation. None of those comes back: what is heard of it is late, or comes from a process that was
+    /// thought dead.
+    pub(super) fn is_former(&self, incarnation: Incarnation) -> bool {
+        self.former.contains(&incarnation)
+    }
+
+    /// Whether a claimant that echoes this value is newer than the present incarnation. It was alive after the value was sent; the present
+    /// one was alive before it was adopted; and no two of them are alive at a time. A HELLO proves nothing of the kind: it may have been
+    /// under way for longer than its sender lived.
+    pub(super) fn is_newer(&self, echoed: u64) -> bool {
+        Time(echoed) > self.adopted
     }
 
     /// Takes an incarnation for the present one; nothing of a former one is left.
-    pub(super) fn adopt(&mut self, incarnation: Incarnation) {
+    pub(super) fn adopt(&mut self, now: Time, incarnation: Incarnation) {
+        self.adopted = now;
         if let Some(former) = self.incarnation.replace(incarnation) {
             if self.former.len() >= MAX_FORMER {
                 self.former.pop_front();
@@ -210,17 +204,19 @@ mod tests {
 
     /// [N2] Incarnations are compared by inequality, and a former one does not come back.
     #[test]
-    fn a_former_incarnation_is_refused() {
+    fn a_former_incarnation_is_remembered() {
         let mut peer = Peer::new(true);
-        assert_eq!(peer.judge(Incarnation(5)), Ok(Acquaintance::First));
-        peer.adopt(Incarnation(5));
-        assert_eq!(peer.judge(Incarnation(5)), Ok(Acquaintance::Same));
-        assert_eq!(peer.judge(Incarnation(2)), Ok(Acquaintance::Instead(Incarnation(5))));
+        peer.adopt(Time(50), Incarnation(5));
+        assert!(!peer.is_former(Incarnation(5)) && !peer.is_former(Incarnation(2)));
         peer.renew(100);
         assert_eq!(peer.lease_until(Incarnation(5), Duration::from_nanos(7)), Time(107));
-        peer.adopt(Incarnation(2));
-        assert_eq!(peer.judge(Incarnation(5)), Err(Reason::PeerRestarted));
+        assert!(!peer.is_newer(50) && peer.is_newer(51));
+        peer.adopt(Time(60), Incarnation(2));
+        assert!(peer.is_former(Incarnation(5)));
         assert_eq!(peer.lease_until(Incarnation(5), Duration::from_nanos(7)), Time::ZERO);
         assert_eq!(peer.lease_until(Incarnation(2), Duration::from_nanos(7)), Time::ZERO);
+        assert!(!peer.is_newer(60));
+        (100..200).for_each(|n| peer.adopt(Time(n), Incarnation(n)));
+        assert_eq!(peer.former.len(), MAX_FORMER);
     }
 }

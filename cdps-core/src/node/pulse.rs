@@ -22,8 +22,8 @@ pub(super) struct Pulse {
     /// Sent and not echoed, oldest first, values ascending.
     sent: VecDeque<Sent>,
     remembered_max: usize,
-    /// Highest value that had to be dropped from `sent`: an echo up to here can not be checked, and has no effect.
-    forgotten: u64,
+    /// First and last value that had to be dropped from `sent`: an echo between them can not be checked, and has no effect.
+    forgotten: (u64, u64),
     /// Newest own value that the peer has echoed.
     echoed: u64,
     /// Newest value heard from the peer. Its clock means nothing here.
@@ -31,6 +31,8 @@ pub(super) struct Pulse {
     peer_sent_at: Time,
     /// When anything was heard; moved when this node was late (T9).
     heard: Time,
+    /// When a newer echo came last, or the connection was made; moved likewise.
+    answered: Time,
     waiting: Option<Waiting>,
     count: u64,
     heard_count: u64,
@@ -76,11 +78,12 @@ impl Pulse {
         Pulse {
             sent: VecDeque::new(),
             remembered_max,
-            forgotten: 0,
+            forgotten: (0, 0),
             echoed: 0,
             peer_sent: 0,
             peer_sent_at: now,
             heard: now,
+            answered: now,
             waiting: None,
             count: 0,
             heard_count: 0,
@@ -123,10 +126,11 @@ impl Pulse {
                 back.last = last;
             }
             Some(_) | None => {
-                self.sent.push_back(Sent { value, first, last, probes, timed: true });
-                if self.sent.len() > self.remembered_max {
-                    self.forgotten = self.sent.pop_front().map_or(self.forgotten, |oldest| oldest.value);
+                let mut sent = Sent { value, first, last, probes, timed: true };
+                if self.sent.len() >= self.remembered_max {
+                    self.forget_newest(&mut sent);
                 }
+                self.sent.push_back(sent);
             }
         }
         self.count += 1;
@@ -142,6 +146,15 @@ impl Pulse {
             count: self.count,
             heard: self.heard_count,
         })
+    }
+
+    /// Makes room for another one, which takes the place of the newest. The oldest stay: they tell how long nothing was answered.
+    fn forget_newest(&mut self, heir: &mut Sent) {
+        let Some(newest) = self.sent.pop_back() else { return };
+        heir.first = newest.first;
+        heir.probes = heir.probes.saturating_add(newest.probes);
+        let from = if self.forgotten.1 <= self.echoed { newest.value } else { self.forgotten.0 };
+        self.forgotten = (from, newest.value);
     }
 
     /// Takes a heartbeat of the peer. Some if it echoes a newer value than any before.
@@ -160,6 +173,11 @@ impl Pulse {
             waiting.built = now;
         }
         Ok(echo)
+    }
+
+    /// Since when nothing that was sent has been answered.
+    pub(super) fn answered(&self) -> Time {
+        self.answered
     }
 
     /// Something was heard.
@@ -186,9 +204,10 @@ impl Pulse {
                 });
                 self.sent.drain(..=index);
                 self.echoed = beat.echo;
+                self.answered = now;
                 Ok(Some(Echo { value: beat.echo, rtt }))
             }
-            Err(_) if beat.echo <= self.forgotten => Ok(None),
+            Err(_) if (self.forgotten.0..=self.forgotten.1).contains(&beat.echo) => Ok(None),
             Err(_) => Err(Reason::ProtocolError),
         }
     }
@@ -240,5 +259,6 @@ impl Pulse {
             waiting.last = moved(waiting.last);
         }
         self.heard = moved(self.heard);
+        self.answered = moved(self.answered);
     }
 }

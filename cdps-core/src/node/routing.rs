@@ -2,8 +2,9 @@
 
 use std::cmp::Reverse;
 
-use super::link::Loss;
+use super::link::{Link, Loss};
 use super::peer::{Standing, speaks_of};
+use super::pulse::Echo;
 use super::{LinkKey, Node, Output};
 use crate::cluster::Health;
 use crate::id::{Incarnation, NodeId};
@@ -24,7 +25,7 @@ impl Node {
         let Some(link) = self.links.get_mut(&key) else { return Ok(()) };
         let Some(current) = link.conn().filter(|current| current.serial == conn) else { return Ok(()) };
         let sender = (link.node, current.incarnation);
-        if let Some(peer) = self.peers.get_mut(&link.node) {
+        if let Some(peer) = self.peers.get_mut(&link.node).filter(|peer| peer.incarnation == Some(sender.1)) {
             peer.last_heard = now;
         }
         let taken = match frame {
@@ -58,24 +59,50 @@ impl Node {
         (node, incarnation): (NodeId, Incarnation),
         beat: &Heartbeat,
     ) -> Result<(), Reason> {
-        let Node { links, peers, outputs, config, .. } = self;
-        let (Some(link), Some(peer)) = (links.get_mut(&key), peers.get_mut(&node)) else { return Ok(()) };
-        let echo = link.hear(now, beat, &config.liveness)?;
-        if echo.is_some_and(|echo| peer.renew(echo.value)) {
-            let until = peer.lease_until(incarnation, config.liveness.lease);
-            outputs.push_back(Output::Lease { node, incarnation, until });
+        let liveness = &self.config.liveness;
+        let echo = match self.links.get_mut(&key) {
+            Some(link) => link.hear(now, beat, liveness)?,
+            None => None,
+        };
+        if let Some(echo) = echo {
+            self.take_echo(now, key, (node, incarnation), echo);
         }
-        if let Some(conn) = link.conn_mut().filter(|conn| conn.pulse.is_waiting()) {
+        let Node { links, outputs, .. } = self;
+        if let Some(conn) =
+            links.get_mut(&key).and_then(Link::conn_mut).filter(|conn| conn.pulse.is_waiting())
+        {
             conn.kick(key, outputs);
         }
         self.settle(now, key);
         Ok(())
     }
 
+    fn take_echo(&mut self, now: Time, key: LinkKey, (node, incarnation): (NodeId, Incarnation), echo: Echo) {
+        let Some(peer) = self.peers.get(&node) else { return };
+        if peer.incarnation != Some(incarnation) {
+            if !peer.is_newer(echo.value) {
+                return;
+            }
+            self.supersede(now, key, node, incarnation);
+        }
+        let Node { links, peers, outputs, config, .. } = self;
+        let (Some(link), Some(peer)) = (links.get_mut(&key), peers.get_mut(&node)) else { return };
+        link.prove(now, echo.rtt, &config.liveness);
+        if peer.renew(echo.value) {
+            let until = peer.lease_until(incarnation, config.liveness.lease);
+            outputs.push_back(Output::Lease { node, incarnation, until });
+        }
+    }
+
     fn take_message(&mut self, sender: (NodeId, Incarnation), message: NodeMessage) -> Result<(), Reason> {
         let NodeMessage { from, from_incarnation, to, to_incarnation, body } = message;
         if (from, from_incarnation) != sender || to != self.id() {
             return Err(Reason::ProtocolError);
+        }
+        if self.peers.get(&from).and_then(|peer| peer.incarnation) != Some(from_incarnation) {
+            // Not believed yet to be who it claims to be. It repeats what matters.
+            self.counters.messages_dropped += 1;
+            return Ok(());
         }
         let for_former = to_incarnation != Incarnation(0) && to_incarnation != self.incarnation;
         match speaks_of(&body, sender, (self.id(), self.incarnation)) {
@@ -138,8 +165,11 @@ impl Node {
 
     /// The connections to a node; the greatest is the best: healthiest, then fastest, then first. One that has proved nothing yet is better than none.
     fn ways(&self, to: NodeId) -> Vec<(Health, Reverse<Duration>, Reverse<LinkKey>)> {
-        let connected = self.links.iter().filter(|(_, link)| link.node == to && link.conn().is_some());
-        connected
+        let incarnation = self.peers.get(&to).and_then(|peer| peer.incarnation);
+        let claims = |link: &Link| link.conn().map(|conn| conn.incarnation);
+        self.links
+            .iter()
+            .filter(|(_, link)| link.node == to && link.conn().is_some() && claims(link) == incarnation)
             .map(|(key, link)| {
                 let state = link.state();
                 (state.health, Reverse(state.rtt.unwrap_or(Duration::MAX)), Reverse(*key))
@@ -162,7 +192,8 @@ impl Node {
         let to = link.node;
         let conn = link.conn_mut().filter(|current| current.serial == conn)?;
         // The order matters: a heartbeat must not overtake a revocation that was told before it was built.
-        if let Some(revocation) = self.peers.get(&to).and_then(|peer| peer.revocation_after(conn.revoked)) {
+        let peer = self.peers.get(&to).filter(|peer| peer.incarnation == Some(conn.incarnation));
+        if let Some(revocation) = peer.and_then(|peer| peer.revocation_after(conn.revoked)) {
             conn.revoked = revocation.serial;
             let body = revocation.body();
             let to_incarnation = conn.incarnation;

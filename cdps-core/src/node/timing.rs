@@ -40,6 +40,8 @@ impl Node {
                 conn.kick(*key, outputs);
             }
         }
+        // That was the beat.
+        self.align_beat(now);
     }
 
     /// By how much this call comes later than the node had asked for.

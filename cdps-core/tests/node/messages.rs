@@ -1,0 +1,182 @@
+//! Node messages: by which link they go, what bounds them, and which are believed.
+
+use cdps_core::id::{Generation, Incarnation, NodeId, SessionId, Side};
+use cdps_core::node::Output;
+use cdps_core::reason::Reason;
+use cdps_core::time::Duration;
+use cdps_core::wire::{Connect, Frame, NodeBody, NodeMessage};
+
+use crate::net::{End, MS, Mode, Net, address};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn settled(links: u8) -> Net {
+    let mut net = Net::pair(links, MS, false);
+    net.settle();
+    net
+}
+
+fn connect(net: &Net, node: u32, port: u32) -> NodeBody {
+    NodeBody::Connect(Connect {
+        session: SessionId { node: NodeId(node), incarnation: net.node(node).incarnation(), port },
+        generation: Generation { role_epoch: 0, counter: 1 },
+        version: 1,
+        paths: 4,
+        features: 0,
+        window: 1 << 20,
+        max_message: 1 << 20,
+        max_streams: 16,
+        session_timeout_ms: 10_000,
+        client: "mirror".into(),
+    })
+}
+
+/// Over which addresses a node has sent messages since a mark.
+fn used(net: &Net, mark: usize, node: u32) -> Vec<String> {
+    let messages =
+        net.sent[mark..].iter().filter(|e| e.1 == NodeId(node) && matches!(e.3, Frame::NodeMessage(_)));
+    messages.map(|entry| entry.2.to_string()).collect()
+}
+
+/// [N2] A message takes the healthiest link, of these the fastest, whichever end dialled it; or all that are alive.
+#[test]
+fn a_message_takes_the_best_link() {
+    let mut net = Net::pair(3, 10 * MS, true);
+    net.set_latency(address(2, 2), 3 * MS);
+    net.set_latency(address(1, 3), MS);
+    net.run(20 * SECOND);
+    let body = connect(&net, 1, 1);
+    let tell = |net: &mut Net, all| {
+        let mark = net.sent.len();
+        let body = body.clone();
+        net.with(1, |node, now| node.tell(now, NodeId(2), body, all));
+        used(net, mark, 1)
+    };
+    assert_eq!(tell(&mut net, false), [address(1, 3).to_string()], "accepted, and fastest");
+    net.set_mode(address(1, 3), Mode::Hold);
+    net.run(800 * MS);
+    assert_eq!(tell(&mut net, false), [address(2, 2).to_string()], "the other is suspect");
+    assert_eq!(tell(&mut net, true).len(), 6);
+    net.run(2 * SECOND);
+    assert_eq!(tell(&mut net, true).len(), 5, "now it is dead");
+    net.run(SECOND);
+    let got = net.messages(0, 2);
+    assert_eq!(got.len(), 2 + 5 + 5, "what was held is lost with its connection");
+    assert!(got.iter().all(|message| *message == body));
+}
+
+/// [N2] A link that has proved nothing yet is better than none.
+#[test]
+fn a_message_may_go_at_the_handshake() {
+    let mut net = Net::pair(1, 10 * MS, false);
+    net.run(20 * MS);
+    assert!(!net.is_reachable(1, 2));
+    let body = connect(&net, 1, 1);
+    net.with(1, |node, now| node.tell(now, NodeId(2), body, false));
+    net.run(10 * MS);
+    assert_eq!(net.messages(0, 2).len(), 1);
+}
+
+/// [N2] Without any connection a message is dropped and counted; a node reaches itself without one.
+#[test]
+fn without_a_connection_messages_are_dropped() {
+    let mut net = settled(1);
+    net.kill(2);
+    net.run(SECOND);
+    let body = connect(&net, 1, 1);
+    let mark = net.log.len();
+    net.with(1, |node, now| {
+        node.tell(now, NodeId(2), body.clone(), false);
+        node.tell(now, NodeId(9), body.clone(), true);
+        node.tell(now, NodeId(1), body.clone(), true);
+    });
+    assert_eq!(net.node(1).counters().messages_dropped, 2);
+    assert_eq!(net.messages(mark, 1), [body]);
+}
+
+/// [N2, S4] A connection that is not polled keeps the newest 64 messages; a node that is not drained keeps the oldest 1024.
+#[test]
+fn queues_are_bounded() {
+    let mut net = settled(1);
+    let bodies: Vec<NodeBody> = (1..=100).map(|port| connect(&net, 1, port)).collect();
+    let all = bodies.clone();
+    net.with(1, |node, now| all.into_iter().for_each(|body| node.tell(now, NodeId(2), body, false)));
+    assert_eq!(net.node(1).counters().messages_dropped, 36);
+    net.run(10 * MS);
+    assert_eq!(net.messages(0, 2), bodies[36..]);
+
+    let mark = net.log.len();
+    let body = bodies[0].clone();
+    net.with(1, |node, now| (0..2000).for_each(|_| node.tell(now, NodeId(1), body.clone(), false)));
+    assert_eq!(net.messages(mark, 1).len(), 1024);
+    assert_eq!(net.node(1).counters().messages_dropped, 36 + 976);
+    let mark = net.log.len();
+    net.with(1, |node, now| node.tell(now, NodeId(1), body, false));
+    assert_eq!(net.messages(mark, 1).len(), 1, "there is room again");
+}
+
+/// [S4] A peer speaks for itself, of its own sessions and of those that it answers; anything else ends the connection.
+#[test]
+fn messages_that_claim_too_much_are_refused() {
+    let sessions =
+        |node: u32, incarnation: Incarnation| SessionId { node: NodeId(node), incarnation, port: 1 };
+    let generation = Generation::default();
+    let (mine, theirs) = (Incarnation(2001), Incarnation(1001));
+    let bye = |session, side| NodeBody::Bye { session, generation, reason: 1, side };
+    let ok = Ok(());
+    let refused = Err(Reason::ProtocolError);
+    for (session, side, expected, arrives) in [
+        (sessions(1, theirs), Side::Source, ok, 1),
+        (sessions(2, mine), Side::Target, ok, 1),
+        (sessions(1, theirs), Side::Target, refused, 0),
+        (sessions(2, mine), Side::Source, refused, 0),
+        (sessions(3, theirs), Side::Source, refused, 0),
+        // Of former incarnations: late, no crime.
+        (sessions(1, Incarnation(5)), Side::Source, ok, 0),
+        (sessions(2, Incarnation(5)), Side::Target, ok, 0),
+    ] {
+        let mut net = settled(1);
+        let (key, conn) = net.conn(address(2, 1), End::Acceptor);
+        let message = NodeMessage {
+            from: NodeId(1),
+            from_incarnation: theirs,
+            to: NodeId(2),
+            to_incarnation: mine,
+            body: bye(session, side),
+        };
+        let verdict =
+            net.with(2, |node, now| node.handle_frame(now, key, conn, Frame::NodeMessage(message.clone())));
+        assert_eq!((verdict, net.messages(0, 2).len()), (expected, arrives), "{message:?}");
+    }
+    for (change, expected) in [
+        ((|m: &mut NodeMessage| m.from = NodeId(3)) as fn(&mut NodeMessage), refused),
+        (|m: &mut NodeMessage| m.from_incarnation = Incarnation(5), refused),
+        (|m: &mut NodeMessage| m.to = NodeId(1), refused),
+        (|m: &mut NodeMessage| m.to_incarnation = Incarnation(5), ok),
+    ] {
+        let mut net = settled(1);
+        let (key, conn) = net.conn(address(2, 1), End::Acceptor);
+        let mut message = NodeMessage {
+            from: NodeId(1),
+            from_incarnation: theirs,
+            to: NodeId(2),
+            to_incarnation: Incarnation(0),
+            body: bye(sessions(1, theirs), Side::Source),
+        };
+        change(&mut message);
+        let verdict = net.with(2, |node, now| node.handle_frame(now, key, conn, Frame::NodeMessage(message)));
+        assert_eq!((verdict, net.messages(0, 2).len()), (expected, 0));
+    }
+}
+
+/// [T5] The driver is told once that there is something to write, until it has polled everything.
+#[test]
+fn the_driver_is_told_once() {
+    let mut net = settled(1);
+    let (key, conn) = net.conn(address(2, 1), End::Dialler);
+    let mark = net.log.len();
+    let bodies: Vec<NodeBody> = (1..=10).map(|port| connect(&net, 1, port)).collect();
+    net.with(1, |node, now| bodies.into_iter().for_each(|body| node.tell(now, NodeId(2), body, false)));
+    let told = net.since(mark, 1).filter(|(_, output)| **output == Output::Transmit { key, conn }).count();
+    assert_eq!(told, 1);
+}
