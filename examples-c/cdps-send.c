@@ -146,8 +146,8 @@ static void progress(const char *name, uint64_t since, uint64_t total)
     double seconds = (double)(now - since) / 1e9;
     event(name,
           "\"seconds\": %.6f, \"sent\": %" PRIu64 ", \"completed\": %" PRIu64 ", \"nacks\": %" PRIu64
-          ", \"resent\": %" PRIu64 ", \"duplicates\": %" PRIu64 ", \"switchovers\": %" PRIu64,
-          seconds, state.sent_bytes, completed, nacks, stats.retransmitted, stats.duplicates, stats.switchovers);
+          ", \"resent\": %" PRIu64 ", \"duplicates\": %" PRIu64 ", \"switches\": %" PRIu64,
+          seconds, state.sent_bytes, completed, nacks, stats.retransmitted, stats.duplicates, stats.switches);
     if (!isatty(STDERR_FILENO) || events == stderr)
         return;
     fprintf(stderr, "\r\033[K%.1f MB", (double)completed / 1e6);

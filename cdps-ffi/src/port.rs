@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use cdps::{AckModel, CreateError, Link, NodeId, Port, PortError, SendError, SendOptions, Sn, StreamId};
+use cdps::{AckModel, CreateError, NodeId, Port, PortError, SendError, SendOptions, Sn, StreamId};
 
 use crate::callback::{self, User};
 use crate::client::CLIENTS;
 use crate::config;
 use crate::error::{
     CDPS_E_AGAIN, CDPS_E_CLOSED, CDPS_E_DOWN, CDPS_E_IN_CALLBACK, CDPS_E_INVALID, CDPS_E_LIMIT,
-    CDPS_E_NO_CALLBACK, CDPS_E_NOT_OWED, CDPS_E_TIMEDOUT, CDPS_E_TOO_LONG, CDPS_E_UNSUPPORTED,
-    CDPS_E_WRONG_STATE, Failure, cdps_error_t,
+    CDPS_E_MISSING_KEY, CDPS_E_NO_CALLBACK, CDPS_E_NOT_OWED, CDPS_E_TIMEDOUT, CDPS_E_TOO_LONG,
+    CDPS_E_UNSUPPORTED, CDPS_E_WRONG_STATE, Failure, cdps_error_t,
 };
 use crate::gate::Gate;
 use crate::guard::{guard, guard_detail};
@@ -84,7 +84,7 @@ impl PortEntry {
 /// @param out        stores the handle. It names nothing any more after cdps_port_destroy(), and from on_final on.
 /// @param err        detail of a failure, or NULL.
 /// @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_UNSUPPORTED, #CDPS_E_BAD_VALUE, #CDPS_E_CONFLICT, #CDPS_E_CLOSED (the
-///         node is being destroyed), #CDPS_E_LIMIT, #CDPS_E_FORKED. On failure no callback will run.
+///         node is being destroyed), #CDPS_E_LIMIT, CDPS_E_MISSING_KEY, #CDPS_E_FORKED. On failure no callback will run.
 ///
 /// Threads: any. Callbacks: allowed.
 #[unsafe(no_mangle)]
@@ -183,7 +183,8 @@ pub unsafe extern "C" fn cdps_port_initialize(port: *mut cdps_port_t, err: *mut 
 /// @param port  the port.
 /// @param node  id of the target, one of `port.targets`; 0: the primary one.
 /// @param err   detail of a failure, or NULL.
-/// @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_WRONG_STATE, #CDPS_E_FORKED.
+/// @return #CDPS_OK, #CDPS_E_INVALID (not one of the targets), #CDPS_E_MISSING_KEY (there are none), #CDPS_E_BAD_HANDLE,
+///         #CDPS_E_WRONG_STATE (also: connected to another target), #CDPS_E_FORKED.
 ///
 /// Threads: any. Callbacks: allowed.
 #[unsafe(no_mangle)]
@@ -280,7 +281,7 @@ pub extern "C" fn cdps_port_destroy_wait(port: *mut cdps_port_t, timeout_ms: u32
 /// @param sn    stores the number of the message on return; may be NULL. A callback that runs before that has the number in its event.
 /// @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_UNSUPPORTED (unknown flag), #CDPS_E_NO_CALLBACK, #CDPS_E_TOO_LONG (above
 ///         `port.max_message` of either end), #CDPS_E_LIMIT (one more stream than `port.max_streams` of either end), #CDPS_E_WRONG_STATE,
-///         #CDPS_E_DOWN, #CDPS_E_AGAIN (the send buffer is full), #CDPS_E_TIMEDOUT (it stayed full), #CDPS_E_IN_CALLBACK (it is full, and a
+///         #CDPS_E_DOWN, #CDPS_E_CLOSED (the port is being closed or stopped), #CDPS_E_AGAIN (the send buffer is full), #CDPS_E_TIMEDOUT (it stayed full), #CDPS_E_IN_CALLBACK (it is full, and a
 ///         callback cannot wait), #CDPS_E_FORKED.
 ///
 /// Threads: any number at once. Callbacks: allowed; with a timeout only if there is room.
@@ -340,7 +341,9 @@ unsafe fn verb(
 fn refused(error: &PortError) -> Failure {
     let code = match error {
         PortError::State(_) => CDPS_E_WRONG_STATE,
-        PortError::OtherNode { .. } => CDPS_E_INVALID,
+        PortError::OtherNode { .. } | PortError::NotATarget { .. } => CDPS_E_INVALID,
+        PortError::NoTarget => CDPS_E_MISSING_KEY,
+        PortError::OtherTarget { .. } => CDPS_E_WRONG_STATE,
         PortError::Unregistered { .. } => CDPS_E_CLOSED,
     };
     Failure::new(code, error)
@@ -403,8 +406,9 @@ fn give(entry: &PortEntry, pieces: &[IoSlice<'_>], how: &How) -> Result<Sn, Fail
 
 fn not_sent(error: &SendError) -> i32 {
     match error {
-        SendError::State(refused) if refused.link != Link::Up => CDPS_E_DOWN,
         SendError::State(_) => CDPS_E_WRONG_STATE,
+        SendError::Down => CDPS_E_DOWN,
+        SendError::Closing => CDPS_E_CLOSED,
         SendError::Again => CDPS_E_AGAIN,
         SendError::TimedOut => CDPS_E_TIMEDOUT,
         SendError::InCallback => CDPS_E_IN_CALLBACK,

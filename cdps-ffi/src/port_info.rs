@@ -1,5 +1,7 @@
 //! What a port tells about itself.
 
+use std::time::Duration;
+
 use cdps::{PathStats, Port};
 
 use crate::client_bridge::session;
@@ -36,9 +38,13 @@ pub struct cdps_port_stats_t {
     /// Messages or fragments that had arrived before, and were dropped.
     pub duplicates: u64,
     /// Bytes of payload queued or unfinished now.
-    pub queued_bytes: u64,
+    pub unfinished_bytes: u64,
     /// Times that another target took over.
-    pub switchovers: u64,
+    pub switches: u64,
+    /// How long the last such switch took, in ns.
+    pub last_switch_ns: u64,
+    /// Times that a path was suspected.
+    pub suspicions: u64,
 }
 
 /// Counters of one path of the present session.
@@ -53,28 +59,36 @@ pub struct cdps_path_stats_t {
     pub health: i32,
     /// 1 if a connection is up, else 0.
     pub up: i32,
-    /// Smoothed round-trip time of its link, in ns; 0: not measured yet.
+    /// Smoothed time from handing bytes over to their receipt, in ns; 0: not measured yet.
     pub rtt_ns: u64,
-    /// Bytes handed to the transport.
+    /// Measured rate, in bytes a second; 0: not known.
+    pub rate: u64,
+    /// Bytes of payload on their way.
+    pub in_flight: u64,
+    /// Bytes of payload given to the path in this session.
+    pub payload_sent: u64,
+    /// Ranges taken from it to be sent again elsewhere.
+    pub retransmitted: u64,
+    /// Bytes that the present connection has written.
     pub bytes_sent: u64,
-    /// Bytes taken from the transport.
+    /// Bytes that it has read.
     pub bytes_received: u64,
-    /// Frames handed to the transport.
+    /// Frames that it has written.
     pub frames_sent: u64,
-    /// Frames taken from the transport.
+    /// Frames that it has read.
     pub frames_received: u64,
 }
 
 // SAFETY: integers only.
 unsafe impl Sized32 for cdps_port_stats_t {
     const NAME: &'static str = "cdps_port_stats_t";
-    const FIRST_SIZE: usize = 88;
+    const FIRST_SIZE: usize = 104;
 }
 
 // SAFETY: integers only.
 unsafe impl Sized32 for cdps_path_stats_t {
     const NAME: &'static str = "cdps_path_stats_t";
-    const FIRST_SIZE: usize = 56;
+    const FIRST_SIZE: usize = 88;
 }
 
 /// State, peer, session and generation of a port, as they are now.
@@ -126,8 +140,10 @@ pub unsafe extern "C" fn cdps_port_stats(port: *const cdps_port_t, out: *mut cdp
             nacked: stats.nacked,
             retransmitted: stats.retransmitted,
             duplicates: stats.duplicates,
-            queued_bytes: stats.queued_bytes,
-            switchovers: stats.switchovers,
+            unfinished_bytes: stats.unfinished_bytes,
+            switches: stats.switches,
+            last_switch_ns: nanoseconds(stats.last_switch),
+            suspicions: stats.suspicions,
         };
         // SAFETY: the header asks for a structure of `struct_size` writable bytes, or NULL.
         unsafe { sized::write(out, &value) }
@@ -157,7 +173,11 @@ pub unsafe extern "C" fn cdps_port_path_stats(
             path: u32::from(found.path.0),
             health: names::health(found.health),
             up: i32::from(found.up),
-            rtt_ns: found.rtt.map_or(0, |rtt| u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX)),
+            rtt_ns: found.rtt.map_or(0, nanoseconds),
+            rate: found.rate,
+            in_flight: found.in_flight,
+            payload_sent: found.payload_sent,
+            retransmitted: found.retransmitted,
             bytes_sent: found.bytes_sent,
             bytes_received: found.bytes_received,
             frames_sent: found.frames_sent,
@@ -166,4 +186,8 @@ pub unsafe extern "C" fn cdps_port_path_stats(
         // SAFETY: the header asks for a structure of `struct_size` writable bytes, or NULL.
         unsafe { sized::write(out, &value) }
     })
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -1449,11 +1449,19 @@ typedef struct cdps_port_stats_t {
     /**
      * Bytes of payload queued or unfinished now.
      */
-    uint64_t queued_bytes;
+    uint64_t unfinished_bytes;
     /**
      * Times that another target took over.
      */
-    uint64_t switchovers;
+    uint64_t switches;
+    /**
+     * How long the last such switch took, in ns.
+     */
+    uint64_t last_switch_ns;
+    /**
+     * Times that a path was suspected.
+     */
+    uint64_t suspicions;
 } cdps_port_stats_t;
 
 /**
@@ -1477,23 +1485,39 @@ typedef struct cdps_path_stats_t {
      */
     int32_t up;
     /**
-     * Smoothed round-trip time of its link, in ns; 0: not measured yet.
+     * Smoothed time from handing bytes over to their receipt, in ns; 0: not measured yet.
      */
     uint64_t rtt_ns;
     /**
-     * Bytes handed to the transport.
+     * Measured rate, in bytes a second; 0: not known.
+     */
+    uint64_t rate;
+    /**
+     * Bytes of payload on their way.
+     */
+    uint64_t in_flight;
+    /**
+     * Bytes of payload given to the path in this session.
+     */
+    uint64_t payload_sent;
+    /**
+     * Ranges taken from it to be sent again elsewhere.
+     */
+    uint64_t retransmitted;
+    /**
+     * Bytes that the present connection has written.
      */
     uint64_t bytes_sent;
     /**
-     * Bytes taken from the transport.
+     * Bytes that it has read.
      */
     uint64_t bytes_received;
     /**
-     * Frames handed to the transport.
+     * Frames that it has written.
      */
     uint64_t frames_sent;
     /**
-     * Frames taken from the transport.
+     * Frames that it has read.
      */
     uint64_t frames_received;
 } cdps_path_stats_t;
@@ -1799,7 +1823,7 @@ int32_t cdps_client_unregister(struct cdps_client_t *client);
  * @param out        stores the handle. It names nothing any more after cdps_port_destroy(), and from on_final on.
  * @param err        detail of a failure, or NULL.
  * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_UNSUPPORTED, #CDPS_E_BAD_VALUE, #CDPS_E_CONFLICT, #CDPS_E_CLOSED (the
- *         node is being destroyed), #CDPS_E_LIMIT, #CDPS_E_FORKED. On failure no callback will run.
+ *         node is being destroyed), #CDPS_E_LIMIT, CDPS_E_MISSING_KEY, #CDPS_E_FORKED. On failure no callback will run.
  *
  * Threads: any. Callbacks: allowed.
  */
@@ -1857,7 +1881,8 @@ CDPS_MUST_USE int32_t cdps_port_initialize(struct cdps_port_t *port, struct cdps
  * @param port  the port.
  * @param node  id of the target, one of `port.targets`; 0: the primary one.
  * @param err   detail of a failure, or NULL.
- * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_WRONG_STATE, #CDPS_E_FORKED.
+ * @return #CDPS_OK, #CDPS_E_INVALID (not one of the targets), #CDPS_E_MISSING_KEY (there are none), #CDPS_E_BAD_HANDLE,
+ *         #CDPS_E_WRONG_STATE (also: connected to another target), #CDPS_E_FORKED.
  *
  * Threads: any. Callbacks: allowed.
  */
@@ -1931,7 +1956,7 @@ int32_t cdps_port_destroy_wait(struct cdps_port_t *port,
  * @param sn    stores the number of the message on return; may be NULL. A callback that runs before that has the number in its event.
  * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_UNSUPPORTED (unknown flag), #CDPS_E_NO_CALLBACK, #CDPS_E_TOO_LONG (above
  *         `port.max_message` of either end), #CDPS_E_LIMIT (one more stream than `port.max_streams` of either end), #CDPS_E_WRONG_STATE,
- *         #CDPS_E_DOWN, #CDPS_E_AGAIN (the send buffer is full), #CDPS_E_TIMEDOUT (it stayed full), #CDPS_E_IN_CALLBACK (it is full, and a
+ *         #CDPS_E_DOWN, #CDPS_E_CLOSED (the port is being closed or stopped), #CDPS_E_AGAIN (the send buffer is full), #CDPS_E_TIMEDOUT (it stayed full), #CDPS_E_IN_CALLBACK (it is full, and a
  *         callback cannot wait), #CDPS_E_FORKED.
  *
  * Threads: any number at once. Callbacks: allowed; with a timeout only if there is room.
@@ -2059,8 +2084,8 @@ void cdps_msg_generation(const struct cdps_msg_t *msg, struct cdps_generation_t 
 #define CDPS_CLIENT_CALLBACKS_INIT { (uint32_t)sizeof(cdps_client_callbacks_t), 0, NULL, NULL, NULL }
 #define CDPS_NODE_CALLBACKS_INIT { (uint32_t)sizeof(cdps_node_callbacks_t), 0, NULL, NULL }
 #define CDPS_NODE_STATS_INIT { (uint32_t)sizeof(cdps_node_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
-#define CDPS_PORT_STATS_INIT { (uint32_t)sizeof(cdps_port_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
-#define CDPS_PATH_STATS_INIT { (uint32_t)sizeof(cdps_path_stats_t), 0, 0, 0, 0, 0, 0, 0, 0 }
+#define CDPS_PORT_STATS_INIT { (uint32_t)sizeof(cdps_port_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define CDPS_PATH_STATS_INIT { (uint32_t)sizeof(cdps_path_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define CDPS_PORT_INFO_INIT { (uint32_t)sizeof(cdps_port_info_t), 0, 0, 0, { 0, 0, 0 }, { 0, 0 } }
 #define CDPS_CONFIG_KEY_INIT { (uint32_t)sizeof(cdps_config_key_t), 0, NULL, NULL, NULL, NULL, NULL }
 

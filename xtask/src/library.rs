@@ -12,7 +12,8 @@ use crate::project::{self, VERSION};
 use crate::symbols;
 
 /// What the static library needs from the system. `-z defs` finds out if it is not all.
-pub(crate) const SYSTEM_LIBRARIES: &[&str] = &["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"];
+pub(crate) const SYSTEM_LIBRARIES: &[&str] =
+    &["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"];
 
 /// Changes only when programs must be compiled again; apart from the version.
 const SONAME: &str = "libcdps.so.0";
@@ -45,11 +46,15 @@ pub(crate) fn build(profile: Profile) -> Result<Built, String> {
         Profile::Debug => (&[], "debug", "lib-debug"),
     };
     let mut cargo = project::cargo();
-    cargo.args(["build", "--quiet", "--package", "cdps-ffi", "--lib"]).args(flags).current_dir(project::top());
+    cargo
+        .args(["build", "--quiet", "--package", "cdps-ffi", "--lib"])
+        .args(flags)
+        .current_dir(project::top());
     project::run(&mut cargo)?;
     let folder = target.join(folder);
     let archive = target.join(built_in).join("libcdps_ffi.a");
-    let built = Built { shared: folder.join(format!("libcdps.so.{VERSION}")), archive: folder.join("libcdps.a") };
+    let built =
+        Built { shared: folder.join(format!("libcdps.so.{VERSION}")), archive: folder.join("libcdps.a") };
     let listed = symbols::listed()?;
     let script = folder.join("libcdps.map");
     project::write(&script, &symbols::version_script(&listed))?;

@@ -17,8 +17,12 @@ pub(crate) fn top() -> PathBuf {
 /// Where cargo builds.
 pub(crate) fn target() -> Result<PathBuf, String> {
     let text = output(cargo().args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(top()))?;
-    let metadata: serde_json::Value = serde_json::from_str(&text).map_err(|e| format!("cargo metadata: {e}"))?;
-    metadata["target_directory"].as_str().map(PathBuf::from).ok_or_else(|| "cargo metadata: no target".to_owned())
+    let metadata: serde_json::Value =
+        serde_json::from_str(&text).map_err(|e| format!("cargo metadata: {e}"))?;
+    metadata["target_directory"]
+        .as_str()
+        .map(PathBuf::from)
+        .ok_or_else(|| "cargo metadata: no target".to_owned())
 }
 
 /// The cargo that runs this.

@@ -26,7 +26,8 @@ pub(crate) fn listed() -> Result<Vec<Symbol>, String> {
 /// The version script of the linker: each release's symbols on top of the one before.
 pub(crate) fn version_script(symbols: &[Symbol]) -> String {
     let mut releases: Vec<&str> = symbols.iter().map(|symbol| symbol.since.as_str()).collect();
-    releases.sort_by_key(|release| release.split('.').map(|n| n.parse::<u32>().unwrap_or(0)).collect::<Vec<_>>());
+    releases
+        .sort_by_key(|release| release.split('.').map(|n| n.parse::<u32>().unwrap_or(0)).collect::<Vec<_>>());
     releases.dedup();
     let mut script = String::new();
     let mut before = String::new();
