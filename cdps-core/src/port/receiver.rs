@@ -52,6 +52,8 @@ pub(super) struct Receiver<R> {
     base: Option<Sn>,
     cumulative: Sn,
     above: VecDeque<bool>,
+    /// Highest SN ever received, in whatever generation.
+    highest: Sn,
     streams: Vec<Stream<R>>,
     index: BTreeMap<StreamId, usize>,
     last_stream: Option<(StreamId, usize)>,
@@ -98,6 +100,7 @@ impl<R: Clone> Receiver<R> {
             base: None,
             cumulative: Sn(0),
             above: VecDeque::new(),
+            highest: Sn(0),
             streams: Vec::new(),
             index: BTreeMap::new(),
             last_stream: None,
@@ -126,7 +129,12 @@ impl<R: Clone> Receiver<R> {
     pub(super) fn restart(&mut self, generation: Generation, max_streams: u32, max_message: u64) {
         let fresh = Receiver::new(self.epoch + 1, generation, self.window, max_streams, max_message);
         let (duplicates, delivered, bytes) = (self.duplicates, self.delivered, self.delivered_bytes);
-        *self = Receiver { duplicates, delivered, delivered_bytes: bytes, ..fresh };
+        *self = Receiver { duplicates, delivered, delivered_bytes: bytes, highest: self.highest, ..fresh };
+    }
+
+    /// Highest SN ever received.
+    pub(super) fn highest(&self) -> Sn {
+        self.highest
     }
 
     /// The peer states where its numbers start. `Err`: it said something else before.
@@ -259,6 +267,7 @@ impl<R: Clone> Receiver<R> {
     }
 
     fn note(&mut self, sn: Sn) {
+        self.highest = self.highest.max(sn);
         if sn == self.cumulative.next() {
             self.cumulative = sn;
             if !self.above.is_empty() {
@@ -562,7 +571,7 @@ impl<R: Clone> Assembly<R> {
             return Placement::Discard;
         }
         let mine = (path, conn, offset, len);
-        if self.claims.iter().any(|c| *c == mine) {
+        if self.claims.contains(&mine) {
             // One connection reads one fragment at a time: it never finished the former one.
             return Placement::Into(self.buffer.clone());
         }

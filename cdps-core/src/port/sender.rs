@@ -133,6 +133,11 @@ impl<S: Clone> Sender<S> {
         }
     }
 
+    /// Numbers begin here. Before the first message.
+    pub(super) fn start_at(&mut self, first: Sn) {
+        (self.base, self.next, self.cursor) = (first, first, first);
+    }
+
     /// First SN of the generation.
     pub(super) fn start(&self) -> Sn {
         self.start

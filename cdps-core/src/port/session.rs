@@ -105,6 +105,7 @@ impl<S: Clone, R: Clone> Port<S, R> {
             max_message: u64::from(self.config.max_message),
             max_streams: self.config.max_streams,
             session_timeout_ms: u32::try_from(self.config.session_timeout.as_millis()).unwrap_or(u32::MAX),
+            first: self.receiver.highest().next(),
             client: self.config.client.clone(),
         };
         let node = attempt.node;
@@ -275,6 +276,7 @@ impl<S: Clone, R: Clone> Port<S, R> {
         self.peer_incarnation = Some(connect.session.incarnation);
         let asked = Duration::from_millis(u64::from(connect.session_timeout_ms));
         self.config.session_timeout = self.config.session_timeout.max(asked);
+        self.sender.start_at(connect.first);
         self.settle_limits(connect.window, connect.max_message, connect.max_streams);
         self.pathless_since = now;
         self.last_contact = now;

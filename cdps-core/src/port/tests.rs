@@ -137,7 +137,7 @@ impl Pair {
 
     fn perform(&mut self, action: Action, from_source: bool) {
         match action {
-            Action::Tell { node, body: NodeBody::Connect(connect), .. } if node == NodeId(2) => {
+            Action::Tell { node: NodeId(2), body: NodeBody::Connect(connect), .. } => {
                 let now = self.now;
                 let config = self.target_config.clone();
                 let target = self

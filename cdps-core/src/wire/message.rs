@@ -70,6 +70,7 @@ fn put_connect(connect: &Connect, out: &mut Vec<u8>) {
     out.put_u64(connect.max_message);
     out.put_u32(connect.max_streams);
     out.put_u32(connect.session_timeout_ms);
+    out.put_u64(connect.first.0);
     // Never cut to the limit: that would ask for another client. The peer refuses a name that is too long.
     out.put_string(&connect.client, MAX_NODE_MESSAGE / 2);
 }
@@ -97,6 +98,7 @@ fn read_connect(mut body: Fields<'_>) -> Result<Connect, DecodeError> {
         max_message: read_max_message(&mut body)?,
         max_streams: body.u32("max_streams")?,
         session_timeout_ms: body.u32("session timeout")?,
+        first: body.sn("first SN")?,
         client: body.string("client name", MAX_CLIENT_NAME)?.to_owned(),
     })
 }

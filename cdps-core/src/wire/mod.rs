@@ -233,6 +233,8 @@ pub struct Connect {
     pub max_streams: u32,
     /// How long the target keeps the session without contact, ms.
     pub session_timeout_ms: u32,
+    /// Where the target's message numbers start: above every one that the source has seen on this port.
+    pub first: Sn,
     /// Name of the client on the target.
     pub client: String,
 }

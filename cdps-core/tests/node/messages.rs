@@ -27,6 +27,7 @@ fn connect(net: &Net, node: u32, port: u32) -> NodeBody {
         max_message: 1 << 20,
         max_streams: 16,
         session_timeout_ms: 10_000,
+        first: Sn(1),
         client: "mirror".into(),
     })
 }

@@ -323,7 +323,7 @@ fn counts_are_held_to_their_limits() {
     };
     assert_eq!(put(node_message(1), 36, &65u32.to_le_bytes()), Reason::Limit, "paths");
     assert_eq!(put(node_message(1), 56, &((1u64 << 30) + 1).to_le_bytes()), Reason::Limit, "max_message");
-    assert_eq!(put(node_message(1), 72, &256u16.to_le_bytes()), Reason::Limit, "client name");
+    assert_eq!(put(node_message(1), 80, &256u16.to_le_bytes()), Reason::Limit, "client name");
     assert_eq!(put(node_message(2), 64, &((1u64 << 30) + 1).to_le_bytes()), Reason::Limit, "max_message");
     assert_eq!(put(node_message(2), 76, &17u32.to_le_bytes()), Reason::Limit, "addresses");
     assert_eq!(put(node_message(2), 76, &u32::MAX.to_le_bytes()), Reason::Limit, "addresses");

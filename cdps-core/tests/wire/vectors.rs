@@ -201,11 +201,12 @@ fn connect() {
         max_message: 0x0010_0000,
         max_streams: 4096,
         session_timeout_ms: 30_000,
+        first: Sn(7),
         client: "disk".into(),
     };
     check(
         node_message(NodeBody::Connect(connect)),
-        "11 00 20 00 4e 00 00 00 b6 0a c3 2b 89 ba 64 26
+        "11 00 20 00 56 00 00 00 11 d4 11 21 69 c9 a4 7d
          01 00 00 00 07 00 00 00            ; kind, 0, source node
          88 77 66 55 44 33 22 11            ; its incarnation
          09 00 00 00 00 00 00 00            ; destination node, 0
@@ -217,6 +218,7 @@ fn connect() {
          00 00 00 01 00 00 00 00            ; window
          00 00 10 00 00 00 00 00            ; max_message
          00 10 00 00 30 75 00 00            ; max_streams, session timeout
+         07 00 00 00 00 00 00 00            ; first SN
          04 00 64 69 73 6b                  ; client",
     );
 }
