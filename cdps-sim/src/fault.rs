@@ -33,16 +33,16 @@ pub(crate) enum FaultKind {
     Kill { host: usize, process_only: bool, restart: bool },
     /// A node's process is stopped; its clock goes on.
     Freeze { host: usize },
-    /// Every route of a node is frozen.
-    Partition { host: usize },
+    /// Nothing gets to a node, or nothing from it, or neither.
+    Partition { host: usize, to: bool, from: bool },
 }
 
 impl Fault {
     pub(crate) fn hits_host(&self, host: usize) -> bool {
         match self.kind {
-            FaultKind::Kill { host: h, .. }
-            | FaultKind::Freeze { host: h }
-            | FaultKind::Partition { host: h } => h == host,
+            FaultKind::Kill { host: h, .. } | FaultKind::Freeze { host: h } | FaultKind::Partition { host: h, .. } => {
+                h == host
+            }
             FaultKind::Stall { .. }
             | FaultKind::OneWay { .. }
             | FaultKind::Reset { .. }
@@ -90,7 +90,12 @@ pub(crate) fn plan(rng: &mut Rng, sources: usize, targets: usize, paths: usize, 
             Some(last) if rng.chance(30) => last.at + rng.within(0, 20) * MS,
             Some(_) | None => rng.magnitude(20, 9000) * MS,
         };
-        let until = at + if rng.chance(50) { rng.magnitude(10, 2000) } else { rng.within(1000, 9000) } * MS;
+        let lasts = match rng.below(4) {
+            0 | 1 => rng.magnitude(10, 2000),
+            2 => rng.within(800, 2200), // about where leases and liveness run out
+            _ => rng.within(1000, 9000),
+        };
+        let until = at + lasts * MS;
         // The first source's paths to its targets are where it hurts most.
         let route =
             if rng.chance(60) { rng.below((targets * paths) as u64) } else { rng.below(routes as u64) }
@@ -101,7 +106,7 @@ pub(crate) fn plan(rng: &mut Rng, sources: usize, targets: usize, paths: usize, 
         } else {
             rng.below(sources as u64) as usize
         };
-        let kind = match rng.below(13) {
+        let kind = match rng.below(15) {
             0 | 1 => FaultKind::Stall { route },
             2 => FaultKind::OneWay { route, direction, reset: rng.chance(50) },
             3 => FaultKind::Reset { route },
@@ -117,7 +122,10 @@ pub(crate) fn plan(rng: &mut Rng, sources: usize, targets: usize, paths: usize, 
                 FaultKind::Kill { host, process_only: rng.chance(60), restart }
             }
             10 | 11 => FaultKind::Freeze { host },
-            _ if rng.chance(50) => FaultKind::Partition { host },
+            12 | 13 => {
+                let (to, from) = rng.pick(&[(true, true), (true, false), (false, true)]);
+                FaultKind::Partition { host, to, from }
+            }
             _ => {
                 flap(rng, &mut faults, route, at);
                 continue;
@@ -159,7 +167,7 @@ impl Env {
             FaultKind::Corrupt { route, direction, pieces } => {
                 self.net.routes[route].corrupt[direction] += pieces
             }
-            FaultKind::Partition { host } => self.partition(host, true),
+            FaultKind::Partition { host, to, from } => self.partition(host, (to, from), true),
             FaultKind::Kill { .. } | FaultKind::Freeze { .. } => {}
         }
     }
@@ -181,7 +189,7 @@ impl Env {
             FaultKind::RelayKilled { route } => self.net_refuse(route, false),
             FaultKind::Slow { route, factor } => self.net_slow(route, factor, false),
             FaultKind::Corrupt { route, direction, .. } => self.net.routes[route].corrupt[direction] = 0,
-            FaultKind::Partition { host } => self.partition(host, false),
+            FaultKind::Partition { host, to, from } => self.partition(host, (to, from), false),
             FaultKind::Reset { .. }
             | FaultKind::HalfOpen { .. }
             | FaultKind::Kill { .. }
@@ -189,11 +197,19 @@ impl Env {
         }
     }
 
-    fn partition(&mut self, host: usize, freeze: bool) {
+    fn partition(&mut self, host: usize, (to, from): (bool, bool), freeze: bool) {
         for route in 0..self.net.routes.len() {
-            if self.net.routes[route].dialler == host || self.net.routes[route].acceptor == host {
-                self.net_freeze(route, DIALLER, freeze);
-                self.net_freeze(route, ACCEPTOR, freeze);
+            let r = &self.net.routes[route];
+            let (inward, outward) = match (r.dialler == host, r.acceptor == host) {
+                (true, _) => (ACCEPTOR, DIALLER),
+                (false, true) => (DIALLER, ACCEPTOR),
+                (false, false) => continue,
+            };
+            if to {
+                self.net_freeze(route, inward, freeze);
+            }
+            if from {
+                self.net_freeze(route, outward, freeze);
             }
         }
     }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::rc::{Rc, Weak};
 
+use cdps_core::cluster::Health;
 use cdps_core::config::AckModel;
-use cdps_core::id::{Generation, NodeId, SessionId, Sn, Ssn, StreamId};
+use cdps_core::id::{Generation, NodeId, PathId, SessionId, Sn, Ssn, StreamId};
 use cdps_core::port::{Certainty, ConnStatus};
 use cdps_core::reason::Reason;
 
@@ -87,6 +88,8 @@ pub(crate) struct Promise {
     pub(crate) path_hidden: bool,
     /// A backup is reachable and the port switches by itself: no nack (F5).
     pub(crate) switch_hidden: bool,
+    /// A bit for each path that has no fault, if neither end has one: it is never given up.
+    pub(crate) clean_paths: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,6 +106,8 @@ struct SendRecord {
     model: AckModel,
     end: Option<End>,
     handed: bool,
+    /// When it was first handed over in a generation.
+    handed_at: u64,
     handle: Weak<Sent>,
 }
 
@@ -119,6 +124,8 @@ struct Receiver {
 
 #[derive(Default)]
 struct Flow {
+    /// Number of the first send.
+    first: Sn,
     sends: Vec<SendRecord>,
     streams: BTreeMap<StreamId, Vec<Sn>>,
     receivers: BTreeMap<Generation, Receiver>,
@@ -165,6 +172,12 @@ pub struct Tally {
     pub downs: u64,
     /// Switches to a backup.
     pub switches: u64,
+    /// Paths suspected, as the sources' users heard.
+    pub suspicions: u64,
+    /// Of those, paths that had no fault between ends that had none.
+    pub false_suspicions: u64,
+    /// Longest time in ns from a message's first hand-over to its arrival, where a path was healthy.
+    pub longest_arrival: u64,
 }
 
 /// See the module.
@@ -173,6 +186,8 @@ pub(crate) struct Oracle {
     flows: BTreeMap<FlowKey, Flow>,
     sessions: BTreeMap<SessionId, Session>,
     violation: Option<(Invariant, String)>,
+    /// Virtual time.
+    pub(crate) now: u64,
     pub(crate) tally: Tally,
 }
 
@@ -206,7 +221,11 @@ impl Oracle {
             self.fail(Invariant::DownOrder, format!("{flow:?}: send {sn} accepted after down"));
         }
         let f = self.flows.entry(flow).or_default();
-        let expected = Sn(f.sends.len() as u64 + 1);
+        if f.sends.is_empty() {
+            // A target's numbers begin above all that the source has seen; a source's begin at 1.
+            f.first = if matches!(flow, FlowKey::Up(_)) { Sn(1) } else { sn };
+        }
+        let expected = Sn(f.first.0 + f.sends.len() as u64);
         let ssns = f.streams.entry(stream).or_default();
         ssns.push(sn);
         let ssn = Ssn(ssns.len() as u64);
@@ -219,6 +238,7 @@ impl Oracle {
             model,
             end: None,
             handed: false,
+            handed_at: u64::MAX,
             handle: Rc::downgrade(sent),
         });
         if sn != expected {
@@ -228,9 +248,10 @@ impl Oracle {
 
     /// A message, or a part of it, was handed to a connection.
     pub(crate) fn handed(&mut self, flow: FlowKey, sn: Sn) {
-        match self.flows.get_mut(&flow).and_then(|f| f.sends.get_mut(sn.0 as usize - 1)) {
+        match self.flows.get_mut(&flow).and_then(|f| f.record_mut(sn)) {
             Some(record) => {
                 record.handed = true;
+                record.handed_at = record.handed_at.min(self.now);
                 if record.end == Some(End::Nacked) {
                     self.fail(Invariant::OneEnd, format!("{flow:?}: {sn} travels after it was nacked"));
                 }
@@ -240,36 +261,20 @@ impl Oracle {
     }
 
     /// Part `offset..offset + len` of a message of `total` bytes is about to be shown to the receiving engine.
-    pub(crate) fn arrived(
-        &mut self,
-        flow: FlowKey,
-        at: Generation,
-        sn: Sn,
-        offset: u32,
-        len: u32,
-        total: u32,
-    ) {
-        let receiver = self.flows.entry(flow).or_default().receivers.entry(at).or_default();
-        if receiver.arrived.contains(&sn) {
+    pub(crate) fn arrived(&mut self, flow: FlowKey, at: Generation, sn: Sn, offset: u32, len: u32, total: u32) {
+        let f = self.flows.entry(flow).or_default();
+        let receiver = f.receivers.entry(at).or_default();
+        if receiver.arrived.contains(&sn) || !receiver.part(sn, offset, len, total) {
             return;
         }
-        if len == total {
-            receiver.arrived.insert(sn);
-            receiver.partial.remove(&sn);
-            return;
-        }
-        let parts = receiver.partial.entry(sn).or_default();
-        parts.push((offset, offset + len));
-        parts.sort_unstable();
-        let mut covered = 0;
-        for &(from, to) in parts.iter() {
-            if from <= covered {
-                covered = covered.max(to);
-            }
-        }
-        if covered == total {
-            receiver.arrived.insert(sn);
-            receiver.partial.remove(&sn);
+        receiver.arrived.insert(sn);
+        receiver.partial.remove(&sn);
+        if let FlowKey::Up(session) = flow
+            && self.sessions.get(&session).is_some_and(|s| s.promise.path_hidden && s.promise.clean_paths != 0)
+            && let Some(record) = f.record(sn)
+        {
+            let took = self.now.saturating_sub(record.handed_at);
+            self.tally.longest_arrival = self.tally.longest_arrival.max(took);
         }
     }
 
@@ -300,7 +305,7 @@ impl Oracle {
             s.newest_delivered = d.generation;
         }
         let flow = self.flows.entry(d.flow).or_default();
-        let Some(record) = flow.sends.get((d.sn.0 as usize).wrapping_sub(1)) else {
+        let Some(record) = flow.record(d.sn) else {
             return Err((Invariant::Sanity, "was never accepted".into()));
         };
         if record.stream != d.stream || record.ssn != d.ssn {
@@ -359,7 +364,7 @@ impl Oracle {
             return;
         }
         let f = &self.flows[&flow];
-        let record = &f.sends[sn.0 as usize - 1];
+        let Some(record) = f.record(sn) else { return };
         let fault = match record.model {
             AckModel::Synchronous if f.receivers.values().any(|r| r.answers.get(&sn) == Some(&rc)) => None,
             AckModel::Synchronous => {
@@ -392,7 +397,7 @@ impl Oracle {
         if !self.ended(flow, sn, End::Nacked, given_back) {
             return;
         }
-        let record = &self.flows[&flow].sends[sn.0 as usize - 1];
+        let Some(record) = self.flows[&flow].record(sn) else { return };
         if certainty == Certainty::NotSent && record.handed {
             self.fail(Invariant::DownOrder, format!("{flow:?}: {sn} nacked as not sent, but it travelled"));
         }
@@ -423,7 +428,7 @@ impl Oracle {
 
     fn ended(&mut self, flow: FlowKey, sn: Sn, end: End, given_back: &Sent) -> bool {
         let f = self.flows.entry(flow).or_default();
-        let Some(record) = f.sends.get_mut((sn.0 as usize).wrapping_sub(1)) else {
+        let Some(record) = f.record_mut(sn) else {
             self.fail(Invariant::OneEnd, format!("{flow:?}: {sn} ended as {end:?}, but was never accepted"));
             return false;
         };
@@ -486,6 +491,22 @@ impl Oracle {
         }
     }
 
+    /// A path changed, says the source's port.
+    pub(crate) fn path(&mut self, session: SessionId, path: PathId, health: Health, reason: Reason) {
+        let clean = self.sessions.get(&session).is_some_and(|s| s.promise.clean_paths & (1 << path.0) != 0);
+        if health == Health::Suspect {
+            self.tally.suspicions += 1;
+            self.tally.false_suspicions += u64::from(clean);
+        }
+        let blamed = match reason {
+            Reason::Unreachable | Reason::Timeout | Reason::BadChecksum | Reason::ProtocolError | Reason::Limit => true,
+            _ => false,
+        };
+        if clean && blamed && health == Health::Dead {
+            self.fail(Invariant::PathHidden, format!("{session}: path {path} given up ({reason}), and it was healthy"));
+        }
+    }
+
     /// The source's user connects again: sends may be taken from here on.
     pub(crate) fn connecting(&mut self, session: SessionId) {
         self.sessions.entry(session).or_default().refusing = false;
@@ -508,7 +529,7 @@ impl Oracle {
         let list: Vec<String> = open
             .take(3)
             .map(|(i, r)| {
-                let sn = Sn(i as u64 + 1);
+                let sn = Sn(f.first.0 + i as u64);
                 let arrived: Vec<_> = f
                     .receivers
                     .iter()
@@ -546,7 +567,7 @@ impl Oracle {
             for (generation, receiver) in &f.receivers {
                 for &(stream, first, next) in &receiver.skipped {
                     let sns = &f.streams[&stream][first.0 as usize - 1..next.0 as usize - 1];
-                    let open = |sn: &&Sn| f.sends[sn.0 as usize - 1].end.is_none();
+                    let open = |sn: &&Sn| f.record(**sn).is_some_and(|r| r.end.is_none());
                     // What was received in this generation, and not delivered, was not a tombstone.
                     let lost = |sn: &&Sn| receiver.arrived.contains(sn);
                     if let Some(sn) = sns.iter().find(|sn| open(sn) || lost(sn)) {
@@ -569,7 +590,7 @@ impl Oracle {
         for (flow, f) in self.flows.iter().filter(|(_, f)| !f.void) {
             for (i, record) in f.sends.iter().enumerate() {
                 if record.end.is_none() {
-                    found.get_or_insert(format!("{flow:?}: {} of {:?} never ended", i + 1, record.model));
+                    found.get_or_insert(format!("{flow:?}: {} of {:?} never ended", f.first.0 + i as u64, record.model));
                 } else if record.handle.strong_count() > 0 {
                     found.get_or_insert(format!("{flow:?}: the payload of {} is still held", i + 1));
                 }
@@ -581,13 +602,43 @@ impl Oracle {
     }
 }
 
+impl Receiver {
+    /// Notes a part; true: the message is whole.
+    fn part(&mut self, sn: Sn, offset: u32, len: u32, total: u32) -> bool {
+        if len == total {
+            return true;
+        }
+        let parts = self.partial.entry(sn).or_default();
+        parts.push((offset, offset + len));
+        parts.sort_unstable();
+        let mut covered = 0;
+        for &(from, to) in parts.iter() {
+            if from <= covered {
+                covered = covered.max(to);
+            }
+        }
+        covered == total
+    }
+}
+
 impl Flow {
+    fn index(&self, sn: Sn) -> Option<usize> {
+        usize::try_from(sn.0.checked_sub(self.first.0)?).ok()
+    }
+
+    fn record(&self, sn: Sn) -> Option<&SendRecord> {
+        self.sends.get(self.index(sn)?)
+    }
+
+    fn record_mut(&mut self, sn: Sn) -> Option<&mut SendRecord> {
+        let index = self.index(sn)?;
+        self.sends.get_mut(index)
+    }
+
     /// This receiver has the message and everything before it in its stream that was not over already.
     fn received(&self, receiver: &Receiver, sn: Sn) -> bool {
-        let stream = &self.streams[&self.sends[sn.0 as usize - 1].stream];
-        stream
-            .iter()
-            .take_while(|s| **s <= sn)
-            .all(|s| receiver.arrived.contains(s) || (*s != sn && self.sends[s.0 as usize - 1].end.is_some()))
+        let Some(stream) = self.record(sn).and_then(|r| self.streams.get(&r.stream)) else { return false };
+        let over = |s: &Sn| self.record(*s).is_some_and(|r| r.end.is_some());
+        stream.iter().take_while(|s| **s <= sn).all(|s| receiver.arrived.contains(s) || (*s != sn && over(s)))
     }
 }

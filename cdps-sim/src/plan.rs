@@ -7,7 +7,7 @@ use cdps_core::id::{NodeId, StreamId};
 use cdps_core::time::{Duration, nanos};
 
 use crate::env::{MS, SECOND};
-use crate::fault::{self, Fault};
+use crate::fault::{self, Fault, FaultKind};
 use crate::net::Machine;
 use crate::oracle::Promise;
 use crate::rng::Rng;
@@ -42,6 +42,8 @@ pub(crate) struct HostPlan {
     pub(crate) addresses: Vec<SocketAddr>,
     /// What its clock shows when the run begins.
     pub(crate) clock: u64,
+    /// Millionths by which it runs fast (or slow).
+    pub(crate) drift: i64,
     pub(crate) target: bool,
     pub(crate) users: UserPlan,
 }
@@ -121,7 +123,7 @@ fn address(host: usize, index: usize) -> SocketAddr {
 }
 
 impl Plan {
-    pub(crate) fn new(seed: u64) -> Plan {
+    pub(crate) fn new(seed: u64, no_faults: bool) -> Plan {
         let mut rng = Rng::new(seed);
         let sources = if rng.chance(15) { 2 } else { 1 };
         let targets = rng.pick(&[1, 2, 2, 3]);
@@ -137,13 +139,17 @@ impl Plan {
                 node: NodeId(host as u32 + 1),
                 addresses: (0..paths).map(|i| address(host, i)).collect(),
                 clock: hosts_rng.magnitude(SECOND, 1 << 50),
+                drift: hosts_rng.pick(&[0, 0, -5000, -100, 100, 5000]),
                 target: host >= sources,
                 users: user_plan(&mut hosts_rng),
             })
             .collect();
         let routes = routes(&mut rng.fork(), sources, &hosts, mutual);
         let slowest = routes.iter().map(|r| r.rate).min().unwrap_or(u64::MAX);
-        let faults = fault::plan(&mut rng.fork(), sources, targets, paths, mutual);
+        let mut faults = fault::plan(&mut rng.fork(), sources, targets, paths, mutual);
+        if no_faults {
+            faults.clear();
+        }
         let mut sources_rng = rng.fork();
         let source_ports = if rng.chance(20) { 2 } else { 1 };
         let sources: Vec<SourcePlan> = (0..sources * source_ports)
@@ -168,6 +174,13 @@ impl Plan {
             timer_slack: rng.pick(&[0, MS / 10, MS]),
             mutual,
         }
+    }
+}
+
+impl Plan {
+    /// Some bytes are damaged in flight.
+    pub(crate) fn has_corruption(&self) -> bool {
+        self.faults.iter().any(|f| matches!(f.kind, FaultKind::Corrupt { .. }))
     }
 }
 
@@ -329,25 +342,44 @@ struct View<'a> {
 }
 
 impl View<'_> {
+    /// The host has no fault but freezes that last no longer than this in all.
+    fn only_pauses(&self, host: usize, most: u64) -> bool {
+        let faults = || self.faults.iter().filter(|f| f.hits_host(host));
+        let sum: u64 = faults().map(|f| f.until - f.at).sum();
+        faults().all(|f| matches!(f.kind, FaultKind::Freeze { .. })) && sum <= most
+    }
+
     fn untouched(&self, host: usize) -> bool {
         !self.faults.iter().any(|f| f.hits_host(host))
     }
 
-    /// The target has no fault, and one path to it has none.
-    fn clean(&self, host: usize, target: usize) -> bool {
+    /// A bit for each path that has no fault.
+    fn clean_paths(&self, host: usize, target: usize) -> u64 {
         let targets = self.hosts.len() - self.sources;
-        let free = |index| {
-            let route = fault::route(host, target, index, self.sources, self.paths, targets);
+        let free = |index: &usize| {
+            let route = fault::route(host, target, *index, self.sources, self.paths, targets);
             !self.faults.iter().any(|f| f.hits_route(route))
         };
-        self.untouched(target) && (0..self.paths).any(free)
+        (0..self.paths).filter(free).fold(0, |mask, index| mask | 1 << index)
+    }
+
+    /// The target has no fault, and one path to it has none.
+    fn clean(&self, host: usize, target: usize) -> bool {
+        self.untouched(target) && self.clean_paths(host, target) != 0
     }
 
     /// What the faults leave to a session that connects to the target at `turn`.
     fn promise(&self, config: &PortConfig, host: usize, order: &[usize], turn: usize) -> Promise {
         let backup = |target: usize| self.clean(host, target) && self.hosts[target].users.refuse == 0;
+        let target = order[turn];
+        let clean_paths = self.clean_paths(host, target);
+        let both_well = self.untouched(host) && self.untouched(target);
+        // A pause of the target below the dead time, or of the source below the session's, is no loss of contact (F1, T9).
+        let pauses = (self.untouched(host) && self.only_pauses(target, 900 * MS))
+            || (self.only_pauses(host, 2000 * MS) && self.untouched(target));
         Promise {
-            path_hidden: self.untouched(host) && self.clean(host, order[turn]),
+            path_hidden: pauses && clean_paths != 0,
+            clean_paths: if both_well { clean_paths } else { 0 },
             switch_hidden: self.untouched(host)
                 && config.autoswitch
                 && turn == 0

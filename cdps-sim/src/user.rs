@@ -151,6 +151,9 @@ impl Host {
             }
             Event::Path { path, health, reason } => {
                 note!(env, "n{node} p{slot}: user: path {path} is {health:?}: {reason}");
+                if s.side == Side::Source {
+                    env.oracle.path(s.session, path, health, reason);
+                }
             }
         }
     }
@@ -208,10 +211,13 @@ impl Host {
         let now = self.clock(env);
         let rc = if env.rng.chance(70) { 0 } else { env.rng.below(5) as i32 - 2 };
         let Some(s) = self.slots[slot].as_mut() else { return };
-        if s.port.generation() != generation {
-            return;
-        }
+        let late = s.port.generation() != generation;
         match s.port.ack(now, sn, rc) {
+            Ok(()) if late => {
+                let text = format!("p{slot} of {}: an ack of generation {generation} was taken for another", s.session);
+                env.oracle.fail(Invariant::NoFalseCompletion, text);
+            }
+            Err(_) if late => {}
             Ok(()) => {
                 note!(
                     env,

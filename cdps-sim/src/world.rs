@@ -93,11 +93,7 @@ pub fn run_keeping(seed: u64, options: Options) -> (Outcome, Vec<String>) {
 
 impl World {
     fn new(seed: u64, options: Options, trace: TraceSink) -> World {
-        let mut plan = Plan::new(seed);
-        if options.no_faults {
-            plan.faults.clear();
-        }
-        let plan = Rc::new(plan);
+        let plan = Rc::new(Plan::new(seed, options.no_faults));
         let mut net = Net::default();
         net.machines = vec![Machine::Up; plan.hosts.len()];
         net.lives = vec![0; plan.hosts.len()];
@@ -127,6 +123,7 @@ impl World {
             let Some(event) = self.env.next() else { break };
             self.fingerprint =
                 (self.fingerprint.rotate_left(5) ^ self.env.now).wrapping_mul(0x0000_0100_0000_01b3);
+            self.env.oracle.now = self.env.now;
             self.step(event);
             if self.env.events() > MAX_EVENTS {
                 self.env.oracle.fail(Invariant::Timers, format!("more than {MAX_EVENTS} events"));

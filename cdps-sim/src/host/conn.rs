@@ -1,5 +1,6 @@
 //! Making and ending connections: dial, listen, handshake.
 
+use cdps_core::cluster::Health;
 use cdps_core::id::{ConnId, Generation, LinkId, NodeId, PathId, SessionId, Side as PortSide};
 use cdps_core::node::LinkKey;
 use cdps_core::port::Action;
@@ -425,7 +426,11 @@ impl Host {
         s.port.handle_conn_up(now, path, conn);
         if let (Some(key), Some(engine)) = (link, self.engine.as_ref()) {
             s.links.insert(path, key);
-            s.port.handle_link(now, path, engine.link_state(key));
+            let state = engine.link_state(key);
+            if state.health != Health::Dead {
+                // If the control connection of that pair is only on its way, no news is not bad news.
+                s.port.handle_link(now, path, state);
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use crate::broken::Broken;
 use crate::checksum::CRC;
 use crate::env::{Env, note};
 use crate::net::ReadEnd;
-use crate::oracle::FlowKey;
+use crate::oracle::{FlowKey, Invariant};
 use crate::payload::{Buffer, Received};
 
 /// The port that a data connection serves.
@@ -40,7 +40,12 @@ impl Host {
                 return;
             } else {
                 let drained = n < self.plan.read_chunk;
+                let ready = hc.stage == Stage::Ready;
                 if let Err(reason) = self.digest(env, c, drained) {
+                    if ready && !self.plan.has_corruption() && env.broken.is_none() {
+                        let text = format!("node {}: conn {c}: {reason}, and no byte was damaged", self.node());
+                        env.oracle.fail(Invariant::Sanity, text);
+                    }
                     self.refuse(env, c, reason);
                     return;
                 }
@@ -113,6 +118,11 @@ impl Host {
                 }
                 Step::Fragment { head, len, crc, consumed } if ready && !control => {
                     at += consumed;
+                    // In the order in which they came: the engine must know what was before.
+                    let ahead = std::mem::take(&mut items);
+                    if let Err(reason) = self.hand_in(env, c, &mut before, ahead, false) {
+                        break Err(reason);
+                    }
                     self.fragment_begins(env, c, &head, len, crc)
                 }
                 Step::Bundle { .. } | Step::Fragment { .. } => Err(Reason::ProtocolError),
