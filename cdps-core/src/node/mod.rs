@@ -285,6 +285,12 @@ impl Node {
         self.peers.get(&node).and_then(|peer| peer.state)
     }
 
+    /// The incarnation of a peer that is believed to be the present one, reachable or not.
+    #[must_use]
+    pub fn peer_incarnation(&self, node: NodeId) -> Option<Incarnation> {
+        self.peers.get(&node).and_then(|peer| peer.incarnation)
+    }
+
     /// Whether there are other members, and none of them is reachable (N5). True at the start.
     #[must_use]
     pub fn isolated(&self) -> bool {

@@ -7,7 +7,7 @@ use super::peer::{Standing, speaks_of};
 use super::pulse::Echo;
 use super::{LinkKey, Node, Output};
 use crate::cluster::Health;
-use crate::id::{Incarnation, NodeId};
+use crate::id::{Generation, Incarnation, NodeId, SessionId};
 use crate::reason::Reason;
 use crate::time::{Duration, Time};
 use crate::wire::{Frame, Heartbeat, NodeBody, NodeMessage};
@@ -132,25 +132,38 @@ impl Node {
     /// A REVOKE is more than that. It goes on every connection, and stands until the peer has answered it or is another incarnation: it
     /// is also the first thing on each later connection. So no heartbeat that is built after this call reaches the peer before it, and
     /// none can renew the lease behind it (F8).
-    pub fn tell(&mut self, now: Time, to: NodeId, body: NodeBody, all_links: bool) {
+    ///
+    /// Gives the moment from which the receiver of a REVOKE delivers nothing more, whether that reaches it or not: the lease time after
+    /// it was last heard. Only here is that known: until this call each heartbeat may have renewed the lease, also one that was heard after
+    /// the peer was told to be unreachable. For other messages it is without meaning.
+    pub fn tell(&mut self, now: Time, to: NodeId, body: NodeBody, all_links: bool) -> Time {
         self.enter(now);
+        let fenced =
+            self.peers.get(&to).map_or(Time::ZERO, |peer| peer.last_heard) + self.config.liveness.lease;
         if to == self.id() {
             self.hand_out(to, self.incarnation, body);
-            return;
+        } else if let NodeBody::Revoke { session, generation } = body {
+            self.revoke(to, session, generation);
+        } else {
+            self.send(to, &body, all_links);
         }
-        if let NodeBody::Revoke { session, generation } = body {
-            self.acquaint(to);
-            if let Some(peer) = self.peers.get_mut(&to) {
-                peer.revoke(session, generation);
-            }
-            let Node { links, outputs, .. } = self;
-            for (key, link) in links.iter_mut().filter(|(_, link)| link.node == to) {
-                if let Some(conn) = link.conn_mut() {
-                    conn.kick(*key, outputs);
-                }
-            }
-            return;
+        fenced
+    }
+
+    fn revoke(&mut self, to: NodeId, session: SessionId, generation: Generation) {
+        self.acquaint(to);
+        if let Some(peer) = self.peers.get_mut(&to) {
+            peer.revoke(session, generation);
         }
+        let Node { links, outputs, .. } = self;
+        for (key, link) in links.iter_mut().filter(|(_, link)| link.node == to) {
+            if let Some(conn) = link.conn_mut() {
+                conn.kick(*key, outputs);
+            }
+        }
+    }
+
+    fn send(&mut self, to: NodeId, body: &NodeBody, all_links: bool) {
         let ways = self.ways(to);
         let best = ways.iter().max().map(|way| way.2.0);
         if best.is_none() {

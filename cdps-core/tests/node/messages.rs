@@ -1,6 +1,6 @@
 //! Node messages: by which link they go, what bounds them, and which are believed.
 
-use cdps_core::id::{Generation, Incarnation, NodeId, SessionId, Side};
+use cdps_core::id::{Generation, Incarnation, NodeId, SessionId, Side, Sn};
 use cdps_core::node::Output;
 use cdps_core::reason::Reason;
 use cdps_core::time::Duration;
@@ -30,6 +30,15 @@ fn connect(net: &Net, node: u32, port: u32) -> NodeBody {
         first: Sn(1),
         client: "mirror".into(),
     })
+}
+
+/// Lets node 1 tell all of them before its driver does anything.
+fn tell_all(net: &mut Net, to: u32, bodies: Vec<NodeBody>) {
+    net.with(1, |node, now| {
+        for body in bodies {
+            node.tell(now, NodeId(to), body, false);
+        }
+    });
 }
 
 /// Over which addresses a node has sent messages since a mark.
@@ -101,14 +110,14 @@ fn queues_are_bounded() {
     let mut net = settled(1);
     let bodies: Vec<NodeBody> = (1..=100).map(|port| connect(&net, 1, port)).collect();
     let all = bodies.clone();
-    net.with(1, |node, now| all.into_iter().for_each(|body| node.tell(now, NodeId(2), body, false)));
+    tell_all(&mut net, 2, all);
     assert_eq!(net.node(1).counters().messages_dropped, 36);
     net.run(10 * MS);
     assert_eq!(net.messages(0, 2), bodies[36..]);
 
     let mark = net.log.len();
     let body = bodies[0].clone();
-    net.with(1, |node, now| (0..2000).for_each(|_| node.tell(now, NodeId(1), body.clone(), false)));
+    tell_all(&mut net, 1, vec![body.clone(); 2000]);
     assert_eq!(net.messages(mark, 1).len(), 1024);
     assert_eq!(net.node(1).counters().messages_dropped, 36 + 976);
     let mark = net.log.len();
@@ -177,7 +186,7 @@ fn the_driver_is_told_once() {
     let (key, conn) = net.conn(address(2, 1), End::Dialler);
     let mark = net.log.len();
     let bodies: Vec<NodeBody> = (1..=10).map(|port| connect(&net, 1, port)).collect();
-    net.with(1, |node, now| bodies.into_iter().for_each(|body| node.tell(now, NodeId(2), body, false)));
+    tell_all(&mut net, 2, bodies);
     let told = net.since(mark, 1).filter(|(_, output)| **output == Output::Transmit { key, conn }).count();
     assert_eq!(told, 1);
 }

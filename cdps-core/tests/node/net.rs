@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use cdps_core::cluster::{Health, LinkState, PeerState};
 use cdps_core::config::{Liveness, Member, NodeConfig};
-use cdps_core::id::{Incarnation, LinkId, NodeId};
+use cdps_core::id::{Generation, Incarnation, LinkId, NodeId, SessionId};
 use cdps_core::node::{LinkKey, Node, Output};
 use cdps_core::reason::Reason;
 use cdps_core::time::{Duration, Time};
@@ -105,6 +105,9 @@ pub(crate) struct Net {
     serial: u64,
     /// When (node, incarnation) last heard (node, incarnation).
     heard: BTreeMap<(NodeId, Incarnation, NodeId, Incarnation), Time>,
+    /// Until when a target may have a lease of a source, for revocations that have not reached it: target, its incarnation, source, its
+    /// incarnation.
+    fences: Vec<(NodeId, Incarnation, NodeId, Incarnation, Time)>,
     /// Every frame handed to a socket.
     pub(crate) sent: Vec<(Time, NodeId, SocketAddr, Frame)>,
 }
@@ -128,6 +131,7 @@ impl Net {
             queue: BTreeMap::new(),
             serial: 0,
             heard: BTreeMap::new(),
+            fences: Vec::new(),
             sent: Vec::new(),
         }
     }
@@ -192,6 +196,15 @@ impl Net {
         let result = call(&mut self.host(NodeId(node)).node, now);
         self.drain(NodeId(node));
         result
+    }
+
+    /// Revokes a session, and remembers until when the target may deliver.
+    pub(crate) fn revoke(&mut self, source: u32, target: u32, session: SessionId) {
+        let body = NodeBody::Revoke { session, generation: Generation::default() };
+        let until = self.with(source, |node, now| node.tell(now, NodeId(target), body, true));
+        if let Some(incarnation) = self.node(source).peer_incarnation(NodeId(target)) {
+            self.fences.push((NodeId(target), incarnation, NodeId(source), session.incarnation, until));
+        }
     }
 
     pub(crate) fn set_mode(&mut self, at: SocketAddr, mode: Mode) {
@@ -304,6 +317,7 @@ impl Net {
             (_, None) => unreachable!("something was due"),
         }
         self.check_leases();
+        self.check_fences();
         true
     }
 
@@ -432,6 +446,12 @@ impl Net {
         let mut told = BTreeMap::new();
         while let Some(output) = self.host(id).node.poll_output() {
             self.log.push((self.now, id, output.clone()));
+            if let Output::Message { from, from_incarnation, body: NodeBody::Revoke { .. } } = output {
+                let reached = |fence: &(NodeId, Incarnation, NodeId, Incarnation, Time)| {
+                    (fence.0, fence.2, fence.3) == (id, from, from_incarnation)
+                };
+                self.fences.retain(|fence| !reached(fence));
+            }
             if let Output::PeerGone { node, incarnation } = output {
                 let living = self.hosts.get(&node).map(|host| host.node.incarnation());
                 assert_ne!(living, Some(incarnation), "node {node} is alive as this incarnation");
@@ -530,6 +550,20 @@ impl Net {
                         "lease of {source} at {target} until {until:?}, beyond {bound:?}"
                     );
                 }
+            }
+        }
+    }
+
+    /// [F8] Until a revocation has reached its target, the lease there is no longer than what [`Node::tell`] said.
+    fn check_fences(&self) {
+        for &(target, incarnation, source, source_incarnation, until) in &self.fences {
+            if let Some(host) = self.hosts.get(&target).filter(|host| host.node.incarnation() == incarnation)
+            {
+                let lease = host.node.lease_until(source, source_incarnation);
+                assert!(
+                    lease <= until,
+                    "{target} delivers for {source} until {lease:?}, revoked until {until:?}"
+                );
             }
         }
     }
