@@ -85,6 +85,7 @@ pub struct ConnectRequest {
 }
 
 /// Answer to a [`ConnectRequest`].
+#[expect(clippy::large_enum_variant, reason = "made once per session, and simpler for users without a box")]
 pub enum Decision {
     /// Take the session: the request's port becomes a target port in state CONNECTEDTO.
     Accept {

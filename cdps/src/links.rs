@@ -12,10 +12,13 @@ use parking_lot::Mutex;
 use crate::conn::control::Control;
 use crate::shared::PortShared;
 
+/// A path of a port, as a link knows it.
+type Watcher = (Weak<PortShared>, PathId);
+
 #[derive(Default)]
 pub(crate) struct Links {
     controls: Mutex<HashMap<(LinkKey, u32), Arc<Control>>>,
-    watchers: Mutex<HashMap<LinkKey, Vec<(Weak<PortShared>, PathId)>>>,
+    watchers: Mutex<HashMap<LinkKey, Vec<Watcher>>>,
     leases: Mutex<HashMap<(NodeId, Incarnation), Arc<AtomicU64>>>,
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use cdps_core::id::{Generation, Sn, Ssn, StreamId};
-use cdps_core::port::Received;
+use cdps_core::port::{AckError, Received};
 
 use crate::dispatch;
 use crate::received::ReceivedBuf;
@@ -56,6 +56,24 @@ impl Message {
     #[must_use]
     pub fn wants_ack(&self) -> bool {
         self.received.wants_ack
+    }
+
+    /// Acknowledges it with a return code (A1): [`crate::Port::ack`], and nothing else's number can be hit, should the port have been
+    /// connected elsewhere meanwhile.
+    ///
+    /// # Errors
+    /// When no acknowledgment is owed, or not any more.
+    pub fn ack(&self, rc: i32) -> Result<(), AckError> {
+        let sn = self.sn();
+        let generation = self.generation();
+        let acked = self.port.call(|engine, now| {
+            if engine.generation() == generation {
+                engine.ack(now, sn, rc)
+            } else {
+                Err(AckError::NotOwed { sn })
+            }
+        });
+        acked.unwrap_or(Err(AckError::NotOwed { sn }))
     }
 
     /// Whether an earlier target may have delivered it already (F5).

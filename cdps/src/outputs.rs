@@ -67,6 +67,7 @@ pub(crate) fn carry_out(node: &Arc<NodeShared>, output: Output) {
         }
         Output::PeerGone { node: peer, incarnation } => {
             node.links.forget_lease(peer, incarnation);
+            node.sessions.lock().forget_incarnation(peer, incarnation);
             for port in node.port_list() {
                 if port.side == Side::Target
                     && (port.session.node, port.session.incarnation) == (peer, incarnation)

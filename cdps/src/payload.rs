@@ -340,7 +340,9 @@ mod tests {
         assert_eq!(contexts, [1, 2]);
         home.told(2);
         assert!(home.settled() && !home.came_home());
-        assert_eq!(home.pool.lock().len(), 2, "one record was used again");
+        assert_eq!(home.pool.lock().len(), 3);
+        drop([lend(4), lend(5)]);
+        assert_eq!(home.pool.lock().len(), 1, "records are used again");
     }
 
     /// [M5] Copies do not disturb each other, whether they share a chunk or not.

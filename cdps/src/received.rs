@@ -156,8 +156,8 @@ impl Body {
         let left = self.len - self.got;
         match &mut self.place {
             Place::Own(own) => (own.spare_capacity_mut().as_mut_ptr().cast(), left),
-            // SAFETY: in bounds, as `into` checked.
             Place::Shared(assembly, offset) => {
+                // SAFETY: in bounds, as `into` checked.
                 (unsafe { assembly.start.as_ptr().add(*offset + self.got) }, left)
             }
             Place::Sliced(_) | Place::Nowhere => (NonNull::dangling().as_ptr(), 0),

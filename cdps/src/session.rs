@@ -1,8 +1,9 @@
 //! Negotiation (Fig. 6, L3), and what else nodes tell each other about sessions. No lock is held where the user or an engine is called.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use cdps_core::cluster::PeerState;
 use cdps_core::id::{Generation, Incarnation, NodeId, SessionId, Side};
 use cdps_core::reason::Reason;
 use cdps_core::wire::{self, Answer, Connect, NodeBody, reason_of};
@@ -15,6 +16,8 @@ use crate::random;
 use crate::shared::{Engine, PortShared};
 use crate::threads::Job;
 
+/// Revocations that are remembered, at most: as many as a node keeps up against another.
+const REVOKED: usize = 4096;
 /// Connect requests of a node that wait for their clients' answers, at most.
 const PENDING: usize = 256;
 
@@ -25,6 +28,8 @@ pub(crate) struct Sessions {
     pending: usize,
     /// Highest generation accepted, per client and source node. Both are few: registered here, and members of the cluster.
     highest: HashMap<(String, NodeId), Generation>,
+    /// Highest generation revoked, per session: a CONNECT that comes late must not bring it back. The oldest go first.
+    revoked: VecDeque<(SessionId, Generation)>,
 }
 
 struct Session {
@@ -40,8 +45,9 @@ enum Found {
     Pending,
     /// It was accepted: the answer is repeated.
     Accepted(Arc<PortShared>),
-    /// It is new; a former generation may have to go.
-    New(Option<Arc<PortShared>>),
+    /// It would be new, but a former generation has to go first.
+    Former(Arc<PortShared>),
+    New,
     Stale,
     Full,
 }
@@ -64,22 +70,43 @@ impl Sessions {
         self.highest.retain(|(name, _), _| name != client);
     }
 
-    /// Looks a CONNECT up, and makes it pending if it is to be decided on.
-    fn find(&mut self, connect: &Connect, port: &Arc<PortShared>) -> Found {
+    /// Looks a CONNECT up, and makes it pending if it is to be decided on. A former port of the session that has told its user everything
+    /// is in nobody's way.
+    fn find(&mut self, connect: &Connect, port: &Arc<PortShared>, gone: Option<&Arc<PortShared>>) -> Found {
         let highest = self.highest(&connect.client, connect.session.node);
+        let revoked = self.revoked.iter().any(|r| r.0 == connect.session && r.1 >= connect.generation);
         match self.table.get(&connect.session) {
             Some(known) if known.generation == connect.generation && known.pending => return Found::Pending,
             Some(known) if known.generation == connect.generation => {
                 return Found::Accepted(Arc::clone(&known.port));
             }
             Some(known) if known.generation > connect.generation => return Found::Stale,
-            Some(_) | None if connect.generation <= highest => return Found::Stale,
+            Some(_) | None if connect.generation <= highest || revoked => return Found::Stale,
             Some(_) | None if self.pending >= PENDING => return Found::Full,
+            Some(known) if !known.pending && !gone.is_some_and(|gone| Arc::ptr_eq(gone, &known.port)) => {
+                return Found::Former(Arc::clone(&known.port));
+            }
             Some(_) | None => {}
         }
         self.pending += 1;
         let session = Session { generation: connect.generation, port: Arc::clone(port), pending: true };
-        Found::New(self.table.insert(connect.session, session).map(|former| former.port))
+        self.table.insert(connect.session, session);
+        Found::New
+    }
+
+    fn revoke(&mut self, session: SessionId, generation: Generation) {
+        let known = self.revoked.iter().position(|r| r.0 == session).and_then(|at| self.revoked.remove(at));
+        if self.revoked.len() >= REVOKED {
+            self.revoked.pop_front();
+        }
+        self.revoked.push_back((session, known.map_or(generation, |known| known.1.max(generation))));
+    }
+
+    /// An incarnation is over: what it asked for is not decided on any more.
+    pub(crate) fn forget_incarnation(&mut self, node: NodeId, incarnation: Incarnation) {
+        let over = |session: &SessionId| (session.node, session.incarnation) == (node, incarnation);
+        self.table.retain(|session, known| !(known.pending && over(session)));
+        self.revoked.retain(|(session, _)| !over(session));
     }
 
     /// The client has accepted. False: something newer has taken the place meanwhile, or the session was revoked.
@@ -152,7 +179,11 @@ fn revoke(node: &Arc<NodeShared>, from: NodeId, session: SessionId, generation: 
     if session.node != from {
         return;
     }
-    let port = node.sessions.lock().up_to(session, generation);
+    let port = {
+        let mut sessions = node.sessions.lock();
+        sessions.revoke(session, generation);
+        sessions.up_to(session, generation)
+    };
     let known = port.and_then(|port| {
         port.fence.revoke();
         port.wake_dispatch();
@@ -183,27 +214,21 @@ fn connect_request(node: &Arc<NodeShared>, connect: Connect) {
         std::sync::atomic::Ordering::AcqRel,
     );
     let port = PortShared::new(node, node.next_number(), Side::Target, session, None, None, Some(lease));
-    let found = node.sessions.lock().find(&connect, &port);
-    match found {
-        Found::Pending => {}
-        Found::Accepted(port) => {
-            let serves = Some((session, connect.generation));
-            let answer =
-                port.read(|engine| (engine.serves() == serves).then(|| engine.answer(node.addresses())));
-            match answer.flatten() {
-                Some(answer) => {
-                    node.call(|engine, now| engine.tell(now, session.node, NodeBody::Answer(answer), false));
-                }
-                // It is over already.
-                None => refuse(node, &connect, Reason::StaleGeneration, String::new()),
-            }
+    let mut found = node.sessions.lock().find(&connect, &port, None);
+    if let Found::Former(former) = &found {
+        former.call(|engine, now| engine.handle_superseded(now, Reason::Superseded));
+        if !former.has_told_all() {
+            // Two ports must not deliver the same streams at once. The source asks again.
+            return;
         }
+        found = node.sessions.lock().find(&connect, &port, Some(former));
+    }
+    match found {
+        Found::Pending | Found::Former(_) => {}
+        Found::Accepted(port) => repeat_answer(node, &connect, &port),
         Found::Stale => refuse(node, &connect, Reason::StaleGeneration, String::new()),
         Found::Full => refuse(node, &connect, Reason::Limit, "too many connect requests are waiting".into()),
-        Found::New(former) => {
-            if let Some(former) = former {
-                former.call(|engine, now| engine.handle_superseded(now, Reason::Superseded));
-            }
+        Found::New => {
             if !client.enter(&port) {
                 node.sessions.lock().withdraw(&port);
                 return refuse(node, &connect, Reason::NoSuchClient, String::new());
@@ -214,6 +239,18 @@ fn connect_request(node: &Arc<NodeShared>, connect: Connect) {
             };
             node.callback_queue(port_thread(&session)).push(Job::Call(Box::new(job)));
         }
+    }
+}
+
+fn repeat_answer(node: &Arc<NodeShared>, connect: &Connect, port: &Arc<PortShared>) {
+    let serves = Some((connect.session, connect.generation));
+    let answer = port.read(|engine| (engine.serves() == serves).then(|| engine.answer(node.addresses())));
+    match answer.flatten() {
+        Some(answer) => {
+            node.call(|engine, now| engine.tell(now, connect.session.node, NodeBody::Answer(answer), false));
+        }
+        // It is over already.
+        None => refuse(node, connect, Reason::StaleGeneration, String::new()),
     }
 }
 
@@ -244,9 +281,11 @@ fn decide(node: &Arc<NodeShared>, client: &Arc<ClientShared>, connect: &Connect,
         Ok(answer) => {
             node.call(|engine, now| engine.tell(now, connect.session.node, NodeBody::Answer(answer), false));
             // What happened meanwhile, and could not be told to a port that did not exist.
-            let peer = node.read(|engine| engine.peer_state(connect.session.node));
-            if let Some(peer) = peer {
-                port.call(|engine, now| engine.handle_peer(now, connect.session.node, peer));
+            match node.read(|engine| engine.peer_state(connect.session.node)) {
+                Some(peer @ (PeerState::Unreachable { .. } | PeerState::Down)) => {
+                    port.call(|engine, now| engine.handle_peer(now, connect.session.node, peer));
+                }
+                Some(PeerState::Reachable { .. }) | None => {}
             }
             if client.is_closing() || port.is_doomed() {
                 port.destroy();

@@ -342,6 +342,12 @@ impl PortShared {
         }
     }
 
+    /// Whether its user has been told everything that there was, and is in no callback of it.
+    pub(crate) fn has_told_all(&self) -> bool {
+        let state = self.state.lock();
+        !state.scheduled && !state.held && !state.engine.as_ref().is_some_and(Engine::has_events)
+    }
+
     /// For the dispatcher: gives credit back, and takes up to `max` events. With [`Polled::Idle`] and [`Polled::Over`] the drainer is
     /// not scheduled any more.
     pub(crate) fn poll_events(
@@ -428,7 +434,7 @@ impl PortShared {
             state.last = now;
             let result = f(state.engine.as_mut()?, now);
             let post = state.post(now, self);
-            let late = until.is_some_and(|at| clock::passed(at));
+            let late = until.is_some_and(clock::passed);
             if result.is_some() || late {
                 drop(guard);
                 self.after(post);

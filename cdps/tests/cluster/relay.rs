@@ -1,0 +1,103 @@
+//! A relay for one path, with faults: it forwards bytes until it is told otherwise.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex};
+
+/// A relay to one address.
+pub struct Relay {
+    pub address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    mode: Mode,
+    open: Vec<TcpStream>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// Forwards.
+    On,
+    /// Holds everything back, and goes on later.
+    Frozen,
+    /// Refuses and has dropped everything.
+    Dead,
+}
+
+impl Relay {
+    pub fn to(target: SocketAddr) -> Relay {
+        let ip = super::addresses(1)[0];
+        let listener = TcpListener::bind((ip, 0)).expect("the relay listens");
+        let address = listener.local_addr().expect("has an address");
+        let state = State { mode: Mode::On, open: Vec::new() };
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
+        let accepting = Arc::clone(&shared);
+        std::thread::spawn(move || {
+            for near in listener.incoming() {
+                let Ok(near) = near else { return };
+                if accepting.state.lock().expect("state").mode == Mode::Dead {
+                    continue;
+                }
+                let Ok(far) = TcpStream::connect(target) else { continue };
+                for (from, to) in [(&near, &far), (&far, &near)] {
+                    let (from, to) = (from.try_clone().expect("clones"), to.try_clone().expect("clones"));
+                    let shared = Arc::clone(&accepting);
+                    std::thread::spawn(move || shared.pump(from, to));
+                }
+                accepting.state.lock().expect("state").open.extend([near, far]);
+            }
+        });
+        Relay { address, shared }
+    }
+
+    fn set(&self, mode: Mode) -> Vec<TcpStream> {
+        let mut state = self.shared.state.lock().expect("state");
+        state.mode = mode;
+        self.shared.changed.notify_all();
+        if mode == Mode::Dead { std::mem::take(&mut state.open) } else { Vec::new() }
+    }
+
+    /// Forwards nothing for now; the sockets stay open.
+    pub fn freeze(&self) {
+        self.set(Mode::Frozen);
+    }
+
+    /// Forwards again.
+    pub fn thaw(&self) {
+        self.set(Mode::On);
+    }
+
+    /// Ends every connection; further ones end at once.
+    pub fn kill(&self) {
+        for stream in self.set(Mode::Dead) {
+            // Closed by the other side already: as well.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl Shared {
+    fn pump(&self, mut from: TcpStream, mut to: TcpStream) {
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let n = from.read(&mut buffer).unwrap_or(0);
+            let mut state = self.state.lock().expect("state");
+            while state.mode == Mode::Frozen {
+                state = self.changed.wait(state).expect("state");
+            }
+            let dead = state.mode == Mode::Dead;
+            drop(state);
+            if n == 0 || dead || to.write_all(&buffer[..n]).is_err() {
+                let _ = from.shutdown(Shutdown::Both);
+                let _ = to.shutdown(Shutdown::Both);
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Paths and targets that fail, over real sockets.
+
+mod cluster;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cdps::{
+    AckModel, Certainty, ConnStatus, Health, Liveness, Member, Node, NodeId, Port, PortConfig, Reason, Target,
+};
+use cluster::relay::Relay;
+use cluster::*;
+
+/// Timers that are short enough for a test and long enough for a busy machine.
+fn brisk() -> Liveness {
+    Liveness {
+        heartbeat: Duration::from_millis(100),
+        suspect: Duration::from_millis(300),
+        dead: Duration::from_millis(1500),
+        lease: Duration::from_millis(1200),
+        redial_max: Duration::from_millis(500),
+        ..Liveness::default()
+    }
+}
+
+/// A source, targets, and a relay on every path.
+struct Relayed {
+    source: Node,
+    targets: Vec<Node>,
+    hosts: Vec<Arc<Host>>,
+    /// By target, then by path.
+    relays: Vec<Vec<Relay>>,
+}
+
+impl Relayed {
+    fn new(paths: u8, targets: u32) -> Relayed {
+        let nodes: Vec<Node> = (0..targets)
+            .map(|i| {
+                let mut options = options(2 + i);
+                options.listen = addresses(paths).into_iter().map(|ip| (ip, 0).into()).collect();
+                options.members = vec![Member { node: NodeId(1), addresses: Vec::new() }];
+                options.liveness = brisk();
+                open(options)
+            })
+            .collect();
+        let hosts = nodes.iter().map(|node| {
+            let host = Host::new(PortConfig::default(), User::acking);
+            node.register("copy", host.clone()).expect("registers");
+            host
+        });
+        let hosts = hosts.collect();
+        let relays: Vec<Vec<Relay>> =
+            nodes.iter().map(|n| n.listening().into_iter().map(Relay::to).collect()).collect();
+        let mut options = options(1);
+        options.liveness = brisk();
+        options.members = nodes
+            .iter()
+            .zip(&relays)
+            .map(|(n, r)| Member { node: n.id(), addresses: r.iter().map(|r| r.address).collect() })
+            .collect();
+        Relayed { source: open(options), targets: nodes, hosts, relays }
+    }
+
+    fn config(&self) -> PortConfig {
+        let targets = self.targets.iter().map(|n| Target { node: n.id(), addresses: Vec::new() }).collect();
+        PortConfig { client: "copy".into(), targets, ..PortConfig::default() }
+    }
+
+    fn end(self) {
+        self.source.destroy_wait(DEADLINE).expect("the source ends");
+        for node in self.targets {
+            node.destroy_wait(DEADLINE).expect("a target ends");
+        }
+    }
+}
+
+/// Waits until the user has at least so many ends of sends, meanwhile sending more.
+fn send_all(port: &Port, from: u64, to: u64) {
+    for i in from..to {
+        send(port, &pattern(20_000, i), i).expect("is accepted");
+    }
+}
+
+fn check_all(user: &User, host: &User, count: u64) {
+    let done = user.wait_ends(count as usize);
+    assert_eq!(done.len(), count as usize, "nacked: {:?}", nacked(&user.seen()));
+    let got = host.wait_received(count as usize);
+    assert_eq!(got.len(), count as usize);
+    check_order(got.iter());
+    for (i, got) in got.iter().enumerate() {
+        assert!(got.data == pattern(20_000, i as u64), "message {i} differs");
+    }
+}
+
+/// [T2] One of four paths is killed under load: a path event, and nothing else; when it is back it carries load again.
+#[test]
+fn a_killed_path_is_hidden() {
+    let all = Relayed::new(4, 1);
+    let user = User::new();
+    let port = connected(&all.source, all.config(), &user);
+    user.wait("all paths", |seen| (up(seen) == 4).then_some(()));
+    send_all(&port, 0, 500);
+    all.relays[0][1].kill();
+    send_all(&port, 500, 1500);
+    let (_, host) = all.hosts[0].session(0);
+    check_all(&user, &host, 1500);
+    user.wait("path down", |seen| (up(seen) == 3).then_some(()));
+    all.relays[0][1].thaw();
+    user.wait("path up again", |seen| (up(seen) == 4).then_some(()));
+    assert!(!user.seen().iter().any(|s| matches!(s, Seen::Status(ConnStatus::Down { .. }))));
+    all.end();
+}
+
+/// Paths that are up, as the user was told.
+fn up(seen: &[Seen]) -> usize {
+    let mut paths = std::collections::HashMap::new();
+    for event in seen {
+        if let Seen::Path { path, health, .. } = event {
+            paths.insert(*path, *health);
+        }
+    }
+    paths.values().filter(|h| **h == Health::Good).count()
+}
+
+/// [T3] [T4] A path that falls silent under load is suspected, its data goes elsewhere; when it wakes nothing arrives twice.
+#[test]
+fn a_frozen_path_is_hidden() {
+    let all = Relayed::new(4, 1);
+    let user = User::new();
+    let port = connected(&all.source, all.config(), &user);
+    user.wait("all paths", |seen| (up(seen) == 4).then_some(()));
+    send_all(&port, 0, 500);
+    all.relays[0][2].freeze();
+    send_all(&port, 500, 1000);
+    let (_, host) = all.hosts[0].session(0);
+    check_all(&user, &host, 1000);
+    all.relays[0][2].thaw();
+    user.wait("path up again", |seen| (up(seen) == 4).then_some(()));
+    send_all(&port, 1000, 1500);
+    check_all(&user, &host, 1500);
+    all.end();
+}
+
+/// [F5] [A4] The target dies with autoswitch on: the port goes to the backup, every message completes, none is nacked, and the backup has
+/// every message that the first target's user did not acknowledge.
+#[test]
+fn autoswitch_to_a_backup() {
+    let all = Relayed::new(2, 2);
+    let user = User::new();
+    let port = connected(&all.source, PortConfig { autoswitch: true, ..all.config() }, &user);
+    send_all(&port, 0, 300);
+    let (_, first) = all.hosts[0].session(0);
+    first.wait_received(100);
+    all.relays[0].iter().for_each(Relay::kill);
+    send_all(&port, 300, 600);
+    let done = user.wait_ends(600);
+    assert_eq!(done.len(), 600, "nacked: {:?}", nacked(&user.seen()));
+    user.wait_status("switched", |s| matches!(s, ConnStatus::Switched { node: NodeId(3), .. }));
+    assert_eq!(port.peer(), Some(NodeId(3)));
+    let (_, second) = all.hosts[1].session(0);
+    let (first, second) = (first.seen(), second.seen());
+    check_order(received(&first));
+    check_order(received(&second));
+    let mut all_data: Vec<&Vec<u8>> = received(&first).chain(received(&second)).map(|g| &g.data).collect();
+    all_data.sort();
+    all_data.dedup();
+    assert_eq!(all_data.len(), 600, "every message was delivered somewhere");
+    all.end();
+}
+
+/// [F2] The target dies with autoswitch off: down, then every unfinished message nacked in order, then drained; sends fail meanwhile.
+#[test]
+fn order_of_events_when_the_target_dies() {
+    let all = Relayed::new(2, 1);
+    let user = User::new();
+    let port = connected(&all.source, all.config(), &user);
+    send_all(&port, 0, 100);
+    user.wait_ends(100);
+    all.relays[0].iter().for_each(Relay::freeze);
+    send_all(&port, 100, 200);
+    user.wait_status("drained", |s| *s == ConnStatus::Drained);
+    assert_eq!(send(&port, b"late", 0), Err(cdps::SendError::Down));
+    let seen = user.seen();
+    let down = seen.iter().position(|s| matches!(s, Seen::Status(ConnStatus::Down { .. }))).expect("down");
+    let nacks = nacked(&seen[down..]);
+    assert_eq!(nacked(&seen[..down]), []);
+    let contexts: Vec<u64> = nacks.iter().map(|n| n.0).collect();
+    assert!(contexts.is_sorted() && contexts.len() == 100, "{contexts:?}");
+    assert_eq!(nacks[0].2, Certainty::Unknown);
+    let tail: Vec<_> = seen[down + 1..].iter().filter(|s| !matches!(s, Seen::Path { .. })).collect();
+    assert!(matches!(tail[100], Seen::Status(ConnStatus::Drained)), "{:?}", tail[100]);
+    all.relays[0].iter().for_each(Relay::kill);
+    all.end();
+}
+
+/// [F8] A target that was cut off delivers nothing more once its lease has run out, although it has messages; the source switches away.
+#[test]
+fn no_delivery_without_a_lease() {
+    let all = Relayed::new(1, 2);
+    // The first target's user is slow, so that messages are waiting when the lease ends.
+    let (go, gate) = std::sync::mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let user = User::new();
+    let slow = User::reacting(Box::new(move |_, event| {
+        if matches!(event, cdps::PortEvent::Received(_)) {
+            let _ = gate.lock().expect("gate").recv();
+        }
+    }));
+    let host = Host::new(PortConfig::default(), {
+        let slow = slow.clone();
+        move || slow.clone()
+    });
+    all.targets[0].register("slow", host.clone()).expect("registers");
+    all.targets[1].register("slow", all.hosts[1].clone()).expect("registers");
+    let config =
+        PortConfig { client: "slow".into(), autoswitch: true, ack: AckModel::Asynchronous, ..all.config() };
+    let port = connected(&all.source, config, &user);
+    for i in 0..50 {
+        send(&port, b"message", i).expect("is accepted");
+    }
+    user.wait_ends(50);
+    all.relays[0].iter().for_each(Relay::freeze);
+    send(&port, b"after", 50).expect("is accepted");
+    user.wait_status("switched", |s| matches!(s, ConnStatus::Switched { .. }));
+    // Now the user of the first target goes on: the message that he was in the middle of was the last.
+    drop(go);
+    let (_, second) = all.hosts[1].session(0);
+    second.wait_received(1);
+    all.relays[0].iter().for_each(Relay::thaw);
+    slow.wait_status("closed", |s| matches!(s, ConnStatus::Closed { .. }));
+    assert_eq!(received(&slow.seen()).count(), 1, "delivered without a lease");
+    all.end();
+}
+
+/// [L3] [N3] A connect to a client that is not there, or that refuses, fails with the reason; the port can try again.
+#[test]
+fn refused_connects() {
+    let all = Relayed::new(1, 1);
+    let user = User::new();
+    let config = PortConfig { client: "nobody".into(), ..all.config() };
+    let port = connecting(&all.source, config, &user);
+    let failed = user.wait_status("failed", |s| matches!(s, ConnStatus::ConnectFailed { .. }));
+    assert_eq!(failed, ConnStatus::ConnectFailed { node: NodeId(2), reason: Reason::NoSuchClient });
+    all.targets[0].register("nobody", all.hosts[0].clone()).expect("registers");
+    port.connect(None).expect("connects again");
+    user.wait_connected();
+    all.end();
+}
+
+/// [F7] [F9] A source that is opened anew takes its session's place: the target's former port is closed, the new one works.
+#[test]
+fn a_source_that_restarts() {
+    let all = Relayed::new(2, 1);
+    let user = User::new();
+    let port = connected(&all.source, all.config(), &user);
+    send(&port, b"first", 1).expect("is accepted");
+    user.wait_ends(1);
+    let (_, former) = all.hosts[0].session(0);
+    all.source.destroy_wait(DEADLINE).expect("ends");
+    let mut options = options(1);
+    options.liveness = brisk();
+    let addresses = all.relays[0].iter().map(|r| r.address).collect();
+    options.members = vec![Member { node: NodeId(2), addresses }];
+    let source = open(options);
+    let user = User::new();
+    let port = connected(&source, all.config(), &user);
+    send(&port, b"second", 2).expect("is accepted");
+    user.wait_ends(1);
+    former.wait_status("closed", |s| matches!(s, ConnStatus::Closed { .. }));
+    assert_eq!(received(&former.seen()).count(), 1);
+    assert_eq!(all.hosts[0].session(1).1.wait_received(1)[0].data, b"second");
+    source.destroy_wait(DEADLINE).expect("ends");
+    all.end();
+}

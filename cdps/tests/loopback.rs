@@ -1,0 +1,270 @@
+//! Two nodes in one process, over real sockets.
+
+mod cluster;
+
+use std::io::IoSlice;
+use std::time::Duration;
+
+use cdps::{AckModel, ConnStatus, PortEvent, SendError, SendOptions, State, StreamId};
+use cluster::*;
+
+/// [L1] [L3] [A1] A port connects, sends, is acknowledged with the target's return code, closes; both ends hear of it.
+#[test]
+fn connect_send_acknowledge_close() {
+    let pair = Pair::new(1);
+    let sn = send(&pair.port, b"hello", 42).expect("is accepted");
+    pair.user.wait_ends(1);
+    let seen = pair.user.seen();
+    assert!(seen.contains(&Seen::Completed { sn, context: 42, rc: 5 }), "{seen:?}");
+    let (far, host) = pair.far();
+    let got = host.wait_received(1);
+    assert_eq!(got[0].data, b"hello");
+    assert_eq!(got[0].sn, sn);
+    assert_eq!(far.peer(), Some(pair.source.id()));
+    assert_eq!(far.generation(), pair.port.generation());
+    pair.port.close(false).expect("closes");
+    pair.user.wait_status("drained", |s| *s == ConnStatus::Drained);
+    assert_eq!(pair.port.state(), State::Stopped);
+    pair.port.close(false).expect("closes again");
+    pair.user.wait_status("closed", |s| matches!(s, ConnStatus::Closed { .. }));
+    host.wait_status("closed", |s| matches!(s, ConnStatus::Closed { .. }));
+    assert_eq!(pair.port.state(), State::Initialized);
+    pair.end();
+}
+
+/// [A1] [A2] [A3] [A4] [M2] Every send of every model ends exactly once, in good order, over one path and over four.
+#[test]
+fn every_model_completes_every_message() {
+    for (paths, model) in [1, 4].into_iter().flat_map(|p| MODELS.map(|m| (p, m))) {
+        let pair = Pair::with(paths, |c| c.ack = model, |_| (), User::new(), User::acking);
+        let sizes = [0usize, 1, 64, 2048, 2049, 70_000];
+        let count = 2000;
+        for i in 0..count {
+            let data = pattern(sizes[i % sizes.len()], i as u64);
+            send(&pair.port, &data, i as u64).expect("is accepted");
+        }
+        let done = pair.user.wait_ends(count);
+        assert_eq!(done.len(), count, "{model:?} over {paths}");
+        let mut contexts: Vec<u64> = done.iter().map(|d| d.0).collect();
+        contexts.sort_unstable();
+        assert!(contexts.into_iter().eq(0..count as u64));
+        let got = pair.far().1.wait_received(count);
+        check_order(got.iter());
+        for (i, got) in got.iter().enumerate() {
+            assert_eq!(got.data, pattern(sizes[i % sizes.len()], i as u64), "message {i}");
+        }
+        if model == AckModel::Synchronous {
+            assert!(done.iter().all(|(context, rc)| *rc as usize == sizes[*context as usize % sizes.len()]));
+        }
+        pair.end();
+    }
+}
+
+/// [M1] [M5] Large messages, in pieces over several paths, from gather lists, copied and lent; each loan is given back once.
+#[test]
+fn large_messages_arrive_whole() {
+    let pair = Pair::with(4, |c| c.window = 64 << 20, |c| c.window = 64 << 20, User::new(), User::acking);
+    let messages: Vec<Vec<u8>> = (0..12).map(|i| pattern((i as usize + 1) * 700_001, i)).collect();
+    for (i, data) in messages.iter().enumerate() {
+        let (a, b) = data.split_at(data.len() / 3);
+        let (b, c) = b.split_at(b.len() / 2);
+        let parts = [IoSlice::new(a), IoSlice::new(&[]), IoSlice::new(b), IoSlice::new(c)];
+        let options = SendOptions { context: i as u64, ..SendOptions::default() };
+        if i % 2 == 0 {
+            pair.port.send(&parts, &options).expect("is accepted");
+        } else {
+            // SAFETY: `messages` lives until every loan has been given back, below.
+            unsafe { pair.port.send_borrowed(&parts, &options) }.expect("is accepted");
+        }
+    }
+    let done = pair.user.wait_ends(messages.len());
+    assert_eq!(done.len(), messages.len());
+    let got = pair.far().1.wait_received(messages.len());
+    for (got, sent) in got.iter().zip(&messages) {
+        assert!(got.data == *sent, "message {} differs", got.sn);
+    }
+    let lent: Vec<u64> = (0..messages.len() as u64).filter(|i| i % 2 == 1).collect();
+    pair.user.wait("loans", |seen| (released(seen).len() >= lent.len()).then_some(()));
+    let mut back = released(&pair.user.seen());
+    back.sort_unstable();
+    assert_eq!(back, lent);
+    let stats = pair.port.stats();
+    assert!(
+        stats.paths.iter().filter(|p| p.payload_sent > 0).count() > 1,
+        "several paths were used: {stats:?}"
+    );
+    pair.end();
+}
+
+/// [M3] Both ends send at once, with the same guarantees.
+#[test]
+fn both_directions() {
+    let pair = Pair::with(2, |_| (), |_| (), User::acking(), User::acking);
+    let (far, far_user) = pair.far();
+    far_user.wait_connected();
+    let count = 500;
+    let back = std::thread::spawn(move || {
+        for i in 0..count {
+            send(&far, &pattern(i * 7, i as u64), i as u64).expect("the target sends");
+        }
+    });
+    for i in 0..count {
+        send(&pair.port, &pattern(i * 5, i as u64), i as u64).expect("the source sends");
+    }
+    back.join().expect("sends");
+    assert_eq!(pair.user.wait_ends(count).len(), count);
+    assert_eq!(far_user.wait_ends(count).len(), count);
+    check_order(pair.user.wait_received(count).iter());
+    check_order(far_user.wait_received(count).iter());
+    pair.end();
+}
+
+/// [M2] [M4] Threads that name no stream have one each; streams that are named are kept apart; a finished thread's is used again.
+#[test]
+fn threads_have_streams_of_their_own() {
+    let pair = Pair::new(2);
+    let (threads, each) = (8, 300);
+    for round in 0..2u64 {
+        let workers: Vec<_> = (0..threads)
+            .map(|t| {
+                let port = pair.port.clone();
+                std::thread::spawn(move || {
+                    for i in 0..each {
+                        send(&port, &[t as u8; 100], round << 32 | t << 16 | i).expect("is accepted");
+                    }
+                })
+            })
+            .collect();
+        workers.into_iter().for_each(|w| w.join().expect("sends"));
+    }
+    let named = SendOptions { stream: Some(StreamId(7)), ..SendOptions::default() };
+    pair.port.send(&[IoSlice::new(b"named")], &named).expect("is accepted");
+    let reserved = SendOptions { stream: Some(StreamId::FIRST_AUTOMATIC), ..SendOptions::default() };
+    assert!(pair.port.send(&[IoSlice::new(b"no")], &reserved).is_err());
+    let total = 2 * (threads * each) as usize + 1;
+    assert_eq!(pair.user.wait_ends(total).len(), total);
+    let got = pair.far().1.wait_received(total);
+    check_order(got.iter());
+    let mut streams: Vec<StreamId> = got.iter().map(|g| g.stream).collect();
+    streams.sort_unstable();
+    streams.dedup();
+    assert_eq!(streams[0], StreamId(7));
+    assert!(streams.len() <= 1 + threads as usize, "streams of finished threads are used again: {streams:?}");
+    pair.end();
+}
+
+/// [L6] A port destroyed inside its own callback, with sends in flight: each ends once, and the final event is the last.
+#[test]
+fn destroy_in_a_callback() {
+    let user = User::reacting(Box::new(|port, event| {
+        if matches!(event, PortEvent::Completed { .. }) {
+            port.destroy();
+            assert!(port.destroy_wait(DEADLINE).is_err(), "no waiting in a callback");
+        }
+    }));
+    let pair = Pair::with(2, |_| (), |_| (), user, User::acking);
+    let memory = pattern(50_000, 1);
+    let mut accepted = 0;
+    let mut lent = 0;
+    for i in 0..400u64 {
+        let options = SendOptions { context: i, ..SendOptions::default() };
+        let parts = [IoSlice::new(&memory)];
+        let result = if i % 2 == 0 {
+            pair.port.send(&parts, &options)
+        } else {
+            // SAFETY: `memory` lives until the final event has come, below.
+            unsafe { pair.port.send_borrowed(&parts, &options) }
+        };
+        if result.is_err() {
+            break;
+        }
+        accepted += 1;
+        lent += usize::from(i % 2 == 1);
+    }
+    pair.user.wait_final();
+    let seen = pair.user.seen();
+    assert_eq!(ends(&seen), accepted);
+    assert_eq!(released(&seen).len(), lent);
+    assert_eq!(pair.port.state(), State::Destroyed);
+    assert!(send(&pair.port, b"late", 0).is_err());
+    pair.port.destroy_wait(DEADLINE).expect("is destroyed");
+    pair.end();
+}
+
+/// [L6] A node destroyed inside a callback of one of its ports takes everything down; its own final callback is the last.
+#[test]
+fn destroy_the_node_in_a_callback() {
+    let slot: std::sync::Arc<std::sync::OnceLock<cdps::Node>> = std::sync::Arc::default();
+    let node = slot.clone();
+    let user = User::reacting(Box::new(move |_, event| {
+        if let (PortEvent::Completed { .. }, Some(node)) = (event, node.get()) {
+            node.destroy();
+        }
+    }));
+    let pair = Pair::with(1, |_| (), |_| (), user, User::acking);
+    slot.set(pair.source.clone()).expect("once");
+    for i in 0..100 {
+        let _ = send(&pair.port, b"x", i);
+    }
+    pair.user.wait_final();
+    pair.source.destroy_wait(DEADLINE).expect("ends");
+    assert!(pair.source.register("late", Host::new(Default::default(), User::new)).is_err());
+    let (_, host) = pair.far();
+    host.wait_status("closed", |s| matches!(s, ConnStatus::Closed { .. }));
+    pair.end();
+}
+
+/// [M6] [M7] Sends past the buffer say so at once, or wait; a target that keeps its messages stops the source, and letting go of them
+/// lets it go on.
+#[test]
+fn full_buffers() {
+    let small = |c: &mut cdps::PortConfig| {
+        c.send_buffer_max = 256 << 10;
+        c.window = 64 << 10;
+        c.ack = AckModel::Asynchronous;
+    };
+    let pair = Pair::with(1, small, small, User::new(), User::keeping);
+    let data = pattern(10_000, 3);
+    let mut accepted = 0;
+    // Long enough for every receipt that is still to come.
+    let patient =
+        |i| SendOptions { context: i, timeout: Some(Duration::from_millis(500)), ..SendOptions::default() };
+    let refused = loop {
+        match pair.port.send(&[IoSlice::new(&data)], &patient(accepted)) {
+            Ok(_) => accepted += 1,
+            Err(error) => break error,
+        }
+        assert!(accepted < 1000, "the buffer has a limit");
+    };
+    assert_eq!(refused, SendError::TimedOut);
+    let now = SendOptions { timeout: Some(Duration::ZERO), ..SendOptions::default() };
+    assert_eq!(pair.port.send(&[IoSlice::new(&data)], &now), Err(SendError::Again));
+    let port = pair.port.clone();
+    let waiter = std::thread::spawn(move || send(&port, &pattern(10_000, 4), 9999));
+    let (_, host) = pair.far();
+    let mut got = 0;
+    while got <= accepted as usize {
+        got = host.wait_received(got + 1).len();
+        host.let_go();
+    }
+    waiter.join().expect("runs").expect("is accepted in the end");
+    assert_eq!(pair.user.wait_ends(accepted as usize + 1).len(), accepted as usize + 1);
+    pair.end();
+}
+
+/// [M6] A send that would have to wait inside a callback is refused.
+#[test]
+fn no_waiting_in_callbacks() {
+    let (told, answer) = std::sync::mpsc::channel();
+    let told = std::sync::Mutex::new(told);
+    let user = User::reacting(Box::new(move |port, event| {
+        if matches!(event, PortEvent::Status(ConnStatus::Connected { .. })) {
+            let data = [0; 60_000];
+            let refused = (0..100).find_map(|i| send(port, &data, i).err());
+            let _ = told.lock().expect("told").send(refused);
+        }
+    }));
+    let pair = Pair::with(1, |c| c.send_buffer_max = 256 << 10, |_| (), user, User::keeping);
+    assert_eq!(answer.recv_timeout(DEADLINE).expect("is told"), Some(SendError::InCallback));
+    pair.end();
+}
