@@ -331,10 +331,10 @@ static void creating(void)
         uint64_t later;
     } longer = {port_table, 0};
     longer.known.struct_size = sizeof longer;
-    EXPECT(CDPS_OK, cdps_port_create(node, NULL, &longer.known, NULL, &p, NULL));
+    EXPECT(CDPS_OK, cdps_port_create(node, config, &longer.known, NULL, &p, NULL));
     EXPECT(CDPS_OK, cdps_port_destroy(p));
     longer.later = 1;
-    EXPECT_TEXT(CDPS_E_UNSUPPORTED, "offset", cdps_port_create(node, NULL, &longer.known, NULL, &p, &err));
+    EXPECT_TEXT(CDPS_E_UNSUPPORTED, "offset", cdps_port_create(node, config, &longer.known, NULL, &p, &err));
 
     check_set(config, "port.session_timeout_ms", "1");
     EXPECT_TEXT(CDPS_E_CONFLICT, "session_timeout", cdps_port_create(node, config, &port_table, NULL, &p, &err));

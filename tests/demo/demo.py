@@ -262,31 +262,63 @@ class Source:
 # --- the faults --------------------------------------------------------------------------------------------------------
 
 
+class Relays:
+    """The relays of the primary target, by how much they carry: a fault on an idle path would show nothing."""
+
+    def __init__(self, processes: Processes, paths: int):
+        self.processes = processes
+        self.names = [f"relay-2-{i}" for i in range(paths)]
+        self.looks: list[tuple[float, dict[str, float]]] = []
+
+    def look(self) -> None:
+        """Notes how much processor time each has used; to be called often."""
+        used = {name: cpu_seconds(self.processes.running[name].pid) for name in self.names}
+        self.looks = [look for look in self.looks if look[0] > now() - 1.0] + [(now(), used)]
+
+    def busiest(self, besides: set[str]) -> str:
+        first, last = self.looks[0][1], self.looks[-1][1]
+        return max((name for name in self.names if name not in besides), key=lambda name: last[name] - first[name])
+
+
+def cpu_seconds(pid: int) -> float:
+    with contextlib.suppress(OSError):
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
 class Fault:
-    def __init__(self, percent: int, text: str, process: str, what: signal.Signals, limit: float | None):
-        self.percent, self.text, self.process, self.signal, self.limit = percent, text, process, what, limit
+    """Something that happens to a process at a share of the bytes."""
+
+    def __init__(self, percent: int, text: str, what: signal.Signals, limit: float, victim=None):
+        self.percent, self.text, self.signal, self.limit, self.victim = percent, text, what, limit, victim
         self.at: float | None = None
 
-    def strike(self, processes: Processes) -> None:
-        self.at = now()
-        processes.running[self.process].send_signal(self.signal)
+    def strike(self, processes: Processes, victim: str) -> None:
+        self.at, self.victim = now(), victim
+        processes.running[victim].send_signal(self.signal)
 
 
 def faults(paths: int) -> list[Fault]:
-    frozen, killed = ("relay-2-0", f"relay-2-{1 % paths}")
-    found = [Fault(15, "relay of path 0 frozen", frozen, signal.SIGSTOP, SUSPECT + 0.5)]
-    if paths > 2:
-        found.append(Fault(35, "relay of path 1 killed", killed, signal.SIGKILL, 0.2))
-    found += [
-        Fault(55, "relay of path 0 wakes", frozen, signal.SIGCONT, 0.2),
-        Fault(75, "primary target killed", "target-2", signal.SIGKILL, DEAD + 0.5),
-    ]
-    return found
+    frozen = Fault(15, "busiest relay frozen", signal.SIGSTOP, SUSPECT + 0.5)
+    killed = Fault(35, "next busiest relay killed", signal.SIGKILL, 0.2)
+    wakes = Fault(55, "frozen relay wakes", signal.SIGCONT, 0.2)
+    target = Fault(75, "primary target killed", signal.SIGKILL, DEAD + 0.5, victim="target-2")
+    # With two paths one must stay, or the target would be lost before its time.
+    return [frozen, killed, wakes, target] if paths > 2 else [frozen, wakes, target]
+
+
+def victim_of(fault: Fault, done: list[Fault], relays: Relays) -> str:
+    if fault.victim:
+        return fault.victim
+    if fault.signal == signal.SIGCONT:
+        return next(f.victim for f in done if f.signal == signal.SIGSTOP)
+    return relays.busiest({f.victim for f in done})
 
 
 def pause_after(fault: Fault, until: float, source: Source, targets: dict[int, Events]) -> float:
     """The longest time without a delivery that began at or after the fault; the time at a step does not count."""
-    if fault.process == "target-2":
+    if fault.victim == "target-2":
         # What node 2 delivered last was before the kill; the first delivery of node 3 ends the pause.
         first = targets[3].named("first", fault.at)
         return first[0]["t"] - fault.at - held(fault.at, first[0]["t"], source) if first else math.inf
@@ -338,18 +370,21 @@ def paced(cluster: Cluster, screen: Screen, digest: str, passes: int, todo: list
     size = cluster.source.stat().st_size
     total = size * passes
     source = cluster.start_source("source", passes, RATE)
-    waiting = list(todo)
+    waiting, struck = list(todo), []
+    relays = Relays(cluster.processes, cluster.options.paths)
     rates = [(now(), 0)]
     while source.process.poll() is None:
         for event in source.poll(digest, passes):
             show(event, screen)
         for events in cluster.targets.values():
             events.new()
+        relays.look()
         done = source.events.last("progress").get("completed", 0)
         while waiting and done >= total * waiting[0].percent / 100:
             fault = waiting.pop(0)
-            fault.strike(cluster.processes)
-            screen.event(f"FAULT at {fault.percent} %: {fault.text}", fault.at)
+            fault.strike(cluster.processes, victim_of(fault, struck, relays))
+            struck.append(fault)
+            screen.event(f"FAULT at {fault.percent} %: {fault.text} ({fault.victim})", fault.at)
         rates = [r for r in rates if r[0] > now() - 1.0 or r is rates[-1]] + [(now(), done)]
         rate = (done - rates[0][1]) / max(now() - rates[0][0], 1e-3)
         screen.progress(done, total, rate, f"pass {len(source.passes) + 1} of {passes}")
@@ -429,8 +464,12 @@ def run(options) -> bool:
     screen = Screen()
     end = now() + LIMIT
     with contextlib.ExitStack() as stack:
-        folder = pathlib.Path(tempfile.mkdtemp(prefix="cdps-demo-"))
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        if options.keep:
+            folder = options.keep
+            folder.mkdir(parents=True)
+        else:
+            folder = pathlib.Path(tempfile.mkdtemp(prefix="cdps-demo-"))
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
         processes = stack.enter_context(Processes(folder))
         stack.callback(screen.close)
         copy = folder / "copy"
@@ -457,6 +496,7 @@ def main() -> int:
     parser.add_argument("--relay", type=pathlib.Path, required=True, help="the cdps-relay program")
     parser.add_argument("--paths", type=int, default=4, help="paths to each target, 2 to 16 (default 4)")
     parser.add_argument("--file", type=pathlib.Path, help="what to send (default: the largest library of the Rust toolchain)")
+    parser.add_argument("--keep", type=pathlib.Path, help="a new folder in which copy, events and logs stay")
     options = parser.parse_args()
     if not 2 <= options.paths <= 16:
         parser.error("--paths must be 2 to 16: with one, a frozen relay is the end of the connection")
@@ -464,7 +504,7 @@ def main() -> int:
         signal.signal(number, lambda *_: sys.exit(143))
     try:
         return 0 if run(options) else 1
-    except Failed as why:
+    except (Failed, OSError) as why:
         print(f"\ndemo: {why}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
