@@ -284,19 +284,26 @@ impl Port {
         options: &SendOptions,
     ) -> Result<Sn, SendError> {
         let ack = options.ack;
-        let sent = self.shared.call(|engine, now| engine.send(now, Outbound { stream, len, ack, payload }));
-        let (error, payload) = match sent {
+        let mut unsent = Some(payload);
+        let sent = self.shared.call(|engine, now| {
+            let payload = unsent.take()?;
+            Some(engine.send(now, Outbound { stream, len, ack, payload }))
+        });
+        let (error, payload) = match sent.flatten() {
             Some(Ok(sn)) => return Ok(sn),
             Some(Err(refused)) => refused,
-            None => return Err(self.shared.refusal(Call::Send).into()),
+            None => {
+                unsent.into_iter().for_each(|payload| self.take_back(payload));
+                return Err(self.shared.refusal(Call::Send).into());
+            }
         };
         let full = matches!(error, Refusal::Full { .. });
         if !full || options.timeout == Some(Duration::ZERO) {
-            payload.take_back();
+            self.take_back(payload);
             return Err(error.into());
         }
         if threads::in_callback() {
-            payload.take_back();
+            self.take_back(payload);
             return Err(SendError::InCallback);
         }
         self.wait_and_send(payload, len, stream, options)
@@ -323,13 +330,19 @@ impl Port {
                 }
             });
         if let Some(payload) = waiting {
-            payload.take_back();
+            self.take_back(payload);
         }
         match sent {
             Some(Ok(sn)) => Ok(sn),
             Some(Err(error)) => Err(error.into()),
             None => Err(SendError::TimedOut),
         }
+    }
+
+    /// Drops the payload of a refused send. It may be the last thing that the final event of a destroyed port waits for.
+    fn take_back(&self, payload: Payload) {
+        payload.take_back();
+        self.shared.loan_taken_back();
     }
 }
 

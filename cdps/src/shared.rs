@@ -331,6 +331,18 @@ impl PortShared {
         }
     }
 
+    /// A loan ended without an event. A destroyed port is drained once more: its final event may have waited for that. Looked at under the
+    /// lock, so that either this or the drainer that [`PortShared::destroy`] wakes sees both.
+    pub(crate) fn loan_taken_back(self: &Arc<Self>) {
+        let schedule = {
+            let mut state = self.state.lock();
+            self.destroyed.load(Ordering::Acquire) && !std::mem::replace(&mut state.scheduled, true)
+        };
+        if schedule {
+            self.schedule();
+        }
+    }
+
     /// The lease was renewed: events that waited for it may go.
     pub(crate) fn lease_renewed(self: &Arc<Self>) {
         let schedule = {

@@ -166,10 +166,12 @@ impl Conn {
             *self.farewell.lock() = farewell;
             if self.phase.compare_exchange(OPEN, FLUSHING, Ordering::AcqRel, Ordering::Acquire).is_ok() {
                 self.wake.notify_one();
-                let conn = Arc::clone(self);
+                let conn = Arc::downgrade(self);
                 self.port.node.io(usize::from(self.path.0)).spawn(async move {
                     tokio::time::sleep(LINGER).await;
-                    conn.hang_up(None);
+                    if let Some(conn) = conn.upgrade() {
+                        conn.hang_up(None);
+                    }
                 });
                 return;
             }

@@ -395,7 +395,18 @@ impl Pair {
         user: Arc<User>,
         make: impl Fn() -> Arc<User> + Send + Sync + 'static,
     ) -> Pair {
-        let target_node = open_listener(2, paths, &[1]);
+        Pair::on(open_listener(2, paths, &[1]), paths, source, target, user, make)
+    }
+
+    /// With this node as the target.
+    pub fn on(
+        target_node: Node,
+        paths: u8,
+        source: impl FnOnce(&mut PortConfig),
+        target: impl FnOnce(&mut PortConfig),
+        user: Arc<User>,
+        make: impl Fn() -> Arc<User> + Send + Sync + 'static,
+    ) -> Pair {
         let source_node = open_dialler(1, paths, &[&target_node]);
         let mut target_config = PortConfig::default();
         target(&mut target_config);

@@ -17,6 +17,8 @@ struct Shared {
 
 struct State {
     mode: Mode,
+    /// Chunks until one is damaged; 0: none will be.
+    damage: u32,
     open: Vec<TcpStream>,
 }
 
@@ -35,7 +37,7 @@ impl Relay {
         let ip = super::addresses(1)[0];
         let listener = TcpListener::bind((ip, 0)).expect("the relay listens");
         let address = listener.local_addr().expect("has an address");
-        let state = State { mode: Mode::On, open: Vec::new() };
+        let state = State { mode: Mode::On, damage: 0, open: Vec::new() };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let accepting = Arc::clone(&shared);
         std::thread::spawn(move || {
@@ -73,6 +75,11 @@ impl Relay {
         self.set(Mode::On);
     }
 
+    /// Damages one byte, a little later.
+    pub fn damage(&self) {
+        self.shared.state.lock().expect("state").damage = 10;
+    }
+
     /// Ends every connection; further ones end at once.
     pub fn kill(&self) {
         for stream in self.set(Mode::Dead) {
@@ -90,6 +97,10 @@ impl Shared {
             let mut state = self.state.lock().expect("state");
             while state.mode == Mode::Frozen {
                 state = self.changed.wait(state).expect("state");
+            }
+            if state.damage > 0 && n > 1000 {
+                state.damage -= 1;
+                buffer[n / 2] ^= u8::from(state.damage == 0) << 3;
             }
             let dead = state.mode == Mode::Dead;
             drop(state);
