@@ -87,5 +87,10 @@ fn refused(error: &RegisterError) -> Failure {
         RegisterError::NameLength { .. } => CDPS_E_INVALID,
         RegisterError::Destroyed => CDPS_E_CLOSED,
     };
+    // A long name would push what is wrong with it out of the text.
+    if let RegisterError::NameLength { name } = error {
+        let text = format_args!("the client name has {} bytes; allowed is 1 to 255", name.len()).to_string();
+        return Failure::new(code, text);
+    }
     Failure::new(code, error)
 }

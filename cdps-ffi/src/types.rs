@@ -225,7 +225,7 @@ pub struct cdps_connstatus_t {
     pub generation: cdps_generation_t,
     /// Paths that are up now.
     pub paths_up: u32,
-    /// Paths that there are.
+    /// Paths that there are; a target learns of them as they come.
     pub paths: u32,
     /// Completed messages of which only the former target's port, not its user, had said that it has them.
     pub only_receipted: u64,
