@@ -356,6 +356,8 @@ impl<S: Clone, R: Clone> Port<S, R> {
         let heartbeat = self.config.liveness.heartbeat;
         let Some(former) = &mut self.former else { return };
         if now >= former.lease_end || former.released {
+            // Once it can deliver nothing any more, no timer is owed to it, however long the next target takes to answer.
+            former.released = true;
             self.try_complete(now);
             if self.attempt.is_none() {
                 self.former = None;

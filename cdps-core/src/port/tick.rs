@@ -44,7 +44,7 @@ impl<S: Clone, R: Clone> Port<S, R> {
         if let Some(attempt) = &self.attempt {
             at = at.min(attempt.ask_at).min(attempt.deadline);
         }
-        if let Some(former) = &self.former {
+        if let Some(former) = self.former.as_ref().filter(|f| !f.released) {
             at = at.min(former.tell_at).min(former.lease_end);
         }
         if let Some(drain) = &self.drain
