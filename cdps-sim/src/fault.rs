@@ -40,9 +40,9 @@ pub(crate) enum FaultKind {
 impl Fault {
     pub(crate) fn hits_host(&self, host: usize) -> bool {
         match self.kind {
-            FaultKind::Kill { host: h, .. } | FaultKind::Freeze { host: h } | FaultKind::Partition { host: h, .. } => {
-                h == host
-            }
+            FaultKind::Kill { host: h, .. }
+            | FaultKind::Freeze { host: h }
+            | FaultKind::Partition { host: h, .. } => h == host,
             FaultKind::Stall { .. }
             | FaultKind::OneWay { .. }
             | FaultKind::Reset { .. }

@@ -69,6 +69,8 @@ pub(crate) struct Slot {
     /// Payload bytes held here, by generation.
     pub(crate) meters: BTreeMap<Generation, Rc<Meter>>,
     pub(crate) dispatching: bool,
+    /// When a connection came up last.
+    pub(crate) came_up: u64,
 }
 
 impl Slot {
@@ -287,7 +289,7 @@ impl Host {
         steps.count += 1;
         steps.at_once = if steps.at == env.now { steps.at_once + 1 } else { 0 };
         steps.at = env.now;
-        if steps.at_once > 20 || steps.count > 1500 {
+        if steps.at_once > 20 || steps.count > 1000 {
             let text = format!(
                 "node {}: {} timeouts in a second, {} at one moment; node wants {:?}, ports {:?}",
                 self.plan.hosts[self.index].node,

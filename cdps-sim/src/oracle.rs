@@ -12,6 +12,10 @@ use cdps_core::reason::Reason;
 
 use crate::payload::{self, Sent, SentHandle};
 
+/// Where a path is healthy, what was handed over arrives within this time (ns), whatever happens to the other paths: the time to
+/// suspect a path, half a second, and what its fellows had queued on the healthy ones.
+const ARRIVES_WITHIN: u64 = 1_500_000_000;
+
 /// A rule that a run must keep.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Invariant {
@@ -141,6 +145,8 @@ struct Session {
     down: Option<Sn>,
     refusing: bool,
     newest_delivered: Generation,
+    /// The target that is being given up.
+    leaving: Option<NodeId>,
 }
 
 /// A message as it reached a user.
@@ -176,6 +182,8 @@ pub struct Tally {
     pub suspicions: u64,
     /// Of those, paths that had no fault between ends that had none.
     pub false_suspicions: u64,
+    /// Longest time in ns from a target's fault to the switch to a healthy backup.
+    pub longest_switch: u64,
     /// Longest time in ns from a message's first hand-over to its arrival, where a path was healthy.
     pub longest_arrival: u64,
 }
@@ -186,6 +194,8 @@ pub(crate) struct Oracle {
     flows: BTreeMap<FlowKey, Flow>,
     sessions: BTreeMap<SessionId, Session>,
     violation: Option<(Invariant, String)>,
+    /// When a node was killed or frozen.
+    pub(crate) struck: BTreeMap<NodeId, u64>,
     /// Virtual time.
     pub(crate) now: u64,
     pub(crate) tally: Tally,
@@ -261,7 +271,15 @@ impl Oracle {
     }
 
     /// Part `offset..offset + len` of a message of `total` bytes is about to be shown to the receiving engine.
-    pub(crate) fn arrived(&mut self, flow: FlowKey, at: Generation, sn: Sn, offset: u32, len: u32, total: u32) {
+    pub(crate) fn arrived(
+        &mut self,
+        flow: FlowKey,
+        at: Generation,
+        sn: Sn,
+        offset: u32,
+        len: u32,
+        total: u32,
+    ) {
         let f = self.flows.entry(flow).or_default();
         let receiver = f.receivers.entry(at).or_default();
         if receiver.arrived.contains(&sn) || !receiver.part(sn, offset, len, total) {
@@ -270,11 +288,20 @@ impl Oracle {
         receiver.arrived.insert(sn);
         receiver.partial.remove(&sn);
         if let FlowKey::Up(session) = flow
-            && self.sessions.get(&session).is_some_and(|s| s.promise.path_hidden && s.promise.clean_paths != 0)
+            && f.receivers.last_key_value().is_some_and(|r| *r.0 == at)
+            && self
+                .sessions
+                .get(&session)
+                .is_some_and(|s| s.promise.path_hidden && s.promise.clean_paths != 0)
             && let Some(record) = f.record(sn)
         {
             let took = self.now.saturating_sub(record.handed_at);
             self.tally.longest_arrival = self.tally.longest_arrival.max(took);
+            if took > ARRIVES_WITHIN {
+                let text =
+                    format!("{flow:?}: {sn} was handed over and took {:.3} s to arrive", took as f64 / 1e9);
+                self.fail(Invariant::PathHidden, text);
+            }
         }
     }
 
@@ -477,8 +504,16 @@ impl Oracle {
                 }
                 s.refusing = false;
             }
-            ConnStatus::Switched { .. } => self.tally.switches += 1,
-            ConnStatus::Switching { reason, .. } => {
+            ConnStatus::Switched { .. } => {
+                self.tally.switches += 1;
+                if let Some(at) = s.leaving.and_then(|n| self.struck.get(&n))
+                    && promise.switch_hidden
+                {
+                    self.tally.longest_switch = self.tally.longest_switch.max(self.now - at);
+                }
+            }
+            ConnStatus::Switching { reason, from } => {
+                s.leaving = Some(*from);
                 if promise.path_hidden {
                     fault =
                         Some((Invariant::PathHidden, format!("switch ({reason}) though a path was healthy")));
@@ -499,11 +534,18 @@ impl Oracle {
             self.tally.false_suspicions += u64::from(clean);
         }
         let blamed = match reason {
-            Reason::Unreachable | Reason::Timeout | Reason::BadChecksum | Reason::ProtocolError | Reason::Limit => true,
+            Reason::Unreachable
+            | Reason::Timeout
+            | Reason::BadChecksum
+            | Reason::ProtocolError
+            | Reason::Limit => true,
             _ => false,
         };
         if clean && blamed && health == Health::Dead {
-            self.fail(Invariant::PathHidden, format!("{session}: path {path} given up ({reason}), and it was healthy"));
+            self.fail(
+                Invariant::PathHidden,
+                format!("{session}: path {path} given up ({reason}), and it was healthy"),
+            );
         }
     }
 
@@ -590,7 +632,11 @@ impl Oracle {
         for (flow, f) in self.flows.iter().filter(|(_, f)| !f.void) {
             for (i, record) in f.sends.iter().enumerate() {
                 if record.end.is_none() {
-                    found.get_or_insert(format!("{flow:?}: {} of {:?} never ended", f.first.0 + i as u64, record.model));
+                    found.get_or_insert(format!(
+                        "{flow:?}: {} of {:?} never ended",
+                        f.first.0 + i as u64,
+                        record.model
+                    ));
                 } else if record.handle.strong_count() > 0 {
                     found.get_or_insert(format!("{flow:?}: the payload of {} is still held", i + 1));
                 }

@@ -8,7 +8,7 @@ use cdps_core::id::{Generation, SessionId, Side, Sn};
 use cdps_core::port::{ConnStatus, CreditToken, Event, Link, Outbound, SendError, State};
 
 use crate::broken::Broken;
-use crate::env::{Env, MS, note};
+use crate::env::{Env, MS, SECOND, note};
 use crate::host::{Host, HostEvent, Slot};
 use crate::mutate::{self, Fate};
 use crate::oracle::{Delivery, Invariant, Promise};
@@ -214,7 +214,10 @@ impl Host {
         let late = s.port.generation() != generation;
         match s.port.ack(now, sn, rc) {
             Ok(()) if late => {
-                let text = format!("p{slot} of {}: an ack of generation {generation} was taken for another", s.session);
+                let text = format!(
+                    "p{slot} of {}: an ack of generation {generation} was taken for another",
+                    s.session
+                );
                 env.oracle.fail(Invariant::NoFalseCompletion, text);
             }
             Err(_) if late => {}
@@ -513,6 +516,27 @@ impl Host {
         Ok(())
     }
 
+    /// A port with nothing to do sets no timer.
+    pub(crate) fn check_idle(&self, env: &mut Env) {
+        let now = self.clock(env);
+        for s in self.slots.iter().flatten() {
+            let stats = s.port.stats();
+            let whole = stats.paths_up == stats.paths && s.port.link() == Link::Up;
+            let in_use = matches!(s.port.state(), State::Connected | State::ConnectedTo);
+            let next = s.port.poll_timeout();
+            let settled = env.now - s.came_up > 2 * SECOND;
+            if whole && in_use && settled && next.since(now).as_millis() < 200 {
+                let text = format!(
+                    "{} ({}) is idle, and wants a timeout in {:?}",
+                    s.session,
+                    s.port.state().name(),
+                    next.since(now)
+                );
+                env.oracle.fail(Invariant::Timers, text);
+            }
+        }
+    }
+
     /// Sessions whose source is connected, with their generations.
     pub(crate) fn connected_sessions(&self) -> Vec<(SessionId, Generation)> {
         let up = |s: &&Slot| {
@@ -525,11 +549,13 @@ impl Host {
     pub(crate) fn check_meters(&self, env: &mut Env, slot: usize) {
         let Some(s) = self.slots[slot].as_ref() else { return };
         let c = s.port.config();
+        let source = &self.plan.sources[s.plan];
+        let longest = source.up.iter().chain(&source.down).map(|m| u64::from(m.len)).max().unwrap_or(0);
         let fragment = u64::from(
             self.plan.sources[s.plan].config.fragment.max(self.plan.sources[s.plan].target_config.fragment),
         );
         let per_path = 2 * fragment + 2 * self.plan.read_chunk as u64 + 65_536;
-        let bound = c.window.max(u64::from(c.max_message)) + per_path * self.plan.paths as u64;
+        let bound = c.window.max(longest) + per_path * self.plan.paths as u64;
         for (generation, meter) in &s.meters {
             if meter.peak() > bound {
                 let text = format!(

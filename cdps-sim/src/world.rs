@@ -13,8 +13,8 @@ use crate::rng::Rng;
 
 /// How often the world looks whether the run is over.
 const SURVEY_EVERY: u64 = 50 * MS;
-/// How long everything must have been quiet before it is taken down.
-const REST: u64 = 500 * MS;
+/// A quiet port must have come to rest by itself after this time.
+const IDLE: u64 = 3 * SECOND;
 /// More events than any sane run has.
 const MAX_EVENTS: u64 = 3_000_000;
 
@@ -67,6 +67,8 @@ struct World {
     /// Progress is expected before this moment.
     deadline: u64,
     fingerprint: u64,
+    /// How long everything must have been quiet before it is taken down.
+    rest: u64,
 }
 
 /// Runs one seed.
@@ -106,7 +108,15 @@ impl World {
         let rng = Rng::new(seed.wrapping_mul(0x9e37).wrapping_add(17));
         let env = Env::new(net, Oracle::default(), rng, options.broken, trace);
         let hosts = (0..plan.hosts.len()).map(|index| Host::new(index, &plan)).collect();
-        World { env, plan, hosts, act: Act::Storm, deadline: 0, fingerprint: seed }
+        World {
+            env,
+            plan,
+            hosts,
+            act: Act::Storm,
+            deadline: 0,
+            fingerprint: seed,
+            rest: if seed % 8 == 0 { IDLE } else { 500 * MS },
+        }
     }
 
     fn play(mut self, seed: u64) -> (Outcome, TraceSink) {
@@ -237,12 +247,16 @@ impl World {
         match kind {
             FaultKind::Kill { host, process_only, .. } => {
                 if self.hosts[host].engine.is_some() {
+                    self.env.oracle.struck.insert(self.hosts[host].node(), self.env.now);
                     self.hosts[host].kill(&mut self.env);
                     self.env.net_kill(host, plan::machine(process_only));
                     self.hosts[host].life = self.env.net.lives[host];
                 }
             }
-            FaultKind::Freeze { host } => self.hosts[host].freeze(&mut self.env, true),
+            FaultKind::Freeze { host } => {
+                self.env.oracle.struck.insert(self.hosts[host].node(), self.env.now);
+                self.hosts[host].freeze(&mut self.env, true);
+            }
             FaultKind::Stall { .. }
             | FaultKind::OneWay { .. }
             | FaultKind::Reset { .. }
@@ -296,7 +310,7 @@ impl World {
                         self.act = Act::Calm;
                         self.expect_progress(&what);
                     }
-                    (None, Act::Rest { since }) if now - since >= REST => self.take_down(),
+                    (None, Act::Rest { since }) if now - since >= self.rest => self.take_down(),
                     (None, Act::Rest { .. }) => {}
                     (None, _) => self.act = Act::Rest { since: now },
                 }
@@ -325,6 +339,11 @@ impl World {
     fn take_down(&mut self) {
         note!(self.env, "--- curtain: ports are closed");
         self.env.oracle.check_skipped();
+        if self.rest == IDLE {
+            for host in &self.hosts {
+                host.check_idle(&mut self.env);
+            }
+        }
         for (session, generation) in self.hosts.iter().flat_map(Host::connected_sessions).collect::<Vec<_>>()
         {
             self.env.oracle.check_delivered(FlowKey::Up(session), generation);

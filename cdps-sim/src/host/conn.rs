@@ -423,6 +423,7 @@ impl Host {
         let Use::Data { slot, path, conn, link, .. } = hc.usage else { return };
         note!(env, "n{} p{slot}: path {path} conn {conn} is up", self.plan.hosts[self.index].node);
         let Some(s) = self.slots[slot].as_mut() else { return };
+        s.came_up = env.now;
         s.port.handle_conn_up(now, path, conn);
         if let (Some(key), Some(engine)) = (link, self.engine.as_ref()) {
             s.links.insert(path, key);

@@ -43,7 +43,8 @@ impl Host {
                 let ready = hc.stage == Stage::Ready;
                 if let Err(reason) = self.digest(env, c, drained) {
                     if ready && !self.plan.has_corruption() && env.broken.is_none() {
-                        let text = format!("node {}: conn {c}: {reason}, and no byte was damaged", self.node());
+                        let text =
+                            format!("node {}: conn {c}: {reason}, and no byte was damaged", self.node());
                         env.oracle.fail(Invariant::Sanity, text);
                     }
                     self.refuse(env, c, reason);

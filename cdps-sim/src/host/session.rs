@@ -62,6 +62,7 @@ impl Host {
             conns: BTreeMap::new(),
             meters: BTreeMap::new(),
             dispatching: false,
+            came_up: now,
         };
         self.slots.push(Some(slot));
         self.slots.len() - 1
