@@ -262,3 +262,80 @@ impl Pulse {
         self.answered = moved(self.answered);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn echo(beat: &Heartbeat) -> Heartbeat {
+        Heartbeat { sent: 1, echo: beat.sent, ..Heartbeat::default() }
+    }
+
+    /// [T3] Where time stands still between two heartbeats, the echo of one answers both.
+    #[test]
+    fn heartbeats_of_one_moment_share_an_echo() {
+        let live = Liveness::default();
+        let now = Time(1_000_000);
+        let mut pulse = Pulse::new(now, &live);
+        pulse.ask(now);
+        let first = pulse.take().unwrap();
+        assert!(pulse.hear(now, &echo(&first)).unwrap().is_some());
+        pulse.ask(now);
+        let second = pulse.take().unwrap();
+        assert_eq!(first.sent, second.sent);
+        assert!(pulse.suspect_at(live.suspect, live.heartbeat) < Time::NEVER);
+        assert_eq!(pulse.hear(now, &echo(&second)), Ok(None));
+        assert_eq!(pulse.suspect_at(live.suspect, live.heartbeat), Time::NEVER);
+        assert_eq!(pulse.dead_at(live.dead, MS), Time::NEVER);
+    }
+
+    /// [T3] Probes that the driver has not polled count as unanswered: a socket that takes nothing is no sign of life.
+    #[test]
+    fn probes_that_can_not_leave_are_unanswered() {
+        let live = Liveness::default();
+        let start = Time(1_000_000);
+        let mut pulse = Pulse::new(start, &live);
+        for beat in 0..3u32 {
+            pulse.ask(start + beat * live.heartbeat);
+        }
+        assert_eq!(pulse.suspect_at(live.suspect, live.heartbeat), start + live.suspect);
+        assert_eq!(pulse.dead_at(live.dead, MS), start + live.dead);
+        // The peer still talks; but nothing that is sent comes back.
+        pulse.touch(start + live.dead);
+        assert_eq!(pulse.dead_at(live.dead, MS), start + live.dead);
+        assert_eq!(
+            pulse.take().map(|beat| beat.sent),
+            Some((start + 2 * live.heartbeat).0),
+            "only the newest leaves"
+        );
+        assert!(pulse.take().is_none());
+    }
+
+    /// [S4] What is remembered is bounded; an echo of what was forgotten has no effect, one of what was never sent is refused.
+    #[test]
+    fn memory_of_what_was_sent_is_bounded() {
+        let live = Liveness::default();
+        let start = Time(1_000_000);
+        let mut pulse = Pulse::new(start, &live);
+        let sent: Vec<Heartbeat> = (0..100u32)
+            .map(|n| {
+                pulse.ask(start + n * MS);
+                pulse.take().unwrap()
+            })
+            .collect();
+        assert_eq!(pulse.sent.len(), 2 * 6 + 16);
+        let now = start + 200 * MS;
+        assert_eq!(
+            pulse.hear(now, &echo(&sent[5])).map(|echo| echo.map(|e| e.value)),
+            Ok(Some(sent[5].sent))
+        );
+        assert_eq!(pulse.hear(now, &echo(&sent[60])), Ok(None), "forgotten");
+        let forged = Heartbeat { echo: sent[5].sent + 1, ..echo(&sent[5]) };
+        assert_eq!(pulse.hear(now, &forged), Err(Reason::ProtocolError));
+        assert_eq!(pulse.hear(now, &echo(&sent[99])).map(|echo| echo.is_some()), Ok(true));
+        assert!(pulse.sent.is_empty());
+        assert_eq!(pulse.hear(now, &echo(&sent[60])), Err(Reason::ProtocolError), "going back");
+    }
+}

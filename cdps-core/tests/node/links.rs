@@ -590,10 +590,15 @@ fn accepted_links_are_bounded() {
 fn the_other_links_hasten_when_a_peer_is_back() {
     let mut net = Net::pair(4, MS, false);
     net.settle();
-    net.kill(2);
+    for index in 1..=4 {
+        net.set_mode(address(2, index), Mode::Refuse);
+        net.break_conns(address(2, index));
+    }
     net.run(Duration::from_secs(300));
     assert!(!net.is_reachable(1, 2));
-    net.open(2, &[(1, &[])]);
+    for index in 1..=4 {
+        net.set_mode(address(2, index), Mode::Pass);
+    }
     net.run_until("reachable", net.liveness.redial_max, |net| net.is_reachable(1, 2));
     net.run(net.liveness.redial_min + 10 * MS);
     assert!((1..=4).all(|index| net.is_good(address(2, index), 1, 2)));

@@ -156,6 +156,20 @@ fn a_thawed_node_blames_nobody() {
     }
 }
 
+/// [T9] A pause counts once, however much there is to read after it and whatever else is overdue.
+#[test]
+fn a_pause_counts_once() {
+    let (mut net, _) = settled(2, MS);
+    net.set_mode(address(2, 2), Mode::Refuse);
+    net.break_conns(address(2, 2));
+    net.run(SECOND);
+    net.freeze(1);
+    net.run(1400 * MS);
+    net.thaw(1, false);
+    net.run(SECOND);
+    assert_eq!(net.node(1).counters().late, 1);
+}
+
 /// [T9] Time jumps (a suspended machine): both ends see it, and both links and verdicts survive; the peer that really is gone is found after all.
 #[test]
 fn a_jump_of_time_is_no_verdict() {
