@@ -1122,7 +1122,7 @@ typedef struct cdps_connstatus_t {
      */
     uint32_t paths_up;
     /**
-     * Paths that there are.
+     * Paths that there are; a target learns of them as they come.
      */
     uint32_t paths;
     /**
