@@ -426,6 +426,8 @@ pub struct Port<S, R> {
     unconfirmed_taken: u64,
     /// When a switch began.
     switching_since: Time,
+    /// How often time is looked at while there is traffic.
+    tick: Duration,
     /// What `poll_timeout` says.
     armed: Time,
     /// Ticks go on until then, so that traffic that comes and goes need not start them again.
@@ -509,6 +511,7 @@ impl<S: Clone, R: Clone> Port<S, R> {
             credit_asked_at: Time::ZERO,
             unconfirmed_taken: 0,
             switching_since: Time::ZERO,
+            tick: tick::tick(config.liveness.suspect),
             armed: Time::NEVER,
             busy_until: Time::ZERO,
             stats: Stats::default(),

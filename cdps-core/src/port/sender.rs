@@ -183,10 +183,13 @@ impl<S: Clone> Sender<S> {
     }
 
     fn may_start(&self) -> bool {
+        self.entry(self.cursor).is_some_and(|entry| self.may_start_with(entry))
+    }
+
+    fn may_start_with(&self, entry: &Entry<S>) -> bool {
         if self.cursor_offset > 0 {
             return true;
         }
-        let Some(entry) = self.entry(self.cursor) else { return false };
         if entry.flags & item::TOMBSTONE != 0 {
             return true;
         }
@@ -338,15 +341,12 @@ impl<S: Clone> Sender<S> {
                 return Some((sn, offset, again.len, again.counted));
             }
         }
-        if !self.has_new() {
-            return None;
-        }
-        if !self.may_start() {
+        let (sn, offset) = (self.cursor, self.cursor_offset);
+        let entry = self.entry(sn)?;
+        if !self.may_start_with(entry) {
             self.starved = true;
             return None;
         }
-        let (sn, offset) = (self.cursor, self.cursor_offset);
-        let entry = self.entry(sn)?;
         let tombstone = entry.flags & item::TOMBSTONE != 0;
         let left = entry.len - offset;
         let whole = entry.len as usize <= wire::MAX_BUNDLED;

@@ -187,6 +187,9 @@ const RULES: &[Rule] = {
         Rule { call, from, links, to }
     }
     &[
+        // First, since it is looked up with every message.
+        rule(C::Send, &[S::Connected], USABLE, S::Connected),
+        rule(C::Send, &[S::ConnectedTo], ANY, S::ConnectedTo),
         rule(C::Register, &[S::Idle], ANY, S::Registered),
         rule(C::ConnectRequest, &[S::Registered], ANY, S::ConnectedTo),
         rule(C::Initialize, &[S::Registered], ANY, S::Initialized),
@@ -224,8 +227,6 @@ const RULES: &[Rule] = {
             ANY,
             S::Destroyed,
         ),
-        rule(C::Send, &[S::Connected], USABLE, S::Connected),
-        rule(C::Send, &[S::ConnectedTo], ANY, S::ConnectedTo),
     ]
 };
 

@@ -8,19 +8,20 @@ use crate::reason::Reason;
 use crate::time::{Duration, Time};
 
 /// Ticks go on this long after the last traffic, so that lone messages do not start a timer each.
-const LINGER: Duration = Duration::from_secs(1);
+const LINGER_NS: u64 = 1_000_000_000;
 /// Nothing is due sooner than this after a timeout was handled.
 const LEAST: Duration = Duration::from_millis(1);
 
-impl<S: Clone, R: Clone> Port<S, R> {
-    fn tick(&self) -> Duration {
-        (self.config.liveness.suspect / 8).max(Duration::from_millis(5))
-    }
+/// How often time is looked at while there is traffic.
+pub(super) fn tick(suspect: Duration) -> Duration {
+    (suspect / 8).max(Duration::from_millis(5))
+}
 
+impl<S: Clone, R: Clone> Port<S, R> {
     /// There is traffic: what time may bring is looked at every tick.
     pub(super) fn touch(&mut self, now: Time) {
-        self.busy_until = now + LINGER;
-        let at = now + self.tick();
+        self.busy_until = Time(now.0 + LINGER_NS);
+        let at = now + self.tick;
         if at < self.armed {
             self.armed = at;
             self.actions.push_back(Action::Rearm { at });
@@ -39,7 +40,7 @@ impl<S: Clone, R: Clone> Port<S, R> {
     fn deadline(&self, now: Time) -> Time {
         let mut at = Time::NEVER;
         if self.is_busy(now) {
-            at = now + self.tick();
+            at = now + self.tick;
         }
         if let Some(attempt) = &self.attempt {
             at = at.min(attempt.ask_at).min(attempt.deadline);
