@@ -49,7 +49,7 @@ pub use cdps_core::reason::Reason;
 pub use client::{Client, ClientHandler, ConnectRequest, Decision};
 pub use error::{CreateError, OpenError, PortError, RegisterError, SendError, WaitError};
 pub use log::{Level, Log, LogSink};
-pub use message::Message;
+pub use message::{Deliverable, Message};
 pub use node::{Node, NodeOptions, Security};
 pub use port::{Port, PortEvent, PortHandler, SendOptions};
 pub use stats::{NodeStats, PathStats, PortStats};

@@ -17,6 +17,17 @@ pub struct Message {
     received: Received<ReceivedBuf>,
 }
 
+/// Whether a message that its user keeps in a queue may still be handed on (F8).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Deliverable {
+    /// Yes.
+    Now,
+    /// The lease has run out. It may be renewed.
+    Later,
+    /// Another target may have it, or the port is destroyed. To be dropped.
+    Never,
+}
+
 impl Message {
     pub(crate) fn new(port: &Arc<PortShared>, received: Received<ReceivedBuf>) -> Message {
         Message { port: Arc::clone(port), received }
@@ -80,6 +91,20 @@ impl Message {
     #[must_use]
     pub fn redelivered(&self) -> bool {
         self.received.redelivered
+    }
+
+    /// Whether it may be handed on now (F8). [`crate::PortHandler::event`] was called under a lease; who puts messages into a queue
+    /// there, and has them worked on later, must ask again when one is taken out.
+    #[must_use]
+    pub fn deliverable(&self) -> Deliverable {
+        let port = &self.port;
+        if port.gives_up() {
+            Deliverable::Never
+        } else if port.fence.leased() || port.read(|engine| !engine.needs_lease()).unwrap_or(false) {
+            Deliverable::Now
+        } else {
+            Deliverable::Later
+        }
     }
 }
 

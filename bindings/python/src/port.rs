@@ -1,0 +1,246 @@
+//! Ports.
+
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cdps::{Link, NodeId, SendError, SendOptions, State, StreamId};
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use crate::arguments;
+use crate::call::{self, Deadline};
+use crate::event::{self, Event};
+use crate::failure::Failure;
+use crate::mailbox::Mailbox;
+use crate::message::Message;
+use crate::node::OpenNode;
+use crate::sending::{SendHandle, Sending};
+
+/// How often a send looks again while too many completions wait. Nothing says when that is over.
+const BACKLOG_LOOK: Duration = Duration::from_millis(2);
+
+/// A data port: one pipe, over all paths to its target. Source ports come from Client.open_port, target ports from Client.accept.
+/// Both ends send and receive, from any number of threads.
+#[pyclass(frozen, weakref, module = "cdps")]
+pub(crate) struct Port {
+    port: cdps::Port,
+    mailbox: Arc<Mailbox>,
+    node: Arc<OpenNode>,
+}
+
+#[pymethods]
+impl Port {
+    /// State of the port, in upper case: INITIALIZED, CONNECTING, CONNECTED, STOPPED (source), CONNECTEDTO, REGISTERED (target),
+    /// DESTROYED.
+    #[getter]
+    fn state(&self, py: Python<'_>) -> PyResult<&'static str> {
+        call::detached(py, self.node.home, || Ok(self.port.state().name()))
+    }
+
+    /// The connection, on a second axis: up, down, "down and drained", or switching.
+    #[getter]
+    fn link(&self, py: Python<'_>) -> PyResult<&'static str> {
+        call::detached(py, self.node.home, || Ok(self.port.link().name()))
+    }
+
+    /// The node at the other end, if there is one.
+    #[getter]
+    fn peer(&self, py: Python<'_>) -> PyResult<Option<u32>> {
+        call::detached(py, self.node.home, || Ok(self.port.peer().map(|node| node.0)))
+    }
+
+    /// Generation of the session, as (role epoch, counter).
+    #[getter]
+    fn generation(&self, py: Python<'_>) -> PyResult<(u64, u64)> {
+        call::detached(py, self.node.home, || Ok(event::pair(self.port.generation())))
+    }
+
+    /// Events that were lost because more than 1024 waited for next_event.
+    #[getter]
+    fn events_lost(&self, py: Python<'_>) -> PyResult<u64> {
+        call::detached(py, self.node.home, || Ok(self.mailbox.events_lost()))
+    }
+
+    /// Connects a source port to its first target, or to the node `to` among its targets, and gives the "connected" event.
+    ///
+    /// Raises LinkError when that fails, which is the case after connect_timeout at the latest, and DeadlineExceeded when `timeout`
+    /// seconds have passed before (nothing goes on then).
+    #[pyo3(signature = (to=None, *, timeout=None))]
+    fn connect(&self, py: Python<'_>, to: Option<u32>, timeout: Option<f64>) -> PyResult<Event> {
+        let deadline = Deadline::after(arguments::timeout(timeout)?);
+        call::detached(py, self.node.home, || self.start_connect(to.map(NodeId)))?;
+        let outcome = call::wait(py, self.node.home, deadline, |until| self.mailbox.connect_outcome(until));
+        call::detached(py, self.node.home, || {
+            if !matches!(outcome, Ok(Some(_))) {
+                self.give_up_connect();
+            }
+            self.mailbox.end_connect();
+            Ok(())
+        })?;
+        match outcome? {
+            Some(Ok(event)) => Ok(event),
+            Some(Err(failure)) => Err(Failure::Link {
+                text: format!("connecting has failed: {}", failure.reason),
+                node: failure.node,
+                reason: Some(failure.reason),
+            }
+            .into()),
+            None => Err(Failure::Deadline("not connected in time".into()).into()),
+        }
+    }
+
+    /// Sends a message, a bytes-like object; the bytes are copied. Gives a handle for its outcome.
+    ///
+    /// Messages of one stream arrive in the order in which they were sent. Without `stream` the calling thread has one of its own. When
+    /// the send buffer is full the call waits for room: DeadlineExceeded after `timeout` seconds, WouldBlock at once if that is 0. While
+    /// the connection is down it raises LinkError. After an exception nothing was sent.
+    #[pyo3(signature = (data, *, stream=None, timeout=None))]
+    fn send(
+        &self,
+        py: Python<'_>,
+        data: &Bound<'_, PyAny>,
+        stream: Option<u32>,
+        timeout: Option<f64>,
+    ) -> PyResult<SendHandle> {
+        let data = arguments::payload(data)?;
+        let timeout = arguments::timeout(timeout)?;
+        let deadline = Deadline::after(timeout);
+        let sending = Arc::new(Sending::default());
+        let context = call::detached(py, self.node.home, || Ok(self.mailbox.expect(&sending)))?;
+        let options = SendOptions { stream: stream.map(StreamId), context, ..SendOptions::default() };
+        let bytes: &[u8] = &data;
+        let sent = call::wait(py, self.node.home, deadline, |until| self.try_send(bytes, options, until));
+        match sent {
+            Ok(Some(sn)) => Ok(SendHandle { sn, sending, home: self.node.home }),
+            refused => {
+                call::detached(py, self.node.home, || {
+                    self.mailbox.forget(context);
+                    Ok(())
+                })?;
+                refused?;
+                if timeout == Some(Duration::ZERO) {
+                    return Err(Failure::WouldBlock.into());
+                }
+                Err(Failure::Deadline("the send buffer was full for the whole timeout".into()).into())
+            }
+        }
+    }
+
+    /// The next message. Raises DeadlineExceeded after `timeout` seconds, and ClosedError when the session is over and everything that
+    /// came was taken.
+    #[pyo3(signature = (timeout=None))]
+    fn recv(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Message> {
+        let deadline = Deadline::after(arguments::timeout(timeout)?);
+        let message = call::wait(py, self.node.home, deadline, |until| self.mailbox.receive(until))?;
+        let message = message.ok_or_else(|| Failure::Deadline("no message has come".into()))?;
+        Message::new(py, message, &self.port, self.node.home)
+    }
+
+    /// The next event of the connection and its paths. Raises DeadlineExceeded after `timeout` seconds, and ClosedError after the last.
+    #[pyo3(signature = (timeout=None))]
+    fn next_event(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Event> {
+        let deadline = Deadline::after(arguments::timeout(timeout)?);
+        let event = call::wait(py, self.node.home, deadline, |until| self.mailbox.next_event(until))?;
+        event.ok_or_else(|| Failure::Deadline("no event has come".into()).into())
+    }
+
+    /// Closes the port for good. Waits until every send has ended, then for the end of the session; with `immediate` unfinished sends
+    /// are nacked at once. Raises DeadlineExceeded if that takes longer than `timeout` seconds (it goes on). Closing twice does nothing.
+    #[pyo3(signature = (*, immediate=false, timeout=None))]
+    fn close(&self, py: Python<'_>, immediate: bool, timeout: Option<f64>) -> PyResult<()> {
+        let deadline = Deadline::after(arguments::timeout(timeout)?);
+        // CONNECTED, STOPPED, and over: at most three steps.
+        while let Some(before) = call::detached(py, self.node.home, || Ok(self.step_down(immediate)))? {
+            let next = |until| Ok(self.mailbox.wait_ends(until, |now| now.finished || now != before));
+            let ended = call::wait(py, self.node.home, deadline, next)?;
+            ended.ok_or_else(|| Failure::Deadline("the port is not closed yet".into()))?;
+        }
+        Ok(())
+    }
+
+    fn __enter__(this: Py<Self>) -> Py<Self> {
+        this
+    }
+
+    /// Closes the port; immediately if the block has raised.
+    #[pyo3(signature = (*exception))]
+    fn __exit__(&self, py: Python<'_>, exception: &Bound<'_, PyTuple>) -> PyResult<()> {
+        let raised = exception.get_item(0).is_ok_and(|class| !class.is_none());
+        self.close(py, raised, None)
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(format!("<cdps.Port {} {}>", self.port.session(), self.state(py)?))
+    }
+}
+
+impl Port {
+    pub(crate) fn new(port: cdps::Port, mailbox: Arc<Mailbox>, node: &Arc<OpenNode>) -> Port {
+        Port { port, mailbox, node: Arc::clone(node) }
+    }
+
+    fn start_connect(&self, to: Option<NodeId>) -> Result<(), Failure> {
+        self.mailbox.begin_connect()?;
+        let started = match (self.port.state(), self.port.link()) {
+            // The library counts users of one connection; this interface does not.
+            (State::Connected, Link::Up | Link::Switching) => {
+                Err(Failure::State("the port is connected".into()))
+            }
+            _ => self.port.connect(to).map_err(Failure::from),
+        };
+        if started.is_err() {
+            self.mailbox.end_connect();
+        }
+        started
+    }
+
+    /// Back to INITIALIZED, also if the connection has come up meanwhile.
+    fn give_up_connect(&self) {
+        for _ in 0..2 {
+            match self.port.state() {
+                // Refused: it has moved on by itself, and is looked at again.
+                State::Connecting | State::Connected | State::Stopped => drop(self.port.close(true)),
+                State::Idle | State::Registered | State::ConnectedTo => {}
+                State::Initialized | State::Destroyed => {}
+            }
+        }
+    }
+
+    fn try_send(
+        &self,
+        bytes: &[u8],
+        options: SendOptions,
+        until: Instant,
+    ) -> Result<Option<cdps::Sn>, Failure> {
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.port.send(&[IoSlice::new(bytes)], &SendOptions { timeout: Some(left), ..options }) {
+                Ok(sn) => return Ok(Some(sn)),
+                Err(SendError::TimedOut) => return Ok(None),
+                Err(SendError::Again) if left.is_zero() => return Ok(None),
+                Err(SendError::Again) => thread::sleep(BACKLOG_LOOK.min(left)),
+                Err(SendError::Down) => {
+                    let text = SendError::Down.to_string();
+                    let (node, reason) = self.mailbox.down().unzip();
+                    return Err(Failure::Link { text, node, reason });
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The next step of closing; what the next one has to wait for to change. `None`: it is closed.
+    fn step_down(&self, immediate: bool) -> Option<crate::mailbox::Ends> {
+        let before = self.mailbox.ends();
+        if before.finished {
+            return None;
+        }
+        let session = matches!(self.port.state(), State::Connected | State::Stopped | State::ConnectedTo);
+        if !session || self.port.close(immediate).is_err() {
+            self.port.destroy();
+        }
+        Some(before)
+    }
+}

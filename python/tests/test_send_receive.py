@@ -1,0 +1,555 @@
+"""Nodes, ports, messages: two nodes over loopback addresses, in one process and in several."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, Self
+
+import pytest
+
+import cdps
+from cdps import _cdps
+
+# The longest that anything here may take. A test that waits for it has failed.
+DEADLINE = 60.0
+
+
+class Pair:
+    """A source port of node 1, connected over two paths to a target port of node 2."""
+
+    def __init__(self, *, ack: Literal["sync", "async"] = "sync") -> None:
+        self.target_node = cdps.Node(
+            id=2, listen=["127.0.0.2:0", "127.0.0.3:0"], members={1: []}, security="plain"
+        )
+        self.client = self.target_node.register("copy")
+        self.source_node = cdps.Node(
+            id=1, members={2: self.target_node.listening}, local=["127.0.0.1"], security="plain"
+        )
+        self.source = self.source_node.register("writer", backlog=0).open_port("copy", targets=[2], ack=ack)
+        self.connected = self.source.connect(timeout=DEADLINE)
+        self.target = self.client.accept(DEADLINE)
+
+    def close(self) -> None:
+        self.source_node.close(DEADLINE)
+        self.target_node.close(DEADLINE)
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    pair = Pair()
+    yield pair
+    pair.close()
+
+
+def wait_for(port: cdps.Port, found: Callable[[cdps.Event], bool]) -> list[cdps.Event]:
+    """The events up to the first that fits."""
+    events: list[cdps.Event] = []
+    while not events or not found(events[-1]):
+        events.append(port.next_event(DEADLINE))
+    return events
+
+
+class Program:
+    """A Python program in a process of its own, which speaks line by line."""
+
+    def __init__(self, text: str, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(text), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        # What it says in vain fills a pipe, and a test that goes wrong must not wait for ever.
+        self.killer = threading.Timer(DEADLINE, self.process.kill)
+        self.killer.start()
+
+    def line(self) -> str:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline().strip()
+        assert line, f"the program ended: {self.process.communicate()[1]}"
+        return line
+
+    def send(self, sign: signal.Signals) -> None:
+        self.process.send_signal(sign)
+
+    def end(self) -> tuple[int, str]:
+        """Its exit status and what it wrote to standard error, once it has ended by itself."""
+        _, errors = self.process.communicate(timeout=DEADLINE)
+        return self.process.returncode, errors
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.killer.cancel()
+        self.process.kill()
+        self.process.communicate()
+
+
+def test_messages_are_acknowledged_with_return_codes(pair: Pair) -> None:
+    """[N1] [L3] [M1] [M2] [A1] Every size arrives once, in order; every return code comes back to its own send."""
+    assert pair.connected.kind == "connected"
+    assert (pair.connected.node, pair.connected.paths) == (2, 2)
+    assert (pair.source.state, pair.target.state) == ("CONNECTED", "CONNECTEDTO")
+    assert (pair.source.peer, pair.target.peer) == (2, 1)
+    assert pair.source.generation == pair.target.generation == pair.connected.generation
+    up = {event.path for event in wait_both_paths(pair.source)}
+    assert up == {0, 1}
+
+    sizes = [0, 1, 64, 2048, 100_000, 3_000_000]
+    sent = [os.urandom(sizes[i % len(sizes)]) for i in range(60)]
+    handles = [pair.source.send(data, timeout=DEADLINE) for data in sent]
+    received = [pair.target.recv(DEADLINE) for _ in sent]
+    assert not any(handle.done for handle in handles), "no send is complete before it is acknowledged"
+    assert [message.data for message in received] == sent
+    assert [message.sn for message in received] == [handle.sn for handle in handles]
+    assert [message.ssn for message in received] == list(range(1, len(sent) + 1))
+    assert {message.stream for message in received} == {received[0].stream}
+    assert all(message.wants_ack and not message.redelivered for message in received)
+    assert {message.generation for message in received} == {pair.source.generation}
+
+    # In any order, and not twice.
+    for message in reversed(received):
+        message.ack(message.sn * 7 - 100)
+    with pytest.raises(cdps.StateError, match="does not wait for an acknowledgment"):
+        received[0].ack()
+    assert [handle.result(DEADLINE) for handle in handles] == [handle.sn * 7 - 100 for handle in handles]
+    assert all(handle.done for handle in handles)
+
+
+def wait_both_paths(port: cdps.Port) -> list[cdps.Event]:
+    """The first good event of each of two paths."""
+    good: dict[int | None, cdps.Event] = {}
+    while len(good) < 2:
+        event = port.next_event(DEADLINE)
+        if event.kind == "path" and event.health == "good":
+            good.setdefault(event.path, event)
+    return list(good.values())
+
+
+def test_bytes_like_objects_are_copied(pair: Pair) -> None:
+    """[M5] What a buffer holds at the time of the call is what arrives."""
+    buffer = bytearray(b"before")
+    pair.source.send(buffer)
+    buffer[:] = b"after!"
+    pair.source.send(memoryview(b"0123456789")[::3])
+    assert pair.target.recv(DEADLINE).data == b"before"
+    assert pair.target.recv(DEADLINE).data == b"0369"
+    with pytest.raises(TypeError):
+        pair.source.send("text")  # type: ignore[arg-type]
+
+
+def test_both_ends_send_from_several_threads(pair: Pair) -> None:
+    """[M2] [M3] [M4] Threads have streams of their own, each in order; both directions at once; named streams are kept apart."""
+    threads, count = 4, 200
+    failures: list[Exception] = []
+
+    def run(work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as failure:  # noqa: BLE001
+            failures.append(failure)
+
+    def send(port: cdps.Port, name: int) -> None:
+        handles = [port.send(b"%d %d" % (name, i), timeout=DEADLINE) for i in range(count)]
+        assert [handle.result(DEADLINE) for handle in handles] == list(range(count))
+
+    def receive(port: cdps.Port) -> None:
+        seen: dict[int, list[int]] = {}
+        for _ in range(threads * count):
+            message = port.recv(DEADLINE)
+            name, i = map(int, message.data.split())
+            seen.setdefault(name, []).append(i)
+            assert message.ssn == i + 1
+            message.ack(i)
+        assert seen == {name: list(range(count)) for name in range(threads)}
+
+    def workers(port: cdps.Port) -> Iterator[threading.Thread]:
+        yield threading.Thread(target=run, args=(lambda: receive(port),))
+        for name in range(threads):
+            yield threading.Thread(target=run, args=(lambda name=name: send(port, name),))
+
+    running = [*workers(pair.source), *workers(pair.target)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    assert not failures
+
+    pair.source.send(b"", stream=7)
+    assert pair.target.recv(DEADLINE).stream == 7
+    with pytest.raises(cdps.ConfigError, match="stream 2147483648"):
+        pair.source.send(b"", stream=1 << 31)
+
+
+def test_a_slow_receiver_stops_the_sender() -> None:
+    """[M6] [M7] Messages that are not taken fill the window, then the send buffer; the sender is told, and goes on when they are."""
+    pair = Pair(ack="async")
+    data = bytes(1 << 20)
+    handles: list[cdps.SendHandle] = []
+    with pytest.raises(cdps.WouldBlock):
+        while len(handles) < 1000:
+            handles.append(pair.source.send(data, timeout=0))
+    with pytest.raises(cdps.DeadlineExceeded):
+        pair.source.send(data, timeout=0.3)
+    assert len(handles) >= 64, "the send buffer"
+    # A send that waits, while another thread of Python makes room.
+    waiting = threading.Thread(target=lambda: handles.append(pair.source.send(data, timeout=DEADLINE)))
+    waiting.start()
+    accepted = len(handles)
+    for _ in range(accepted + 1):
+        assert pair.target.recv(DEADLINE).data == data
+    waiting.join()
+    assert len(handles) == accepted + 1
+    assert [handle.result(DEADLINE) for handle in handles] == [0] * len(handles)
+    pair.close()
+
+
+def test_close_drains_and_both_ends_hear_of_it() -> None:
+    """[L5] close waits for the acknowledgment; what came before it can still be taken; then the session is over."""
+    pair = Pair()
+    handle = pair.source.send(b"last")
+    with pytest.raises(cdps.DeadlineExceeded):
+        pair.source.close(timeout=0.2)
+    with pytest.raises(cdps.StateError):
+        pair.source.send(b"too late")
+    closing = threading.Thread(target=lambda: pair.source.close(timeout=DEADLINE))
+    closing.start()
+    message = pair.target.recv(DEADLINE)
+    message.ack(3)
+    closing.join()
+    assert handle.result(DEADLINE) == 3
+    assert pair.source.state == "DESTROYED"
+    with pytest.raises(cdps.ClosedError, match="closed by the peer"):
+        pair.target.recv(DEADLINE)
+    with pytest.raises(cdps.ClosedError):
+        pair.source.send(b"no")
+    with pytest.raises(cdps.ClosedError):
+        pair.source.recv(0)
+    pair.source.close()
+    wait_for(pair.target, lambda event: event.kind == "closed")
+    pair.close()
+
+
+def test_closing_a_node_ends_everything() -> None:
+    """[A4] [L6] Unfinished sends are nacked, and calls that wait in other threads end."""
+    pair = Pair()
+    handle = pair.source.send(b"never acknowledged")
+    raised: list[cdps.CdpsError] = []
+    started = threading.Barrier(3)
+
+    def wait(call: Callable[[], object]) -> None:
+        started.wait()
+        try:
+            call()
+        except cdps.CdpsError as failure:
+            raised.append(failure)
+
+    threads = [
+        threading.Thread(target=wait, args=(pair.source.recv,)),
+        threading.Thread(target=wait, args=(handle.result,)),
+    ]
+    for thread in threads:
+        thread.start()
+    started.wait()
+    pair.source_node.close(DEADLINE)
+    for thread in threads:
+        thread.join()
+    assert {type(failure) for failure in raised} == {cdps.ClosedError, cdps.DeliveryUnknown}
+    pair.source_node.close()
+    with pytest.raises(cdps.ClosedError):
+        pair.source_node.register("late")
+    with pytest.raises(cdps.ClosedError):
+        pair.source.connect()
+    pair.client.close(DEADLINE)
+    with pytest.raises(cdps.ClosedError):
+        pair.client.accept()
+    pair.close()
+
+
+TARGET = """
+    import sys, cdps
+    node = cdps.Node(id=2, listen=["127.0.0.2:0", "127.0.0.3:0"], members={1: []}, security="plain")
+    client = node.register("copy")
+    print(*node.listening, flush=True)
+    port = client.accept()
+    for rc in range(3):
+        port.recv().ack(rc)
+    for _ in range(2):
+        port.recv()
+    print("has five", flush=True)
+    port.recv()
+"""
+
+
+def test_a_killed_target_nacks_what_it_did_not_acknowledge() -> None:
+    """[A4] [F1] [F2] Autoswitch off: down, then a nack for each unfinished send, then drained; sends fail from there on."""
+    with Program(TARGET) as target:
+        members = {2: target.line().split()}
+        with cdps.Node(id=1, members=members, security="plain") as node:
+            port = node.register("writer").open_port("copy", targets=[2])
+            port.connect(timeout=DEADLINE)
+            handles = [port.send(b"%d" % i) for i in range(5)]
+            assert [handle.result(DEADLINE) for handle in handles[:3]] == [0, 1, 2]
+            assert target.line() == "has five"
+            target.send(signal.SIGKILL)
+            for handle in handles[3:]:
+                with pytest.raises(cdps.DeliveryUnknown) as unknown:
+                    handle.result(DEADLINE)
+                assert unknown.value.sn == handle.sn
+                assert unknown.value.reason == "UNREACHABLE"
+            events = wait_for(port, lambda event: event.kind == "drained")
+            kinds = [event.kind for event in events if event.kind != "path"]
+            assert kinds == ["connected", "down", "drained"]
+            assert events[-1].reason is None and port.link == "down and drained"
+            down = next(event for event in events if event.kind == "down")
+            assert (down.node, down.reason) == (2, "UNREACHABLE")
+            with pytest.raises(cdps.LinkError) as refused:
+                port.send(b"no")
+            assert (refused.value.node, refused.value.reason) == (2, "UNREACHABLE")
+            # Closing needs no target.
+            port.close(timeout=DEADLINE)
+
+
+SOURCE = """
+    import sys, cdps
+    node = cdps.Node(id=1, members={2: sys.argv[1:]}, security="plain")
+    port = node.register("writer").open_port("copy", targets=[2], ack="async")
+    port.connect()
+    handles = [port.send(b"%d" % i) for i in range(10)]
+    for handle in handles:
+        handle.result()
+    print("received", flush=True)
+    sys.stdin.readline()
+    port.close()
+"""
+
+
+def test_messages_in_the_queue_need_the_lease() -> None:
+    """[F8] What waits for recv is not given out while the source is not heard: a backup might have it by then."""
+    with cdps.Node(id=2, listen=["127.0.0.2:0"], members={1: []}, security="plain") as node:
+        client = node.register("copy")
+        with Program(SOURCE, *node.listening) as source:
+            port = client.accept(DEADLINE)
+            assert source.line() == "received"
+            assert port.recv(DEADLINE).data == b"0"
+            source.send(signal.SIGSTOP)
+            wait_for(port, lambda event: event.kind == "path" and event.health == "dead")
+            with pytest.raises(cdps.DeadlineExceeded):
+                port.recv(0.1)
+            source.send(signal.SIGCONT)
+            assert [port.recv(DEADLINE).data for _ in range(9)] == [b"%d" % i for i in range(1, 10)]
+            assert source.process.stdin is not None
+            source.process.stdin.write("\n")
+            source.process.stdin.flush()
+            with pytest.raises(cdps.ClosedError):
+                port.recv(DEADLINE)
+            assert source.end() == (0, "")
+
+
+def test_connecting_says_why_it_failed(pair: Pair) -> None:
+    """[L3] [U3] A target that says no, one that is silent, and a call that does not wait so long."""
+    client = pair.source_node.register("other", backlog=0)
+    nobody = client.open_port("nobody", targets=[2])
+    with pytest.raises(cdps.LinkError, match="no client of this name") as refused:
+        nobody.connect()
+    assert (refused.value.node, refused.value.reason) == (2, "NO_SUCH_CLIENT")
+    assert nobody.state == "INITIALIZED"
+
+    pair.target_node.register("full", backlog=0)
+    full = client.open_port("full", targets=[2])
+    with pytest.raises(cdps.LinkError) as refused:
+        full.connect()
+    assert refused.value.reason == "REFUSED"
+
+    with pytest.raises(cdps.ConfigError, match="node 3 is not among the targets"):
+        full.connect(3)
+    with pytest.raises(cdps.StateError, match="is connected"):
+        pair.source.connect()
+    with pytest.raises(cdps.StateError):
+        pair.target.connect()
+
+    with cdps.Node(id=1, members={2: []}, security="plain") as lonely:
+        client = lonely.register("writer")
+        silent = client.open_port("copy", targets=[2], connect_timeout=0.2)
+        with pytest.raises(cdps.LinkError) as late:
+            silent.connect()
+        assert late.value.reason in {"TIMEOUT", "UNREACHABLE"}
+        patient = client.open_port("copy", targets=[2], connect_timeout=DEADLINE)
+        for _ in range(2):
+            with pytest.raises(cdps.DeadlineExceeded):
+                patient.connect(timeout=0.1)
+            assert patient.state == "INITIALIZED"
+
+
+def test_bad_values_are_named() -> None:
+    """[U3] [S1] Every refusal says which value was wrong, and what is allowed."""
+
+    def refuse(text: str, **arguments: object) -> None:
+        with pytest.raises(cdps.ConfigError, match=text) as refused:
+            cdps.Node(**{"id": 1, "security": "plain", **arguments})  # type: ignore[arg-type]
+        assert isinstance(refused.value, ValueError)
+
+    refuse("node id 0", id=0)
+    refuse('security is "tls"', security="tls")
+    refuse('listen: "localhost:1" is no address', listen=["localhost:1"])
+    refuse(r'members\[2\]: "127.0.0.1" is no address', members={2: ["127.0.0.1"]})
+    refuse('local: "127.0.0.1:0" is no address', local=["127.0.0.1:0"])
+    with pytest.raises(TypeError, match="security"):
+        cdps.Node(id=1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        cdps.Node(id=1, security="plain", listen="127.0.0.1:0")
+
+    with cdps.Node(id=1, listen=["127.0.0.1:0"], members={2: []}, security="plain") as node:
+        with pytest.raises(cdps.SystemCallError, match="cannot listen on 127.0.0.1") as taken:
+            cdps.Node(id=2, listen=node.listening, security="plain")
+        assert isinstance(taken.value, OSError) and taken.value.errno
+        client = node.register("copy")
+        with pytest.raises(cdps.ConfigError, match='"copy" is already registered'):
+            node.register("copy")
+        with pytest.raises(cdps.ConfigError, match="has 256 bytes"):
+            node.register("x" * 256)
+        with pytest.raises(cdps.ConfigError, match='ack is "both"'):
+            client.open_port("copy", targets=[2], ack="both")  # type: ignore[arg-type]
+        with pytest.raises(cdps.ConfigError, match="node 2 is listed twice"):
+            client.open_port("copy", targets=[2, 2])
+        with pytest.raises(cdps.ConfigError, match="timeout is -1"):
+            client.accept(-1)
+        with pytest.raises(cdps.ConfigError, match="the port has no target"):
+            client.open_port("copy", targets=[]).connect()
+
+
+def test_a_message_that_is_too_long_is_refused(pair: Pair) -> None:
+    """[M1] [U3] Longer than max_message, 16 MiB."""
+    with pytest.raises(cdps.MessageTooLarge) as refused:
+        pair.source.send(bytes((16 << 20) + 1))
+    assert (refused.value.size, refused.value.limit) == ((16 << 20) + 1, 16 << 20)
+
+
+def test_panics_and_pickled_errors() -> None:
+    """[U3] A panic is an Exception like any other; every error survives a journey to another process."""
+    with pytest.raises(cdps.InternalError, match="by intent"):
+        _cdps._panic("by intent")
+    errors: list[cdps.CdpsError] = [
+        cdps.ConfigError("text"),
+        cdps.SystemCallError("text", 98),
+        cdps.MessageTooLarge("text", 2, 1),
+        cdps.LinkError("text", 2, "REFUSED"),
+        cdps.DeliveryUnknown("text", 7, "TIMEOUT"),
+        cdps.WouldBlock("text"),
+    ]
+    for error in errors:
+        copy = pickle.loads(pickle.dumps(error))
+        assert type(copy) is type(error)
+        assert str(copy) == str(error) == "text"
+        assert vars(copy) == vars(error)
+
+
+OPEN_AT_EXIT = """
+    import sys, threading, cdps
+    target = cdps.Node(id=2, listen=["127.0.0.2:0"], members={1: []}, security="plain")
+    client = target.register("copy")
+    source = cdps.Node(id=1, members={2: target.listening}, security="plain")
+    port = source.register("writer").open_port("copy", targets=[2])
+    port.connect()
+    far = client.accept()
+    handles = [port.send(bytes(100_000)) for _ in range(100)]
+    far.recv()
+    for call in (port.recv, handles[-1].result, client.accept):
+        threading.Thread(target=call, daemon=True).start()
+    print("ready", flush=True)
+"""
+
+
+@pytest.mark.parametrize(("last", "status"), [("", 0), ("sys.exit(3)", 3), ("raise SystemError('loud')", 1)])
+def test_the_interpreter_exits_with_everything_open(last: str, status: int) -> None:
+    """[L6] Open nodes, unfinished sends, messages in the queue, daemon threads in calls: no hang, no crash, no noise."""
+    with Program(textwrap.dedent(OPEN_AT_EXIT) + last) as program:
+        assert program.line() == "ready"
+        returned, errors = program.end()
+        assert returned == status
+        assert "loud" in errors if status == 1 else not noise(errors)
+
+
+def noise(errors: str) -> str:
+    """Standard error without the ends of daemon threads, whose calls are told that the node is closed."""
+    return "" if "Fatal" not in errors and "panicked" not in errors else errors
+
+
+def test_ctrl_c_interrupts_a_call_that_waits() -> None:
+    """Any call that waits notices a signal within a second."""
+    text = """
+        import cdps
+        with cdps.Node(id=1, listen=["127.0.0.2:0"], security="plain") as node:
+            client = node.register("copy")
+            try:
+                print("ready", flush=True)
+                client.accept()
+            except KeyboardInterrupt:
+                print("interrupted", flush=True)
+    """
+    with Program(text) as program:
+        assert program.line() == "ready"
+        program.send(signal.SIGINT)
+        assert program.line() == "interrupted"
+        assert program.end() == (0, "")
+
+
+def test_a_forked_child_is_told_so_and_exits() -> None:
+    """[U5] Use in a child made by fork is refused with an error; the child ends without a hang, and the parent is not disturbed."""
+    text = """
+        import os, warnings, cdps
+        warnings.simplefilter("ignore", DeprecationWarning)
+        node = cdps.Node(id=1, listen=["127.0.0.2:0"], members={2: []}, security="plain")
+        client = node.register("copy")
+        port = client.open_port("copy", targets=[2])
+        child = os.fork()
+        if child == 0:
+            refused = 0
+            for call in (node.close, client.accept, port.recv, lambda: port.send(b""), lambda: node.listening):
+                try:
+                    call()
+                except cdps.ForkedError:
+                    refused += 1
+            print(refused, flush=True)
+        else:
+            assert os.waitpid(child, 0)[1] == 0
+            node.close()
+            print("parent", flush=True)
+    """
+    with Program(text) as program:
+        assert program.line() == "5"
+        assert program.line() == "parent"
+        assert program.end() == (0, "")
+
+
+def test_the_stub_lists_what_there_is() -> None:
+    """Every public class and attribute of the native module is in _cdps.pyi, with the parameters that it has, and nothing else is."""
+    stub = ast.parse(Path(str(_cdps.__file__)).with_name("_cdps.pyi").read_text())
+    written = {node.name: node for node in stub.body if isinstance(node, ast.ClassDef)}
+    found = {name: thing for name, thing in vars(_cdps).items() if inspect.isclass(thing)}
+    assert written.keys() == found.keys()
+    for name, node in written.items():
+        members = {item.name: item for item in node.body if isinstance(item, ast.FunctionDef)}
+        public = {member for member in dir(found[name]) if not member.startswith("_")}
+        assert {member for member in members if not member.startswith("_")} == public, name
+        for member in public:
+            thing = getattr(found[name], member)
+            assert thing.__doc__, f"{name}.{member} has no text"
+            if not callable(thing):
+                continue
+            arguments = members[member].args
+            stated = [(a.arg, False) for a in arguments.args] + [(a.arg, True) for a in arguments.kwonlyargs]
+            parameters = inspect.signature(thing).parameters.values()
+            assert stated == [(p.name, p.kind == p.KEYWORD_ONLY) for p in parameters], f"{name}.{member}"
