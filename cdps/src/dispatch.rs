@@ -83,7 +83,22 @@ impl User {
                 return false;
             }
         };
-        while let Some(event) = own.events.pop_front() {
+        let mut waits = false;
+        while !own.events.is_empty() && !waits {
+            // Again after a panic in a callback, which ends that callback alone.
+            threads::guarded(|| waits = self.tell_all(&mut own.events, delivery));
+        }
+        if waits {
+            return !port.hold();
+        }
+        self.release(own);
+        true
+    }
+
+    /// Tells events, in order. True: the first that is left is a message that has to wait for the lease.
+    fn tell_all(&self, events: &mut VecDeque<shared::PortEvent>, delivery: Delivery) -> bool {
+        let port = self.port.shared();
+        while let Some(event) = events.pop_front() {
             if matches!(event, Event::Received(_)) {
                 // Looked at again for each message: a callback may have taken longer than the lease (F8).
                 let wait = match delivery {
@@ -94,14 +109,13 @@ impl User {
                     Delivery::Held => true,
                 };
                 if wait {
-                    own.events.push_front(event);
-                    return !port.hold();
+                    events.push_front(event);
+                    return true;
                 }
             }
             self.deliver(event);
         }
-        self.release(own);
-        true
+        false
     }
 
     fn deliver(&self, event: shared::PortEvent) {
@@ -131,7 +145,7 @@ impl User {
 
     fn tell(&self, event: PortEvent) {
         if let Some(handler) = &self.handler {
-            threads::guarded(|| handler.event(&self.port, event));
+            handler.event(&self.port, event);
         }
     }
 
@@ -141,16 +155,20 @@ impl User {
         if port.lending.came_home() {
             port.lending.take_home(&mut own.contexts);
             let count = own.contexts.len();
-            for context in own.contexts.drain(..) {
-                self.tell(PortEvent::Released { context });
+            let mut contexts = own.contexts.drain(..);
+            while contexts.len() > 0 {
+                threads::guarded(|| {
+                    contexts.by_ref().for_each(|context| self.tell(PortEvent::Released { context }));
+                });
             }
+            drop(contexts);
             port.lending.told(count);
         }
     }
 
     fn finish(&self) {
         let port = self.port.shared();
-        self.tell(PortEvent::Final);
+        threads::guarded(|| self.tell(PortEvent::Final));
         drop(port.handler.lock().take());
         port.finish();
     }

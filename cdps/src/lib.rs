@@ -18,6 +18,7 @@
 #![warn(clippy::print_stderr)]
 
 mod actions;
+mod chunk;
 mod chunks;
 mod client;
 mod clock;

@@ -9,8 +9,9 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering, fence};
 
-use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
+
+use crate::chunk::{Chunk, Slice};
 
 /// Memory that copies of small messages share.
 const CHUNK: usize = 64 << 10;
@@ -20,7 +21,7 @@ const OWN_ALLOCATION: usize = 16 << 10;
 const POOLED: usize = 4096;
 
 thread_local! {
-    static ARENA: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+    static ARENA: RefCell<Option<Chunk>> = const { RefCell::new(None) };
 }
 
 /// Handle of a sent payload. A clone shares the bytes.
@@ -32,26 +33,24 @@ pub(crate) struct Payload {
 
 #[derive(Clone)]
 enum Data {
-    Copied(Bytes),
+    Copied(Slice),
     Lent(Loan),
 }
 
 impl Payload {
     /// Copies a gather list of `len` bytes in all.
     pub(crate) fn copy(parts: &[IoSlice<'_>], len: usize, context: u64) -> Payload {
-        let data = if len == 0 {
-            Bytes::new()
-        } else if len > OWN_ALLOCATION {
-            let mut own = Vec::with_capacity(len);
-            parts.iter().for_each(|part| own.extend_from_slice(part));
-            Bytes::from(own)
+        let fill = |chunk: &mut Chunk| {
+            let start = chunk.filled();
+            parts.iter().for_each(|part| chunk.append(part));
+            chunk.slice(start, len)
+        };
+        let data = if len > OWN_ALLOCATION {
+            fill(&mut Chunk::new(len))
         } else {
-            ARENA.with_borrow_mut(|arena| {
-                if arena.capacity() < len {
-                    *arena = BytesMut::with_capacity(CHUNK);
-                }
-                parts.iter().for_each(|part| arena.extend_from_slice(part));
-                arena.split().freeze()
+            ARENA.with_borrow_mut(|arena| match arena {
+                Some(chunk) if chunk.room() >= len => fill(chunk),
+                _ => fill(arena.insert(Chunk::new(CHUNK))),
             })
         };
         Payload { data: Data::Copied(data), context }
@@ -81,7 +80,7 @@ impl Payload {
     /// All bytes in one slice, if they are.
     pub(crate) fn contiguous(&self) -> Option<&[u8]> {
         match &self.data {
-            Data::Copied(bytes) => Some(bytes),
+            Data::Copied(slice) => Some(slice.bytes()),
             Data::Lent(loan) => match loan.parts() {
                 [] => Some(&[]),
                 [part] => Some(part.bytes()),
@@ -93,7 +92,7 @@ impl Payload {
     /// The slices of `len` bytes from `offset` on. Panics if there are not so many: the engine asks only for what it was told there is.
     pub(crate) fn slices(&self, offset: usize, len: usize) -> impl Iterator<Item = &[u8]> {
         let (first, parts): (&[u8], &[Part]) = match &self.data {
-            Data::Copied(bytes) => (bytes, &[]),
+            Data::Copied(slice) => (slice.bytes(), &[]),
             Data::Lent(loan) => (&[], loan.parts()),
         };
         let mut skip = offset;

@@ -285,7 +285,7 @@ impl Port {
     ) -> Result<Sn, SendError> {
         let ack = options.ack;
         let mut unsent = Some(payload);
-        let sent = self.shared.call(|engine, now| {
+        let sent = self.shared.call_send(|engine, now| {
             let payload = unsent.take()?;
             Some(engine.send(now, Outbound { stream, len, ack, payload }))
         });

@@ -4,15 +4,13 @@ use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
-use crate::chunks;
+use crate::chunk::{Chunk, Slice};
 
 /// Handle of received bytes. A clone shares them.
 #[derive(Clone)]
 pub(crate) enum ReceivedBuf {
     /// A slice of a read chunk, or a buffer of its own.
-    Bytes(Bytes),
+    Slice(Slice),
     /// A message whose fragments are read straight to their places.
     Assembly(Arc<Assembly>),
 }
@@ -26,7 +24,7 @@ impl ReceivedBuf {
     /// The bytes of a whole message.
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
-            ReceivedBuf::Bytes(bytes) => bytes,
+            ReceivedBuf::Slice(slice) => slice.bytes(),
             ReceivedBuf::Assembly(assembly) => self.part(0, assembly.len),
         }
     }
@@ -34,7 +32,7 @@ impl ReceivedBuf {
     /// Bytes `start..end`, which the engine says have been read.
     fn part(&self, start: usize, end: usize) -> &[u8] {
         match self {
-            ReceivedBuf::Bytes(bytes) => &bytes[start..end],
+            ReceivedBuf::Slice(slice) => &slice.bytes()[start..end],
             ReceivedBuf::Assembly(assembly) => {
                 assert!(start <= end && end <= assembly.len);
                 // SAFETY: in bounds, as just checked, and initialised (zeroed at first). A range is written only by the reader that
@@ -86,8 +84,8 @@ pub(crate) struct Body {
 }
 
 enum Place {
-    Own(Vec<u8>),
-    Sliced(Bytes),
+    Own(Chunk),
+    Sliced(Slice),
     Shared(Arc<Assembly>, usize),
     Nowhere,
 }
@@ -96,13 +94,13 @@ impl Body {
     /// Read into a buffer of its own.
     pub(crate) fn own(len: u32) -> Body {
         let len = len as usize;
-        Body { place: Place::Own(Vec::with_capacity(len)), len, got: 0 }
+        Body { place: Place::Own(Chunk::new(len)), len, got: 0 }
     }
 
     /// Read already, as a slice of a chunk.
-    pub(crate) fn sliced(bytes: Bytes) -> Body {
-        let len = bytes.len();
-        Body { place: Place::Sliced(chunks::settle(bytes)), len, got: len }
+    pub(crate) fn sliced(slice: Slice) -> Body {
+        let len = slice.len();
+        Body { place: Place::Sliced(slice), len, got: len }
     }
 
     /// Read to its place in a shared buffer. `None` if that is not a buffer made for sharing, or too short.
@@ -124,7 +122,7 @@ impl Body {
     /// What [`Body::sliced`] was given.
     pub(crate) fn bytes(&self) -> &[u8] {
         match &self.place {
-            Place::Sliced(bytes) => bytes,
+            Place::Sliced(slice) => slice.bytes(),
             Place::Own(_) | Place::Shared(..) | Place::Nowhere => &[],
         }
     }
@@ -137,7 +135,7 @@ impl Body {
     pub(crate) fn take(&mut self, from: &[u8]) -> usize {
         let from = &from[..from.len().min(self.len - self.got)];
         match &mut self.place {
-            Place::Own(own) => own.extend_from_slice(from),
+            Place::Own(own) => own.append(from),
             Place::Shared(assembly, offset) => {
                 // SAFETY: in bounds, as `into` checked and `from` is cut; the engine gave this range to this reader alone.
                 unsafe {
@@ -155,7 +153,7 @@ impl Body {
     pub(crate) fn spare(&mut self) -> (*mut u8, usize) {
         let left = self.len - self.got;
         match &mut self.place {
-            Place::Own(own) => (own.spare_capacity_mut().as_mut_ptr().cast(), left),
+            Place::Own(own) => (own.spare().0, left),
             Place::Shared(assembly, offset) => {
                 // SAFETY: in bounds, as `into` checked.
                 (unsafe { assembly.start.as_ptr().add(*offset + self.got) }, left)
@@ -174,8 +172,8 @@ impl Body {
         match &mut self.place {
             Place::Own(own) => {
                 // SAFETY: the caller says that they are initialised, and they fit.
-                unsafe { own.set_len(from + n) };
-                &own[from..]
+                unsafe { own.advance(n) };
+                own.bytes(from)
             }
             // SAFETY: in bounds, as `into` checked; this range is this reader's alone.
             Place::Shared(assembly, offset) => unsafe {
@@ -188,8 +186,8 @@ impl Body {
     /// The bytes, if they are in a buffer of their own.
     pub(crate) fn into_own(self) -> Option<ReceivedBuf> {
         match self.place {
-            Place::Own(own) => Some(ReceivedBuf::Bytes(Bytes::from(own))),
-            Place::Sliced(bytes) => Some(ReceivedBuf::Bytes(bytes)),
+            Place::Own(own) => Some(ReceivedBuf::Slice(own.slice(0, self.got))),
+            Place::Sliced(slice) => Some(ReceivedBuf::Slice(slice)),
             Place::Shared(..) | Place::Nowhere => None,
         }
     }
@@ -212,7 +210,7 @@ pub(crate) fn assemble(
         let start = *offset as usize;
         whole[start..start + *len as usize].copy_from_slice(&bytes.bytes()[..*len as usize]);
     }
-    ReceivedBuf::Bytes(Bytes::from(whole))
+    ReceivedBuf::Slice(Slice::copy(&whole))
 }
 
 #[cfg(test)]
@@ -239,7 +237,7 @@ mod tests {
         assert!(tail.is_whole());
         assert_eq!(shared.bytes(), b"abcdefghij");
         assert!(Body::into(shared.clone(), 5, 6).is_none(), "past the end");
-        let aside = (2, 3, ReceivedBuf::Bytes(Bytes::from_static(b"XYZ")));
+        let aside = (2, 3, ReceivedBuf::Slice(Slice::copy(b"XYZ")));
         let built = assemble(10, &shared, &[(0, 2), (5, 10)], &[aside]);
         assert_eq!(built.bytes(), b"abXYZfghij");
     }

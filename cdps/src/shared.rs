@@ -33,6 +33,13 @@ use crate::threads::Job;
 pub(crate) type Engine = cdps_core::port::Port<Payload, ReceivedBuf>;
 pub(crate) type PortEvent = Event<Payload, ReceivedBuf>;
 
+/// Sends for which the clock is read once, at most.
+const SENDS_A_READING: u8 = 15;
+/// A timer that is due within this time is close.
+const CLOSE: Duration = Duration::from_millis(50);
+/// Part of the send buffer that must be free before waiting senders are woken.
+const WAKE_PART: u64 = 8;
+
 /// A port.
 pub(crate) struct PortShared {
     pub(crate) node: Arc<NodeShared>,
@@ -80,10 +87,12 @@ struct PortState {
     armed: Time,
     /// Senders that wait for space.
     waiting: u32,
-    /// Length of the shortest message that waits.
+    /// Room that they wait for, at least.
     shortest: u32,
     /// Last time given to the engine: it must not run backwards.
     last: Time,
+    /// Sends since that was read off the clock.
+    unread: u8,
 }
 
 /// What belongs to one path: its connection, the attempt to make one, the link that it watches.
@@ -125,7 +134,6 @@ impl Fence {
 #[must_use]
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Post {
-    now: Time,
     /// Paths that have something to send.
     kicks: u64,
     act: bool,
@@ -184,6 +192,7 @@ impl PortShared {
             waiting: 0,
             shortest: u32::MAX,
             last: Time::ZERO,
+            unread: 0,
         };
         Arc::new(PortShared {
             node: Arc::clone(node),
@@ -236,7 +245,28 @@ impl PortShared {
         let now = clock::now().max(state.last);
         state.last = now;
         let result = f(engine, now);
-        Some((result, state.post(now, self)))
+        Some((result, state.post(self)))
+    }
+
+    /// Calls the engine for a send: as [`PortShared::call`], but the clock is not read for each of many sends in a row.
+    pub(crate) fn call_send<T>(self: &Arc<Self>, f: impl FnOnce(&mut Engine, Time) -> T) -> Option<T> {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        let engine = state.engine.as_mut()?;
+        // Only while a timer is close, which reads the clock again: so the time is never further off than that.
+        let soon = engine.poll_timeout() < state.last + CLOSE;
+        if soon && state.unread < SENDS_A_READING {
+            state.unread += 1;
+        } else {
+            state.last = clock::now().max(state.last);
+            state.unread = 0;
+        }
+        let now = state.last;
+        let result = f(engine, now);
+        let post = state.post(self);
+        drop(guard);
+        self.after(post);
+        Some(result)
     }
 
     /// Reads from the engine; nothing has to be done afterwards.
@@ -259,7 +289,7 @@ impl PortShared {
             self.space.notify_all();
         }
         if post.kicks != 0 {
-            self.kick(post.kicks, post.now);
+            self.kick(post.kicks);
         }
         if post.schedule {
             self.schedule();
@@ -272,12 +302,12 @@ impl PortShared {
         }
     }
 
-    fn kick(&self, mut kicks: u64, now: Time) {
+    fn kick(&self, mut kicks: u64) {
         while kicks != 0 {
             let path = kicks.trailing_zeros() as usize;
             kicks &= kicks - 1;
             if let Some(conn) = self.conn(PathId(path as u16)) {
-                conn.kick(now);
+                conn.kick();
             }
         }
     }
@@ -384,7 +414,7 @@ impl PortShared {
                     events.push_back(event);
                 }
                 state.scheduled = true;
-                post = state.post(now, self);
+                post = state.post(self);
             }
             let polled = if !events.is_empty() || self.lending.came_home() {
                 Polled::Some(delivery)
@@ -445,7 +475,7 @@ impl PortShared {
             let now = clock::now().max(state.last);
             state.last = now;
             let result = f(state.engine.as_mut()?, now);
-            let post = state.post(now, self);
+            let post = state.post(self);
             let late = until.is_some_and(clock::passed);
             if result.is_some() || late {
                 drop(guard);
@@ -458,8 +488,10 @@ impl PortShared {
                 guard = self.state.lock();
                 continue;
             }
+            // A part of the buffer at a time, so that a waking serves more than one message.
+            let part = state.engine.as_ref().map_or(0, |e| e.config().send_buffer_max / WAKE_PART);
             state.waiting += 1;
-            state.shortest = state.shortest.min(len);
+            state.shortest = state.shortest.min(len.max(u32::try_from(part).unwrap_or(u32::MAX)));
             match until {
                 Some(at) => {
                     self.space.wait_until(&mut guard, at);
@@ -576,8 +608,8 @@ impl PortShared {
 }
 
 impl PortState {
-    fn post(&mut self, now: Time, port: &PortShared) -> Post {
-        let mut post = Post { now, ..Post::default() };
+    fn post(&mut self, port: &PortShared) -> Post {
+        let mut post = Post::default();
         let Some(engine) = self.engine.as_mut() else { return post };
         post.kicks = engine.take_kicks();
         while let Some(action) = engine.poll_action() {

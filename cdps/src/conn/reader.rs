@@ -5,14 +5,13 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::BytesMut;
 use cdps_core::port::{Inbound, Placement};
 use cdps_core::reason::Reason;
-use cdps_core::wire::{Decoder, FragmentHead, Item, Items, Step};
+use cdps_core::wire::{BundleHead, Decoder, FragmentHead, Item, Items, Step};
 use tokio::io::Interest;
 
 use super::{Conn, OPEN, socket};
-use crate::chunks;
+use crate::chunks::Input;
 use crate::received::{Body, ReceivedBuf};
 
 /// Bytes read before the engine hears of them, at most. A little above a fragment.
@@ -32,8 +31,7 @@ const TURN: usize = 4;
 struct Reader {
     conn: Arc<Conn>,
     decoder: Decoder,
-    /// Bytes that are read and not consumed, with room behind them. `None` while there are none: chunks belong to the thread.
-    chunk: Option<BytesMut>,
+    input: Input,
     /// Least that must be there before the decoder can go on.
     need: usize,
     /// The fragment whose body is being read.
@@ -78,7 +76,7 @@ pub(super) async fn run(conn: Arc<Conn>, rest: Vec<u8>) {
     let mut reader = Reader {
         decoder: Decoder::new(conn.sum),
         conn: Arc::clone(&conn),
-        chunk: (!rest.is_empty()).then(|| chunks::holding(&rest)),
+        input: Input::holding(&rest),
         need: 1,
         fragment: None,
         items: Vec::new(),
@@ -96,7 +94,7 @@ impl Reader {
     async fn read_all(&mut self) -> Result<(), Reason> {
         let mut turn = 0;
         // What came with the handshake is not announced by the socket.
-        let mut waiting = self.chunk.is_some();
+        let mut waiting = !self.input.is_empty();
         loop {
             if !waiting && self.conn.socket.readable().await.is_err() {
                 return Err(Reason::ConnectionLost);
@@ -142,9 +140,8 @@ impl Reader {
 
     /// One read: to where the present fragment belongs, and the rest to the chunk.
     fn read(&mut self) -> io::Result<Read> {
-        let chunk = chunks::with_room(&mut self.chunk, self.need);
-        let spare = chunk.spare_capacity_mut();
-        let mut room = (spare.as_mut_ptr().cast::<u8>(), spare.len());
+        let chunk = self.input.with_room(self.need);
+        let mut room = chunk.spare();
         let mut place = (room.0, 0);
         if let Some(fragment) = &mut self.fragment {
             place = fragment.body.spare();
@@ -169,10 +166,8 @@ impl Reader {
             // SAFETY: the kernel has just put so many bytes there.
             fragment.sum = self.conn.sum.append(fragment.sum, unsafe { fragment.body.filled(to_body) });
         }
-        if let Some(chunk) = &mut self.chunk {
-            // SAFETY: the kernel has just put so many bytes behind the ones that there were.
-            unsafe { chunk.set_len(chunk.len() + got - to_body) };
-        }
+        // SAFETY: the kernel has just put so many bytes there.
+        unsafe { chunk.advance(got - to_body) };
         match result {
             Ok(()) => Ok(Read::More(got)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && got > 0 => Ok(Read::Last(got)),
@@ -186,28 +181,23 @@ impl Reader {
             if self.fragment.is_some() && !self.read_body()? {
                 return Ok(());
             }
-            let Some(chunk) = &mut self.chunk else { return Ok(()) };
-            match self.decoder.step(chunk) {
+            match self.decoder.step(self.input.bytes()) {
                 Ok(Step::Need(need)) => {
                     self.need = need;
                     return Ok(());
                 }
                 Ok(Step::Frame { frame, consumed }) => {
-                    bytes::Buf::advance(chunk, consumed);
+                    self.input.consume(consumed);
                     self.frames += 1;
                     self.items.push(Inbound::Frame(frame));
                 }
                 Ok(Step::Bundle { head, body, consumed }) => {
-                    let bytes = chunks::take(chunk, consumed).slice(body);
+                    self.unbundle(&head, body)?;
+                    self.input.consume(consumed);
                     self.frames += 1;
-                    for item in Items::new(&head, &bytes) {
-                        let item = item.map_err(|error| error.reason())?;
-                        let payload = chunks::keep(&bytes, item.offset as usize, item.len as usize);
-                        self.items.push(Inbound::Message { item, payload: ReceivedBuf::Bytes(payload) });
-                    }
                 }
                 Ok(Step::Fragment { head, len, crc, consumed }) => {
-                    bytes::Buf::advance(chunk, consumed);
+                    self.input.consume(consumed);
                     self.begin(head, len, crc)?;
                 }
                 Err(error) => return Err(error.reason()),
@@ -216,11 +206,23 @@ impl Reader {
         }
     }
 
+    fn unbundle(&mut self, head: &BundleHead, body: std::ops::Range<usize>) -> Result<(), Reason> {
+        let messages = self.input.messages(body.start);
+        for item in Items::new(head, &self.input.bytes()[body]) {
+            let item = item.map_err(|error| error.reason())?;
+            let payload = ReceivedBuf::Slice(messages.get(item.offset as usize, item.len as usize));
+            self.items.push(Inbound::Message { item, payload });
+        }
+        Ok(())
+    }
+
     /// Finds out where the body of a fragment goes.
     fn begin(&mut self, head: FragmentHead, len: u32, crc: u32) -> Result<(), Reason> {
         let (body, kind) = if len == head.total {
-            if let Some(chunk) = self.chunk.as_mut().filter(|c| len as usize <= SLICED.min(c.len())) {
-                let body = Body::sliced(chunks::take(chunk, len as usize));
+            let there = self.input.bytes().len();
+            if len as usize <= SLICED.min(there) {
+                let body = Body::sliced(self.input.messages(0).get(0, len as usize));
+                self.input.consume(len as usize);
                 let sum = self.conn.sum.append(0, body.bytes());
                 self.fragment = Some(Fragment { head, len, crc, sum, body, kind: Kind::Whole });
                 return Ok(());
@@ -257,10 +259,11 @@ impl Reader {
     /// Takes what the chunk has of the fragment's body. True: it is whole.
     fn read_body(&mut self) -> Result<bool, Reason> {
         let Some(fragment) = &mut self.fragment else { return Ok(true) };
-        if let Some(chunk) = self.chunk.as_mut().filter(|_| !fragment.body.is_whole()) {
-            let taken = fragment.body.take(chunk);
-            fragment.sum = self.conn.sum.append(fragment.sum, &chunk[..taken]);
-            bytes::Buf::advance(chunk, taken);
+        if !fragment.body.is_whole() {
+            let bytes = self.input.bytes();
+            let taken = fragment.body.take(bytes);
+            fragment.sum = self.conn.sum.append(fragment.sum, &bytes[..taken]);
+            self.input.consume(taken);
         }
         if !fragment.body.is_whole() {
             return Ok(false);
@@ -308,9 +311,7 @@ impl Reader {
 
     /// Nothing more just now: the chunk goes back to the thread, and large lists are let go.
     fn rest(&mut self) {
-        if let Some(chunk) = self.chunk.take_if(|chunk| chunk.is_empty()) {
-            chunks::give_back(chunk);
-        }
+        self.input.rest();
         if self.items.capacity() > 64 {
             self.items = Vec::new();
         }

@@ -12,12 +12,12 @@ use std::sync::atomic::{Ordering, fence};
 
 use cdps_core::port::{Batch, Outgoing};
 use cdps_core::reason::Reason;
-use cdps_core::time::Time;
 use cdps_core::wire::{self, Checksum};
 use parking_lot::MutexGuard;
 use tokio::io::Interest;
 
 use super::{Conn, FLUSHING, socket};
+use crate::clock;
 use crate::payload::Payload;
 use crate::shared::Post;
 
@@ -79,12 +79,12 @@ thread_local! {
 
 impl Conn {
     /// The engine has something for this connection.
-    pub(crate) fn kick(self: &Arc<Self>, now: Time) {
+    pub(crate) fn kick(self: &Arc<Self>) {
         if self.work.swap(true, Ordering::SeqCst) || self.blocked.load(Ordering::SeqCst) {
             // Somebody is on the way already, or its task will be as soon as the socket takes more.
             return;
         }
-        if now.0.saturating_sub(self.wrote.load(Ordering::Relaxed)) < QUIET_NS {
+        if clock::now().0.saturating_sub(self.wrote.load(Ordering::Relaxed)) < QUIET_NS {
             self.wake.notify_one();
             return;
         }
