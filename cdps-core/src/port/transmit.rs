@@ -229,11 +229,24 @@ impl<S: Clone, R: Clone> Port<S, R> {
             self.lazy_receipt |= receipt;
             return;
         };
+        // Acknowledgments are taken in order only: while some are unconfirmed, the next ones follow them on their path.
+        let behind = self.completions_by.and_then(|(path, _)| self.path_index(path)).filter(|k| {
+            let path = &self.paths[*k];
+            path.conn().filter(|c| !c.peer_suspects && path.health() == Health::Good).is_some()
+        });
+        let by = if self.receiver.unconfirmed() { behind.unwrap_or(at) } else { at };
         if let Some(conn) = self.paths[at].conn_mut() {
             conn.due.receipt |= receipt;
+        }
+        if let Some(conn) = self.paths[by].conn_mut() {
             conn.due.completions |= completions;
         }
-        self.kick(at);
+        if receipt || by == at {
+            self.kick(at);
+        }
+        if completions {
+            self.kick(by);
+        }
     }
 
     fn feedback_path(&self) -> Option<usize> {

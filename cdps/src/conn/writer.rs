@@ -101,9 +101,8 @@ impl Conn {
     fn step(self: &Arc<Self>, mut writer: MutexGuard<'_, Writer>) -> Step {
         let mut post = None;
         let step = self.write(&mut writer, &mut post);
-        if matches!(step, Step::Full) {
-            self.blocked.store(true, Ordering::SeqCst);
-        }
+        // Also cleared here: who kicked may have found the socket full, and the task not any more.
+        self.blocked.store(matches!(step, Step::Full), Ordering::SeqCst);
         if matches!(step, Step::Idle | Step::Over) {
             writer.shrink();
         }
