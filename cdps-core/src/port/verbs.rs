@@ -223,6 +223,10 @@ impl<S: Clone, R: Clone> Port<S, R> {
 
     /// Ends the session: connections, attempt and former target are let go, and the peer is told if `tell`.
     pub(super) fn end_session(&mut self, now: Time, reason: Reason, tell: bool) {
+        if self.side == Side::Target && !self.unleased {
+            // The source may be with another target as soon as it hears of this end: what waits here is not delivered any more (F8).
+            self.revoke_delivery();
+        }
         if tell {
             self.tell_end(reason);
         }
