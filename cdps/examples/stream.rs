@@ -123,7 +123,11 @@ impl PortHandler for Counter {
             PortEvent::Status(ConnStatus::Down { .. } | ConnStatus::ConnectFailed { .. }) => {
                 self.failed.store(true, Ordering::Relaxed);
             }
-            PortEvent::Status(_) | PortEvent::Path { .. } | PortEvent::Received(_) | PortEvent::Final => {}
+            PortEvent::Status(_)
+            | PortEvent::Flow { .. }
+            | PortEvent::Path { .. }
+            | PortEvent::Received(_)
+            | PortEvent::Final => {}
         }
     }
 }

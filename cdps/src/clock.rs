@@ -13,12 +13,6 @@ pub(crate) fn now() -> Time {
     Time((ts.tv_sec as u64) * 1_000_000_000 + ts.tv_nsec as u64)
 }
 
-/// The runtime's moment for `at`, for its timers. [`Time::NEVER`] is far away.
-pub(crate) fn instant(at: Time) -> tokio::time::Instant {
-    const FAR: Duration = Duration::from_secs(365 * 86_400);
-    tokio::time::Instant::now() + at.since(now()).min(FAR)
-}
-
 /// Whether a moment for a condition variable has passed.
 pub(crate) fn passed(at: std::time::Instant) -> bool {
     std::time::Instant::now() >= at

@@ -129,6 +129,9 @@ impl User {
             Event::Done { payload } => drop(payload),
             Event::Received(received) => self.receive(received),
             Event::Status(status) => self.tell(PortEvent::Status(status)),
+            Event::Flow { on, reason, bytes, messages } => {
+                self.tell(PortEvent::Flow { on, reason, bytes, messages })
+            }
             Event::Path { path, health, reason } => self.tell(PortEvent::Path { path, health, reason }),
         }
     }

@@ -26,6 +26,7 @@ use crate::session::Sessions;
 use crate::shared::PortShared;
 use crate::stats::{Counts, NodeStats};
 use crate::threads::{self, CallbackQueue, CallbackThread, IoThread, Job};
+use crate::timer::Sleep;
 
 /// How long a closing node waits for its last frames to be written.
 const FAREWELL: Duration = Duration::from_millis(1500);
@@ -179,7 +180,9 @@ impl NodeShared {
                 hub.acting = acting;
                 if output.is_none() {
                     let at = hub.engine.poll_timeout();
-                    if at < hub.armed {
+                    // To an earlier time always. To a later one where that costs no wake-up; else the timer finds out by itself.
+                    let here = threads::io_thread() == Some(0);
+                    if at < hub.armed || (here && at != hub.armed) {
                         hub.armed = at;
                         drop(hub);
                         self.rearm.notify_one();
@@ -198,12 +201,8 @@ impl NodeShared {
     pub(crate) async fn timers(self: Arc<Self>) {
         loop {
             let armed = self.hub.lock().armed;
-            if armed == Time::NEVER {
-                self.rearm.notified().await;
-                continue;
-            }
             tokio::select! {
-                () = tokio::time::sleep_until(clock::instant(armed)) => {}
+                () = Sleep::until(armed) => {}
                 () = self.rearm.notified() => continue,
             }
             self.hub.lock().armed = Time::NEVER;

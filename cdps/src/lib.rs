@@ -40,11 +40,12 @@ mod shared;
 mod stats;
 mod streams;
 mod threads;
+mod timer;
 
 pub use cdps_core::cluster::{ClusterChange, ClusterEvent, Health};
 pub use cdps_core::config::{AckModel, Balance, ConfigError, Liveness, Member, PortConfig, Target};
 pub use cdps_core::id::{Generation, Incarnation, NodeId, PathId, SessionId, Sn, Ssn, StreamId};
-pub use cdps_core::port::{AckError, Certainty, ConnStatus, Link, State, StateError};
+pub use cdps_core::port::{AckError, Certainty, ConnStatus, FlowReason, Link, State, StateError};
 pub use cdps_core::reason::Reason;
 
 pub use client::{Client, ClientHandler, ConnectRequest, Decision};

@@ -9,7 +9,8 @@ use cdps_core::cluster::Health;
 use cdps_core::config::AckModel;
 use cdps_core::id::{Generation, NodeId, PathId, SessionId, Sn, StreamId};
 use cdps_core::port::{
-    AckError, Call, Certainty, ConnStatus, Link, Outbound, SendError as Refusal, State, StateError,
+    AckError, Call, Certainty, ConnStatus, FlowReason, Link, Outbound, SendError as Refusal, State,
+    StateError,
 };
 use cdps_core::reason::Reason;
 
@@ -60,6 +61,17 @@ pub enum PortEvent {
     Received(Message),
     /// The connection as a whole.
     Status(ConnStatus),
+    /// The backlog of unfinished messages has passed the high mark, or has fallen to the low one (M7). Never two of a kind in a row.
+    Flow {
+        /// Whether to hold back.
+        on: bool,
+        /// Why messages pile up, or did.
+        reason: FlowReason,
+        /// Unfinished bytes.
+        bytes: u64,
+        /// Unfinished messages.
+        messages: u64,
+    },
     /// A path changed.
     Path {
         /// Which.

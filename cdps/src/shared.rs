@@ -29,6 +29,7 @@ use crate::port::PortHandler;
 use crate::received::ReceivedBuf;
 use crate::streams::Automatic;
 use crate::threads::Job;
+use crate::timer::Sleep;
 
 pub(crate) type Engine = cdps_core::port::Port<Payload, ReceivedBuf>;
 pub(crate) type PortEvent = Event<Payload, ReceivedBuf>;
@@ -588,13 +589,8 @@ impl PortShared {
     pub(crate) async fn timers(self: Arc<Self>) {
         while !*self.finished.lock() {
             let armed = self.state.lock().armed;
-            let sleep = tokio::time::sleep_until(clock::instant(armed));
-            if armed == Time::NEVER {
-                self.rearm.notified().await;
-                continue;
-            }
             tokio::select! {
-                () = sleep => {}
+                () = Sleep::until(armed) => {}
                 () = self.rearm.notified() => continue,
             }
             self.state.lock().armed = Time::NEVER;

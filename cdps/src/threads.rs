@@ -15,9 +15,16 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
 use crate::shared::PortShared;
+use crate::timer;
 
 thread_local! {
     static IN_CALLBACK: Cell<bool> = const { Cell::new(false) };
+    static IO_THREAD: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// The index of this I/O thread, if it is one.
+pub(crate) fn io_thread() -> Option<usize> {
+    IO_THREAD.get()
 }
 
 /// Whether this thread is inside a callback.
@@ -88,11 +95,19 @@ pub(crate) struct IoThread {
 impl IoThread {
     pub(crate) fn start(index: usize) -> io::Result<IoThread> {
         let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
+        let timers = timer::open()?;
         let handle = runtime.handle().clone();
-        let (stop, stopped) = oneshot::channel();
+        let (stop, stopped) = oneshot::channel::<()>();
         let thread = spawn(format!("cdps-io-{index}"), move || {
-            // Either answer means the same: stop.
-            let _ = runtime.block_on(stopped);
+            IO_THREAD.set(Some(index));
+            runtime.block_on(async {
+                tokio::select! {
+                    // Either answer means the same: stop.
+                    _ = stopped => {}
+                    // It ends only if its descriptor cannot be used, and without it nothing works: the peers see this node go.
+                    _ = timer::serve(timers) => {}
+                }
+            });
         })?;
         Ok(IoThread { handle, stop: Some(stop), thread: Some(thread) })
     }

@@ -1,17 +1,19 @@
 //! Control connections: heartbeats and node messages of one link.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cdps_core::node::LinkKey;
 use cdps_core::reason::Reason;
 use cdps_core::wire::{Decoder, Hello, Step, encode_frame};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use super::CHECKED;
 use super::handshake::Greeting;
+use super::{CHECKED, socket};
 use crate::hub::NodeShared;
 
 /// Bytes that wait for the socket before the engine is asked for more.
@@ -103,6 +105,8 @@ impl Line<'_> {
             if self.control.is_over() {
                 return None;
             }
+            // The other links of this thread read what has come first, so that the answers of all go out together.
+            tokio::task::yield_now().await;
             self.fill();
             if self.write(stream).is_err() {
                 return Some(Reason::ConnectionLost);
@@ -129,9 +133,21 @@ impl Line<'_> {
 
     fn read(&mut self, stream: &TcpStream) -> io::Result<()> {
         self.input.reserve(KEEP);
-        match stream.try_read_buf(&mut self.input) {
-            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) => Ok(()),
+        let mut ended = false;
+        let read = stream.try_io(Interest::READABLE, || {
+            let room = self.input.spare_capacity_mut();
+            let (place, len) = (room.as_mut_ptr().cast::<u8>(), room.len());
+            // SAFETY: both places are writable memory of these sizes, the second of none.
+            let n = unsafe { socket::receive(stream.as_fd(), (place, len), (place, 0)) }?;
+            // SAFETY: the kernel has just put so many bytes behind the ones that there were.
+            unsafe { self.input.set_len(self.input.len() + n) };
+            ended = n == 0;
+            // Less than there was room for: the socket is empty, and saying so saves asking again.
+            if 0 < n && n < len { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        match read {
+            Ok(()) if ended => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
             Err(error) => Err(error),
         }

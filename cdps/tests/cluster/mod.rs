@@ -27,6 +27,7 @@ pub enum Seen {
     Released { context: u64 },
     Received(Got),
     Status(ConnStatus),
+    Flow { on: bool },
     Path { path: PathId, health: Health, reason: Reason },
     Final,
 }
@@ -215,6 +216,7 @@ impl PortHandler for User {
                 Seen::Received(got)
             }
             PortEvent::Status(status) => Seen::Status(status),
+            PortEvent::Flow { on, .. } => Seen::Flow { on },
             PortEvent::Path { path, health, reason } => Seen::Path { path, health, reason },
             PortEvent::Final => Seen::Final,
         };
