@@ -183,7 +183,8 @@ static void on_final(void *user)
 
 /* --- progress --------------------------------------------------------------------------------------------------------- */
 
-static void progress(void)
+/* Says what has come since it said so last; false if nothing has. */
+static bool progress(void)
 {
     static uint64_t before = UINT64_MAX;
     pthread_mutex_lock(&state.lock);
@@ -196,13 +197,14 @@ static void progress(void)
     }
     pthread_mutex_unlock(&state.lock);
     if (messages + duplicates == before)
-        return;
+        return false;
     before = messages + duplicates;
     event("progress",
           "\"messages\": %" PRIu64 ", \"bytes\": %" PRIu64 ", \"redelivered\": %" PRIu64 ", \"duplicates\": %" PRIu64,
           messages, bytes, redelivered, duplicates);
     if (isatty(STDERR_FILENO) && events != stderr)
         fprintf(stderr, "\r\033[K%.1f MB, %" PRIu64 " messages", (double)bytes / 1e6, messages);
+    return true;
 }
 
 /* --- life ------------------------------------------------------------------------------------------------------------- */
@@ -221,10 +223,11 @@ static void say_listening(cdps_node_t *node)
 /* Until a signal comes, or with --once the first session is over. */
 static void serve(const sigset_t *signals)
 {
-    struct timespec pause = {.tv_sec = 0, .tv_nsec = 50000000};
+    struct timespec pause = {0, 0};
     bool over = false;
     while (!over && sigtimedwait(signals, NULL, &pause) < 0) {
-        progress();
+        /* Often while something comes, seldom while nothing does. */
+        pause.tv_nsec = progress() ? 50000000 : 250000000;
         pthread_mutex_lock(&state.lock);
         over = options.once && state.ended;
         pthread_mutex_unlock(&state.lock);

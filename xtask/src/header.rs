@@ -50,7 +50,9 @@ fn generate() -> Result<String, String> {
     }
     let mut bytes = Vec::new();
     builder.generate().map_err(|e| format!("cbindgen: {e}"))?.write(&mut bytes);
-    let text = String::from_utf8(bytes).map_err(|e| format!("cbindgen: {e}"))?;
+    let mut text = String::from_utf8(bytes).map_err(|e| format!("cbindgen: {e}"))?;
+    text.truncate(text.trim_end().len());
+    text.push('\n');
     complete(&text)?;
     Ok(text)
 }
