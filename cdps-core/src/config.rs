@@ -156,6 +156,10 @@ pub struct PortConfig {
     pub window: u64,
     /// Bytes of payload that may be queued or unfinished here; past it a send waits or says AGAIN (M6).
     pub send_buffer_max: u64,
+    /// Share of `send_buffer_max` above which the user is told to hold back, in percent (M7).
+    pub flow_high: u32,
+    /// Share at or below which he is told that he may go on, in percent. Below `flow_high`.
+    pub flow_low: u32,
     /// Completions that may wait for dispatch; past it a send says AGAIN (M6).
     pub max_pending_events: u32,
     /// Longest message.
@@ -187,6 +191,8 @@ impl Default for PortConfig {
             balance: Balance::default(),
             window: 16 << 20,
             send_buffer_max: 64 << 20,
+            flow_high: 75,
+            flow_low: 50,
             max_pending_events: 1 << 20,
             max_message: 16 << 20,
             max_streams: 4096,
@@ -216,6 +222,8 @@ impl PortConfig {
         };
         range("window", self.window, 64 << 10, 1 << 40)?;
         range("send_buffer_max", self.send_buffer_max, 1, 1 << 40)?;
+        range("flow_high", u64::from(self.flow_high), 1, 100)?;
+        range("flow_low", u64::from(self.flow_low), 0, u64::from(self.flow_high) - 1)?;
         range("max_pending_events", u64::from(self.max_pending_events), 1, 1 << 30)?;
         range("max_message", u64::from(self.max_message), 0, u64::from(wire::MAX_MESSAGE))?;
         range("max_streams", u64::from(self.max_streams), 1, 1 << 20)?;

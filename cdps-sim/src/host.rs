@@ -69,8 +69,12 @@ pub(crate) struct Slot {
     /// Payload bytes held here, by generation.
     pub(crate) meters: BTreeMap<Generation, Rc<Meter>>,
     pub(crate) dispatching: bool,
+    /// The user has been told to hold back.
+    pub(crate) held_back: bool,
     /// When a connection came up last.
     pub(crate) came_up: u64,
+    /// When its timer ran out the last few times.
+    pub(crate) timeouts: [u64; 4],
 }
 
 impl Slot {
@@ -275,6 +279,8 @@ impl Host {
         }
         for slot in self.slots.iter_mut().flatten() {
             if slot.port.poll_timeout() <= now {
+                slot.timeouts.rotate_left(1);
+                slot.timeouts[3] = env.now;
                 slot.port.handle_timeout(now);
             }
         }
@@ -477,6 +483,11 @@ impl Host {
     }
 
     fn dispatch(&mut self, env: &mut Env, slot: usize) {
+        let busy = self.plan.hosts[self.index].users.busy.iter().find(|b| (b.0..b.1).contains(&env.now));
+        if let Some(&(_, until)) = busy {
+            self.later(env, until - env.now, HostEvent::Dispatch(slot));
+            return;
+        }
         if let Some(s) = self.slots[slot].as_mut() {
             s.dispatching = false;
         }
@@ -488,11 +499,30 @@ impl Host {
                 break;
             }
             match s.port.poll_event(leased) {
-                Some(event) => self.user_event(env, slot, event),
+                Some(event) => {
+                    self.user_event(env, slot, event);
+                    if self.stalls(env, slot) {
+                        return;
+                    }
+                }
                 None => break,
             }
         }
         self.bury(env, slot);
+    }
+
+    /// Whether this callback takes long: nothing else is dispatched to the port meanwhile.
+    fn stalls(&mut self, env: &mut Env, slot: usize) -> bool {
+        let stalls = self.plan.hosts[self.index].users.stalls;
+        let Some(s) = self.slots[slot].as_mut() else { return false };
+        if env.rng.below(1000) >= stalls || !s.user.may_stall() {
+            return false;
+        }
+        s.dispatching = true;
+        let lasts = env.rng.within(200, 4000) * MS;
+        note!(env, "n{} p{slot}: user: callback takes {} ms", self.node(), lasts / MS);
+        self.later(env, lasts, HostEvent::Dispatch(slot));
+        true
     }
 
     /// Forgets a destroyed port whose last event was dispatched.

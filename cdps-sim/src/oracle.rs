@@ -16,6 +16,10 @@ use crate::payload::{self, Sent, SentHandle};
 /// suspect a path, half a second, and what its fellows had queued on the healthy ones.
 const ARRIVES_WITHIN: u64 = 1_500_000_000;
 
+/// A lost target is replaced by a healthy backup within this time (ns): the dead time, half a second, and what the backup's user takes to
+/// decide.
+const SWITCHES_WITHIN: u64 = 2_350_000_000;
+
 /// A rule that a run must keep.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Invariant {
@@ -31,6 +35,8 @@ pub enum Invariant {
     Progress,
     /// Memory stays within its bounds.
     Memory,
+    /// The user is told to hold back, and to go on, in turns.
+    Flow,
     /// Down, nacks oldest first with a true certainty, drained.
     DownOrder,
     /// A former target delivers nothing.
@@ -54,6 +60,7 @@ impl fmt::Display for Invariant {
             Invariant::NoFalseCompletion => ("A1-A3", "nothing completed that was not delivered"),
             Invariant::Progress => ("liveness", "everything finishes once faults stop"),
             Invariant::Memory => ("M6, M7", "bounded memory"),
+            Invariant::Flow => ("M7", "flow control is told in turns"),
             Invariant::DownOrder => ("F2", "order of events after a down"),
             Invariant::Lease => ("F8", "a former target delivers nothing"),
             Invariant::PathHidden => ("T2", "path faults are hidden"),
@@ -94,6 +101,10 @@ pub(crate) struct Promise {
     pub(crate) switch_hidden: bool,
     /// A bit for each path that has no fault, if neither end has one: it is never given up.
     pub(crate) clean_paths: u64,
+    /// Nothing is left to wait on a slow path: none is slow, or the scheduler avoids those that are.
+    pub(crate) brisk: bool,
+    /// Both users are quick, so that times mean something.
+    pub(crate) prompt: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -145,6 +156,8 @@ struct Session {
     down: Option<Sn>,
     refusing: bool,
     newest_delivered: Generation,
+    /// Newest generation that the source's user closed: what its target has may be delivered without a lease.
+    closed: Option<Generation>,
     /// The target that is being given up.
     leaving: Option<NodeId>,
 }
@@ -231,6 +244,10 @@ impl Oracle {
             self.fail(Invariant::DownOrder, format!("{flow:?}: send {sn} accepted after down"));
         }
         let f = self.flows.entry(flow).or_default();
+        if f.void && matches!(flow, FlowKey::Down(..)) {
+            // The target's process is another one now, and has accepted the same CONNECT again.
+            *f = Flow::default();
+        }
         if f.sends.is_empty() {
             // A target's numbers begin above all that the source has seen; a source's begin at 1.
             f.first = if matches!(flow, FlowKey::Up(_)) { Sn(1) } else { sn };
@@ -292,8 +309,8 @@ impl Oracle {
             && self
                 .sessions
                 .get(&session)
-                .is_some_and(|s| s.promise.path_hidden && s.promise.clean_paths != 0)
-            && let Some(record) = f.record(sn)
+                .is_some_and(|s| s.promise.path_hidden && s.promise.clean_paths != 0 && s.promise.brisk)
+            && let Some(record) = f.record(sn).filter(|r| r.end.is_none())
         {
             let took = self.now.saturating_sub(record.handed_at);
             self.tally.longest_arrival = self.tally.longest_arrival.max(took);
@@ -325,11 +342,11 @@ impl Oracle {
     fn judge_delivery(&mut self, d: &Delivery<'_>) -> Result<(), (Invariant, String)> {
         if let FlowKey::Up(session) = d.flow {
             let s = self.sessions.entry(session).or_default();
-            if d.generation < s.newest_delivered {
+            if d.generation < s.newest_delivered && Some(d.generation) > s.closed {
                 let text = format!("delivered after generation {} had delivered", s.newest_delivered);
                 return Err((Invariant::Lease, text));
             }
-            s.newest_delivered = d.generation;
+            s.newest_delivered = s.newest_delivered.max(d.generation);
         }
         let flow = self.flows.entry(d.flow).or_default();
         let Some(record) = flow.record(d.sn) else {
@@ -474,7 +491,9 @@ impl Oracle {
 
     /// A status reached the source's user.
     pub(crate) fn status(&mut self, session: SessionId, status: &ConnStatus) {
-        let open = self.flows.get(&FlowKey::Up(session)).map_or(0, |f| f.open);
+        let flow = self.flows.get(&FlowKey::Up(session));
+        let open = flow.map_or(0, |f| f.open);
+        let newest = flow.and_then(|f| f.receivers.last_key_value().map(|r| *r.0));
         let s = self.sessions.entry(session).or_default();
         let promise = s.promise;
         let mut fault = None;
@@ -503,13 +522,25 @@ impl Oracle {
                     fault = Some((Invariant::DownOrder, format!("{status:?} before drained")));
                 }
                 s.refusing = false;
+                if matches!(status, ConnStatus::Closed { reason: Reason::Closed }) {
+                    s.closed = newest;
+                }
             }
             ConnStatus::Switched { .. } => {
                 self.tally.switches += 1;
                 if let Some(at) = s.leaving.and_then(|n| self.struck.get(&n))
                     && promise.switch_hidden
                 {
-                    self.tally.longest_switch = self.tally.longest_switch.max(self.now - at);
+                    let took = self.now - at;
+                    if promise.prompt {
+                        self.tally.longest_switch = self.tally.longest_switch.max(took);
+                    }
+                    if promise.prompt && took > SWITCHES_WITHIN {
+                        fault = Some((
+                            Invariant::SwitchHidden,
+                            format!("the switch took {:.3} s", took as f64 / 1e9),
+                        ));
+                    }
                 }
             }
             ConnStatus::Switching { reason, from } => {

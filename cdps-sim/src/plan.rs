@@ -64,6 +64,10 @@ pub(crate) struct RoutePlan {
 pub(crate) struct UserPlan {
     /// Longest wait of an event before its callback runs.
     pub(crate) dispatch_delay: u64,
+    /// Callbacks take from the first of these moments to the second, whatever they are given.
+    pub(crate) busy: Vec<(u64, u64)>,
+    /// Of a thousand events, how many keep their callback busy for long.
+    pub(crate) stalls: u64,
     /// Events dispatched before something else gets a turn.
     pub(crate) dispatch_batch: u64,
     /// Longest wait before a message is acknowledged; differing waits make acknowledgments come out of order.
@@ -134,7 +138,7 @@ impl Plan {
             ..Liveness::default()
         };
         let mut hosts_rng = rng.fork();
-        let hosts: Vec<HostPlan> = (0..sources + targets)
+        let mut hosts: Vec<HostPlan> = (0..sources + targets)
             .map(|host| HostPlan {
                 node: NodeId(host as u32 + 1),
                 addresses: (0..paths).map(|i| address(host, i)).collect(),
@@ -149,6 +153,16 @@ impl Plan {
         let mut faults = fault::plan(&mut rng.fork(), sources, targets, paths, mutual);
         if no_faults {
             faults.clear();
+        }
+        let mut busy_rng = rng.fork();
+        for fault in &faults {
+            let FaultKind::Partition { host, .. } = fault.kind else { continue };
+            if busy_rng.chance(50) {
+                // What came before the fault waits for its user during the fault, and beyond.
+                let from = fault.at.saturating_sub(busy_rng.within(0, 300) * MS);
+                let to = fault.at + busy_rng.below((fault.until - fault.at) * 2);
+                hosts[host].users.busy.push((from, to));
+            }
         }
         let mut sources_rng = rng.fork();
         let source_ports = if rng.chance(20) { 2 } else { 1 };
@@ -187,6 +201,8 @@ impl Plan {
 fn user_plan(rng: &mut Rng) -> UserPlan {
     UserPlan {
         dispatch_delay: rng.pick(&[0, MS / 100, MS, 20 * MS]),
+        busy: Vec::new(),
+        stalls: rng.pick(&[0, 0, 3, 20]),
         dispatch_batch: rng.pick(&[1, 4, 64]),
         ack_delay: rng.pick(&[0, 0, MS, 50 * MS, 500 * MS]),
         retain: rng.pick(&[0, 0, 20, 60]),
@@ -259,7 +275,10 @@ fn source_plan(
     let down = if rng.chance(35) { workload(rng, work, &target_config, 40) } else { Vec::new() };
     let verbs = if rng.chance(25) { verbs(rng, work) } else { Vec::new() };
     let view = View { hosts, sources, paths, faults };
-    let promises = (0..order.len()).map(|turn| view.promise(&config, host, &order, turn)).collect();
+    // What a target's user ends is no fault to be hidden.
+    let meddling = verbs.iter().any(|v| v.1.is_targets());
+    let promise = |turn| if meddling { Promise::default() } else { view.promise(&config, host, &order, turn) };
+    let promises = (0..order.len()).map(promise).collect();
     SourcePlan { host, config, target_config, up, down, verbs, promises }
 }
 
@@ -379,6 +398,9 @@ impl View<'_> {
             || (self.only_pauses(host, 2000 * MS) && self.untouched(target));
         Promise {
             path_hidden: pauses && clean_paths != 0,
+            brisk: config.balance == Balance::Fastest
+                || !self.faults.iter().any(|f| matches!(f.kind, FaultKind::Slow { .. })),
+            prompt: self.hosts.iter().all(|h| h.users.stalls == 0 && h.users.busy.is_empty()),
             clean_paths: if both_well { clean_paths } else { 0 },
             switch_hidden: self.untouched(host)
                 && config.autoswitch

@@ -46,6 +46,7 @@ pub(crate) struct User {
     closing: bool,
     /// The user has been told that the port is down and drained.
     knows_drained: bool,
+    stalled: u32,
     revoked: bool,
     ticking: bool,
 }
@@ -63,6 +64,7 @@ impl User {
             finishing: false,
             closing: false,
             knows_drained: false,
+            stalled: 0,
             revoked: false,
             ticking: false,
         }
@@ -70,6 +72,12 @@ impl User {
 
     pub(crate) fn holds_nothing(&self) -> bool {
         self.held.is_empty()
+    }
+
+    /// A callback may take long, but not for ever.
+    pub(crate) fn may_stall(&mut self) -> bool {
+        self.stalled += 1;
+        self.stalled <= 3
     }
 
     pub(crate) fn revoke(&mut self) {
@@ -148,6 +156,18 @@ impl Host {
                     env.oracle.status(s.session, &status);
                 }
                 self.status(env, slot, &status);
+            }
+            Event::Flow { on, reason, bytes, messages } => {
+                note!(
+                    env,
+                    "n{node} p{slot}: user: flow {on} ({reason:?}): {bytes} bytes, {messages} messages"
+                );
+                if std::mem::replace(&mut s.held_back, on) == on {
+                    env.oracle.fail(
+                        Invariant::Flow,
+                        format!("{}: told twice that flow control is {on}", s.session),
+                    );
+                }
             }
             Event::Path { path, health, reason } => {
                 note!(env, "n{node} p{slot}: user: path {path} is {health:?}: {reason}");
@@ -367,7 +387,8 @@ impl Host {
         let now = self.clock(env);
         let Some(s) = self.slots[slot].as_mut() else { return };
         s.user.ticking = false;
-        if env.now < s.user.resume_at {
+        // A user that acts before it has heard everything makes its own order; this one listens first.
+        if env.now < s.user.resume_at || (s.side == Side::Source && s.port.has_events()) {
             self.want_tick(env, slot);
             return;
         }
@@ -445,6 +466,10 @@ impl Host {
         if verb.is_targets() != (s.side == Side::Target) {
             return;
         }
+        if s.side == Side::Source && s.port.has_events() {
+            self.later(env, MS, HostEvent::User { slot, what: Errand::Verb(n) });
+            return;
+        }
         note!(
             env,
             "n{} p{slot}: user: {verb:?} in {}",
@@ -516,21 +541,18 @@ impl Host {
         Ok(())
     }
 
-    /// A port with nothing to do sets no timer.
+    /// A port with nothing to do sets no timer, but for one that was set before.
     pub(crate) fn check_idle(&self, env: &mut Env) {
-        let now = self.clock(env);
         for s in self.slots.iter().flatten() {
             let stats = s.port.stats();
             let whole = stats.paths_up == stats.paths && s.port.link() == Link::Up;
             let in_use = matches!(s.port.state(), State::Connected | State::ConnectedTo);
-            let next = s.port.poll_timeout();
-            let settled = env.now - s.came_up > 2 * SECOND;
-            if whole && in_use && settled && next.since(now).as_millis() < 200 {
+            let settled = env.now - s.came_up > 3 * SECOND;
+            if whole && in_use && settled && env.now - s.timeouts[0] < SECOND {
                 let text = format!(
-                    "{} ({}) is idle, and wants a timeout in {:?}",
+                    "{} ({}) is idle, and had 4 timeouts in a second",
                     s.session,
-                    s.port.state().name(),
-                    next.since(now)
+                    s.port.state().name()
                 );
                 env.oracle.fail(Invariant::Timers, text);
             }

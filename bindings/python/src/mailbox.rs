@@ -38,6 +38,8 @@ struct State {
     /// How the connect that is under way has ended.
     connect: Option<Result<Event, ConnectFailure>>,
     connecting: bool,
+    /// There is, or may be, a session whose end has not been told.
+    in_use: bool,
     drains: u64,
     closes: u64,
     /// Why there is no session any more.
@@ -176,6 +178,22 @@ impl Mailbox {
         Ok(())
     }
 
+    /// The port has no session: waits until the end of the last one has been told, so that it is not taken for the end of the connect
+    /// that begins. That cannot take long, for the callback thread never waits.
+    pub(crate) fn settle(&self) {
+        let mut state = self.state.lock();
+        while state.in_use && !state.finished {
+            self.changed.wait(&mut state);
+        }
+        state.connect = None;
+    }
+
+    /// The port has taken it up.
+    pub(crate) fn connect_begun(&self) {
+        let mut state = self.state.lock();
+        state.in_use |= state.connect.is_none();
+    }
+
     /// The connect that was begun is over.
     pub(crate) fn end_connect(&self) {
         self.state.lock().connecting = false;
@@ -263,14 +281,17 @@ impl State {
     fn take_note(&mut self, status: &ConnStatus, event: &Event) {
         match *status {
             ConnStatus::Connected { .. } => {
+                self.in_use = true;
                 self.over = None;
                 self.down = None;
                 self.connect = Some(Ok(event.clone()));
             }
             ConnStatus::ConnectFailed { node, reason } => {
+                self.in_use = false;
                 self.connect = Some(Err(ConnectFailure { node: Some(node), reason }));
             }
             ConnStatus::Closed { reason } => {
+                self.in_use = false;
                 self.closes += 1;
                 self.over = Some(reason);
                 self.connect = Some(Err(ConnectFailure { node: None, reason }));
@@ -291,7 +312,7 @@ impl PortHandler for Mailbox {
                 self.end(context, Outcome::Nacked { reason, certainty });
             }
             // Nothing is lent: every send is a copy.
-            PortEvent::Released { .. } => {}
+            PortEvent::Released { .. } | PortEvent::Flow { .. } => {}
             PortEvent::Received(message) => {
                 self.state.lock().messages.push_back(message);
                 self.received.notify_one();

@@ -100,6 +100,17 @@ pub struct CreditToken {
     pub cost: u64,
 }
 
+/// Why messages pile up (M7).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum FlowReason {
+    /// The peer's user has not released enough.
+    Window,
+    /// The paths do not carry more, or there is none.
+    Path,
+    /// The port is on its way to another target.
+    Switchover,
+}
+
 /// What a port tells its user, in order.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event<S, R> {
@@ -132,6 +143,17 @@ pub enum Event<S, R> {
     Received(Received<R>),
     /// The connection as a whole.
     Status(ConnStatus),
+    /// The backlog has passed the high mark (`on`), or has fallen to the low one (M7). Never two of a kind in a row.
+    Flow {
+        /// Whether the user should hold back.
+        on: bool,
+        /// Why messages pile up, or did.
+        reason: FlowReason,
+        /// Unfinished bytes.
+        bytes: u64,
+        /// Unfinished messages.
+        messages: u64,
+    },
     /// A path changed.
     Path {
         /// Which.

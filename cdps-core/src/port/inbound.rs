@@ -74,6 +74,7 @@ impl<S: Clone, R: Clone> Port<S, R> {
             self.owe_receipt(now, at, duplicate, eager && drained);
         }
         if feedback {
+            self.watch_flow();
             self.check_drained(now);
             self.offer(now);
         }

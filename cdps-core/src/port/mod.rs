@@ -23,7 +23,7 @@ use std::ops::Range;
 
 use thiserror::Error;
 
-pub use event::{Action, Certainty, ConnStatus, CreditToken, Event, Received};
+pub use event::{Action, Certainty, ConnStatus, CreditToken, Event, FlowReason, Received};
 pub use state::{Call, Link, State, StateError, graph};
 
 use self::path::Path;
@@ -342,7 +342,11 @@ impl<S, R> Events<S, R> {
                 self.pending += 1;
                 self.nacked += 1;
             }
-            Event::Done { .. } | Event::Received(_) | Event::Status(_) | Event::Path { .. } => {}
+            Event::Done { .. }
+            | Event::Received(_)
+            | Event::Status(_)
+            | Event::Flow { .. }
+            | Event::Path { .. } => {}
         }
         self.queue.push_back(event);
     }
@@ -404,6 +408,10 @@ pub struct Port<S, R> {
     /// What is known of the targets.
     peers: Vec<(NodeId, PeerState)>,
     isolated: bool,
+    /// Why the user has been told to hold back (M7).
+    flow: Option<FlowReason>,
+    /// The high and the low mark, in bytes.
+    flow_marks: (u64, u64),
     /// The source closed the session cleanly: what is here may be delivered without a lease.
     unleased: bool,
     /// A receipt may wait for a tick.
@@ -499,6 +507,8 @@ impl<S: Clone, R: Clone> Port<S, R> {
             peer_lost: None,
             peers: Vec::new(),
             isolated: false,
+            flow: None,
+            flow_marks: (flow_mark(&config, config.flow_high), flow_mark(&config, config.flow_low)),
             unleased: false,
             lazy_receipt: false,
             freshest: None,
@@ -655,6 +665,11 @@ impl<S: Clone, R: Clone> Port<S, R> {
     pub fn poll_timeout(&self) -> Time {
         self.armed
     }
+}
+
+fn flow_mark(config: &PortConfig, percent: u32) -> u64 {
+    config.send_buffer_max / 100 * u64::from(percent)
+        + config.send_buffer_max % 100 * u64::from(percent) / 100
 }
 
 /// Whether a message of this length travels in a bundle.

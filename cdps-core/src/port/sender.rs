@@ -15,7 +15,7 @@ use crate::time::Time;
 use crate::wire::{self, BundleHead, CompletionRecord, FragmentHead, item};
 
 /// Messages between the oldest unfinished one and the newest; past it a send says AGAIN.
-const MAX_SPAN: usize = 1 << 20;
+pub(super) const MAX_SPAN: usize = 1 << 20;
 /// Items taken under one lock.
 const MAX_ITEMS: usize = 512;
 /// Bytes taken under one lock, unless the first frame alone is longer.
@@ -145,6 +145,10 @@ impl<S: Clone> Sender<S> {
 
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    pub(super) fn messages(&self) -> u64 {
+        self.entries.len() as u64
     }
 
     pub(super) fn is_empty(&self) -> bool {

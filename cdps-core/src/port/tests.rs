@@ -471,6 +471,40 @@ fn credit_bounds_what_is_sent() {
     assert_eq!(pair.received()[3].2.len(), 200_000);
 }
 
+/// [M7] One event when the backlog passes the high mark, one when it falls to the low one, never two of a kind in a row.
+#[test]
+fn flow_is_told_once_each_way() {
+    let marks = PortConfig { send_buffer_max: 100_000, flow_high: 60, flow_low: 20, ..config(1) };
+    let mut pair = Pair::connected(marks);
+    for _ in 0..3 {
+        for _ in 0..9 {
+            pair.send(0, &[0; 10_000]).unwrap();
+        }
+        pair.run();
+        let target = pair.target.as_mut().unwrap();
+        for sn in pair
+            .target_events
+            .drain(..)
+            .filter_map(|e| if let Event::Received(m) = e { Some(m.sn) } else { None })
+        {
+            target.ack(pair.now, sn, 0).unwrap();
+        }
+        pair.run();
+    }
+    let flows: Vec<_> = pair
+        .source_events
+        .iter()
+        .filter_map(|e| {
+            if let Event::Flow { on, reason, bytes, .. } = e { Some((*on, *reason, *bytes)) } else { None }
+        })
+        .collect();
+    assert_eq!(flows.len(), 6, "{flows:?}");
+    for pair in flows.chunks(2) {
+        assert_eq!(pair[0], (true, FlowReason::Path, 70_000));
+        assert!(!pair[1].0 && pair[1].2 <= 20_000);
+    }
+}
+
 /// [L1] Every (call, state, link) has the outcome of the table, and a refused call names call, state and link.
 #[test]
 fn fig_7_is_a_table() {

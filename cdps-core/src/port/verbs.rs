@@ -1,6 +1,7 @@
 //! What the user asks (Fig. 6 and 7): register to destroy, send and ack.
 
-use super::event::{Action, ConnStatus};
+use super::event::{Action, ConnStatus, Event, FlowReason};
+use super::sender::MAX_SPAN;
 use super::state::{self, Call, Link, State, StateError};
 use super::{AckError, ConnectError, CreditToken, Drain, Outbound, Port, SendError};
 use crate::id::{NodeId, Side, Sn};
@@ -8,6 +9,9 @@ use crate::reason::Reason;
 use crate::time::{Duration, Time};
 
 /// While a queue exists, how often sends look again whether another path would be better.
+/// Unfinished messages that count as a backlog, and as none any more, whatever their bytes.
+const HIGH_MESSAGES: u64 = MAX_SPAN as u64 / 4 * 3;
+const LOW_MESSAGES: u64 = MAX_SPAN as u64 / 2;
 const OFFER_EVERY: Duration = Duration::from_micros(500);
 
 impl<S: Clone, R: Clone> Port<S, R> {
@@ -75,6 +79,7 @@ impl<S: Clone, R: Clone> Port<S, R> {
     pub fn stop(&mut self, now: Time) -> Result<(), StateError> {
         self.go(Call::Stop)?;
         self.sender.nack_unsent(Reason::Stopped, &mut self.events);
+        self.watch_flow();
         self.begin_drain(Drain { deadline: Time::NEVER, then_close: false });
         self.check_drained(now);
         Ok(())
@@ -160,7 +165,29 @@ impl<S: Clone, R: Clone> Port<S, R> {
             self.offer(now);
         }
         self.touch(now);
+        self.watch_flow();
         Ok(sn)
+    }
+
+    /// Tells the user when the backlog passes a mark (M7).
+    pub(super) fn watch_flow(&mut self) {
+        let (bytes, messages) = (self.sender.bytes(), self.sender.messages());
+        match self.flow {
+            None if bytes > self.flow_marks.0 || messages > HIGH_MESSAGES => {
+                let reason = match self.link {
+                    Link::Switching => FlowReason::Switchover,
+                    Link::Up | Link::Down | Link::Drained if self.sender.starved => FlowReason::Window,
+                    Link::Up | Link::Down | Link::Drained => FlowReason::Path,
+                };
+                self.flow = Some(reason);
+                self.events.push(Event::Flow { on: true, reason, bytes, messages });
+            }
+            Some(reason) if bytes <= self.flow_marks.1 && messages <= LOW_MESSAGES => {
+                self.flow = None;
+                self.events.push(Event::Flow { on: false, reason, bytes, messages });
+            }
+            None | Some(_) => {}
+        }
     }
 
     fn may_send(&self, len: u32) -> Result<(), SendError> {
@@ -206,6 +233,7 @@ impl<S: Clone, R: Clone> Port<S, R> {
     /// Nacks everything unfinished, oldest first.
     pub(super) fn finish_everything(&mut self, reason: Reason) {
         self.sender.nack_all(reason, &mut self.events);
+        self.watch_flow();
     }
 
     /// Says Drained, and closes, once nothing is unfinished.
@@ -250,7 +278,7 @@ impl<S: Clone, R: Clone> Port<S, R> {
 
     /// The driver must not deliver anything more of this session, also not what it has polled.
     pub(super) fn revoke_delivery(&mut self) {
-        self.events.queue.retain(|e| !matches!(e, super::Event::Received(_)));
+        self.events.queue.retain(|e| !matches!(e, Event::Received(_)));
         self.actions.push_back(Action::Revoke);
     }
 }

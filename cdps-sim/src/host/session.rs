@@ -62,7 +62,9 @@ impl Host {
             conns: BTreeMap::new(),
             meters: BTreeMap::new(),
             dispatching: false,
+            held_back: false,
             came_up: now,
+            timeouts: [0; 4],
         };
         self.slots.push(Some(slot));
         self.slots.len() - 1
