@@ -57,9 +57,9 @@ python-test: ## build the wheel, install it into a venv of its own, run its test
 bench: lib ## side by side against plain C and ZeroMQ, under three minutes
 	@.ci/setup bench
 	$(PYTHON) bench/run.py --out $(TARGET)/bench --lib $(TARGET)/lib $(BENCH_ARGS)
+	@if command -v valgrind >/dev/null; then $(MAKE) --no-print-directory icount; fi
 
-icount: ## instructions per message, counted by valgrind
-	@.ci/setup bench
+icount: ## instructions of the engine per message, counted by valgrind
 	$(CARGO) build --release --quiet -p cdps-bench
 	$(PYTHON) bench/icount.py --program $(TARGET)/release/cdps-icount
 
