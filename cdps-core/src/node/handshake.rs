@@ -95,8 +95,11 @@ impl Node {
             self.lose(now, key, Loss::Faulty, reason);
             return Err(reason);
         }
+        // The beat starts with the first connection. One that is going on may be due just now, for the others.
+        if !self.has_dialled_connection() {
+            self.align_beat(now);
+        }
         self.join(now, key, conn, welcome.incarnation);
-        self.align_beat(now);
         Ok(())
     }
 
@@ -170,6 +173,12 @@ impl Node {
         if let Some(peer) = self.peers.get_mut(&node) {
             peer.adopt(now, incarnation);
             peer.last_heard = now;
+        }
+        let Node { links, .. } = self;
+        let believed = links.values_mut().filter(|link| link.node == node).filter_map(Link::conn_mut);
+        let bodies: Vec<_> = believed.flat_map(|conn| conn.take_unbelieved()).collect();
+        for body in bodies {
+            self.hand_out(node, incarnation, body);
         }
     }
 

@@ -12,10 +12,13 @@ use crate::id::{Incarnation, NodeId};
 use crate::prng::Prng;
 use crate::reason::Reason;
 use crate::time::{Duration, Time, nanos};
-use crate::wire::{Heartbeat, NodeMessage};
+use crate::wire::{Heartbeat, NodeBody, NodeMessage};
 
 /// Node messages that may wait on a connection; the oldest is dropped for one more.
 pub(super) const MAX_WAITING_MESSAGES: usize = 64;
+
+/// Messages of a peer that are kept until it has proved to be who it claims to be; further ones are dropped.
+const MAX_UNBELIEVED: usize = 16;
 
 /// Changes of the round-trip time alone are told at most this often.
 const RTT_REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -31,12 +34,12 @@ pub(super) struct Link {
     /// Why it has no connection, or lost the former one.
     pub(super) reason: Reason,
     rtt: Rtt,
-    /// Since when it has had no connection that works; only while it is suspect because of that.
+    /// Since when nothing was answered; only while it is suspect because it lost a connection.
     broken_since: Option<Time>,
     /// No verdict before this moment (T9).
     judge_after: Time,
-    /// A verdict was put off already in this silence because this node was a little late.
-    deferred: bool,
+    /// When the caller was last made to look what has arrived, before a verdict.
+    checked: Time,
     reported: LinkState,
     reported_at: Time,
 }
@@ -78,6 +81,8 @@ pub(super) struct Conn {
     /// When an acceptor probes by itself; never for a dialler, whose probes go with the node's beat.
     next_probe: Time,
     messages: VecDeque<NodeMessage>,
+    /// What a peer said that is not yet believed to be who it claims to be.
+    unbelieved: Vec<NodeBody>,
     /// Serial of the last standing revocation that was sent on it.
     pub(super) revoked: u64,
     /// The driver was told to poll, and has not polled it empty yet.
@@ -114,6 +119,20 @@ pub(super) enum Verdict {
     Slow,
 }
 
+/// What a link needs from the clock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Due {
+    /// A look at what has arrived, before a verdict.
+    Check,
+    /// A verdict.
+    Verdict(Verdict),
+}
+
+impl Verdict {
+    /// Gravest first.
+    const ALL: [Verdict; 4] = [Verdict::Silent, Verdict::Slow, Verdict::Broken, Verdict::Suspect];
+}
+
 impl Dialler {
     pub(super) fn new(local: Option<IpAddr>, remote: SocketAddr) -> Dialler {
         Dialler { local, remote, watchers: 0, member: false, failures: 0 }
@@ -148,6 +167,7 @@ impl Conn {
             pulse,
             next_probe,
             messages,
+            unbelieved: Vec::new(),
             revoked: 0,
             kicked: false,
         })
@@ -176,6 +196,20 @@ impl Conn {
         u64::from(full)
     }
 
+    /// Keeps what an unproved peer says. False if there is no room.
+    pub(super) fn keep_unbelieved(&mut self, body: NodeBody) -> bool {
+        let room = self.unbelieved.len() < MAX_UNBELIEVED;
+        if room {
+            self.unbelieved.push(body);
+        }
+        room
+    }
+
+    /// What it said before it was believed.
+    pub(super) fn take_unbelieved(&mut self) -> Vec<NodeBody> {
+        std::mem::take(&mut self.unbelieved)
+    }
+
     pub(super) fn next_message(&mut self) -> Option<NodeMessage> {
         self.messages.pop_front()
     }
@@ -200,7 +234,7 @@ impl Link {
             rtt: Rtt::default(),
             broken_since: None,
             judge_after: Time::ZERO,
-            deferred: false,
+            checked: Time::ZERO,
             reported: LinkState { health: Health::Dead, rtt: None },
             reported_at: Time::ZERO,
         }
@@ -248,7 +282,7 @@ impl Link {
             (Some(new), Some(old)) => new.abs_diff(old) > old / 4,
             (new, old) => new != old,
         };
-        let due = moved && now.since(self.reported_at) >= RTT_REPORT_INTERVAL;
+        let due = moved && state.health == Health::Good && now.since(self.reported_at) >= RTT_REPORT_INTERVAL;
         if state.health == self.reported.health && !due {
             return None;
         }
@@ -260,7 +294,6 @@ impl Link {
     /// A connection is there. It counts for nothing until a heartbeat on it has been answered.
     pub(super) fn joined(&mut self, conn: Box<Conn>) {
         self.phase = Phase::Up(conn);
-        self.deferred = false;
     }
 
     /// Takes a heartbeat that came on the connection.
@@ -273,7 +306,6 @@ impl Link {
         let Phase::Up(conn) = &mut self.phase else { return Ok(None) };
         let echo = conn.pulse.hear(now, beat)?;
         conn.heard(now, liveness);
-        self.deferred = false;
         Ok(echo)
     }
 
@@ -294,7 +326,6 @@ impl Link {
     pub(super) fn touch(&mut self, now: Time, liveness: &Liveness) {
         if let Phase::Up(conn) = &mut self.phase {
             conn.heard(now, liveness);
-            self.deferred = false;
         }
     }
 
@@ -320,11 +351,8 @@ impl Link {
     ) {
         match loss {
             Loss::Broken | Loss::Replaced | Loss::Faulty | Loss::Slow => {
-                // What was suspect already has been without an answer for longer.
-                let since = match (self.health, self.conn()) {
-                    (Health::Suspect, Some(conn)) => conn.pulse.answered().max(now - liveness.dead),
-                    (Health::Good | Health::Suspect | Health::Dead, _) => now,
-                };
+                // Contact ended with the last answer, not with the news of the break.
+                let since = self.conn().map_or(now, |conn| conn.pulse.answered().max(now - liveness.dead));
                 if self.health != Health::Dead {
                     self.health = Health::Suspect;
                     self.broken_since.get_or_insert(since);
@@ -333,7 +361,6 @@ impl Link {
             Loss::Silent | Loss::Restarted => self.pronounce_dead(),
         }
         self.reason = reason;
-        self.deferred = false;
         if loss == Loss::Restarted && matches!(self.phase, Phase::Dialling { .. }) {
             return;
         }
@@ -379,11 +406,36 @@ impl Link {
         matches!(self.phase, Phase::Down { retry } if retry <= now)
     }
 
-    /// What is true of it now, if that is news.
-    pub(super) fn verdict(&self, now: Time, liveness: &Liveness) -> Option<Verdict> {
-        [Verdict::Silent, Verdict::Slow, Verdict::Broken, Verdict::Suspect]
-            .into_iter()
-            .find(|verdict| self.verdict_at(*verdict, liveness) <= now)
+    /// What is to be said of it now.
+    pub(super) fn due(&self, now: Time, liveness: &Liveness) -> Option<Due> {
+        let due = Verdict::ALL.map(|verdict| self.due_at(verdict, liveness)).into_iter();
+        let mut due = due.filter(|(at, _)| *at <= now).map(|(_, due)| due);
+        let first = due.next()?;
+        // A check would put off what is due already.
+        Some(if first == Due::Check {
+            due.find(|other| *other != Due::Check).unwrap_or(first)
+        } else {
+            first
+        })
+    }
+
+    /// When a verdict is due. The caller is always woken a little before, and once more: what arrived while it slept longer than it meant
+    /// to, or while the machine was busy elsewhere, is read in between (T9).
+    fn due_at(&self, verdict: Verdict, liveness: &Liveness) -> (Time, Due) {
+        let at = self.verdict_at(verdict, liveness);
+        let little = liveness.heartbeat / 8;
+        if at == Time::NEVER || verdict == Verdict::Slow {
+            (at, Due::Verdict(verdict))
+        } else if self.checked < at - little {
+            (at - little, Due::Check)
+        } else {
+            (at.max(self.checked + little), Due::Verdict(verdict))
+        }
+    }
+
+    /// The caller was woken before a verdict.
+    pub(super) fn check(&mut self, now: Time) {
+        self.checked = now;
     }
 
     fn verdict_at(&self, verdict: Verdict, liveness: &Liveness) -> Time {
@@ -406,24 +458,11 @@ impl Link {
             Phase::Dialling { .. } => Time::NEVER,
             Phase::Up(conn) => conn.next_probe,
         };
-        [Verdict::Silent, Verdict::Slow, Verdict::Broken, Verdict::Suspect]
-            .into_iter()
-            .fold(work, |earliest, verdict| earliest.min(self.verdict_at(verdict, liveness)))
-    }
-
-    /// This node was a little late: what arrived meanwhile is to be read before the verdict. Once in a silence.
-    pub(super) fn defer(&mut self, until: Time) -> bool {
-        let first = !self.deferred;
-        if first {
-            self.deferred = true;
-            self.judge_after = until;
-        }
-        first
+        Verdict::ALL.iter().fold(work, |earliest, verdict| earliest.min(self.due_at(*verdict, liveness).0))
     }
 
     pub(super) fn suspect(&mut self) {
         self.health = Health::Suspect;
-        self.deferred = false;
     }
 
     /// This node was late: leaves the gap out of the reckoning and probes once more before any verdict (T9).

@@ -32,7 +32,7 @@ impl Node {
             Frame::Heartbeat(beat) => self.take_heartbeat(now, key, sender, &beat),
             Frame::NodeMessage(message) => {
                 link.touch(now, &self.config.liveness);
-                self.take_message(sender, message)
+                self.take_message(key, sender, message)
             }
             Frame::Hello(_)
             | Frame::Welcome(_)
@@ -94,15 +94,15 @@ impl Node {
         }
     }
 
-    fn take_message(&mut self, sender: (NodeId, Incarnation), message: NodeMessage) -> Result<(), Reason> {
+    fn take_message(
+        &mut self,
+        key: LinkKey,
+        sender: (NodeId, Incarnation),
+        message: NodeMessage,
+    ) -> Result<(), Reason> {
         let NodeMessage { from, from_incarnation, to, to_incarnation, body } = message;
         if (from, from_incarnation) != sender || to != self.id() {
             return Err(Reason::ProtocolError);
-        }
-        if self.peers.get(&from).and_then(|peer| peer.incarnation) != Some(from_incarnation) {
-            // Not believed yet to be who it claims to be. It repeats what matters.
-            self.counters.messages_dropped += 1;
-            return Ok(());
         }
         let for_former = to_incarnation != Incarnation(0) && to_incarnation != self.incarnation;
         match speaks_of(&body, sender, (self.id(), self.incarnation)) {
@@ -111,6 +111,15 @@ impl Node {
             Standing::Proper if for_former => return Ok(()),
             Standing::Proper => {}
         }
+        if self.peers.get(&from).and_then(|peer| peer.incarnation) != Some(from_incarnation) {
+            let kept = self
+                .links
+                .get_mut(&key)
+                .and_then(Link::conn_mut)
+                .is_some_and(|conn| conn.keep_unbelieved(body));
+            self.counters.messages_dropped += u64::from(!kept);
+            return Ok(());
+        }
         if let (NodeBody::Released { session, generation }, Some(peer)) = (&body, self.peers.get_mut(&from)) {
             peer.released(*session, *generation);
         }
@@ -118,7 +127,7 @@ impl Node {
         Ok(())
     }
 
-    fn hand_out(&mut self, from: NodeId, from_incarnation: Incarnation, body: NodeBody) {
+    pub(super) fn hand_out(&mut self, from: NodeId, from_incarnation: Incarnation, body: NodeBody) {
         if self.messages_waiting >= MAX_MESSAGES_WAITING {
             self.counters.messages_dropped += 1;
             return;

@@ -1,6 +1,6 @@
 //! What time makes a node do: beats, probes, verdicts, dials; and what it does when it was late itself (T5, T9).
 
-use super::link::{Link, Loss, Verdict};
+use super::link::{Due, Link, Loss, Verdict};
 use super::{LinkKey, Node};
 use crate::reason::Reason;
 use crate::time::{Duration, Time};
@@ -8,9 +8,8 @@ use crate::time::{Duration, Time};
 impl Node {
     /// Time has passed. Costs next to nothing when nothing is due.
     pub fn handle_timeout(&mut self, now: Time) {
-        let late = self.lateness(now);
         self.enter(now);
-        self.judge(now, late);
+        while self.judge(now) {}
         self.redial(now);
         self.beat(now);
     }
@@ -49,33 +48,32 @@ impl Node {
         now.since(self.poll_timeout().max(self.excused))
     }
 
-    fn has_dialled_connection(&self) -> bool {
+    pub(super) fn has_dialled_connection(&self) -> bool {
         self.links.values().any(|link| link.dialler.is_some() && link.conn().is_some())
     }
 
-    fn judge(&mut self, now: Time, late: Duration) {
+    /// Says what is due; true if there was something. A check counts once at a time and a verdict makes things worse, so this ends.
+    fn judge(&mut self, now: Time) -> bool {
         let liveness = &self.config.liveness;
-        let due: Vec<(LinkKey, Verdict)> =
-            self.links.iter().filter_map(|(key, link)| Some((*key, link.verdict(now, liveness)?))).collect();
-        let little = liveness.heartbeat / 8;
-        for (key, verdict) in due {
+        let due: Vec<(LinkKey, Due)> =
+            self.links.iter().filter_map(|(key, link)| Some((*key, link.due(now, liveness)?))).collect();
+        for &(key, due) in &due {
             let Some(link) = self.links.get_mut(&key) else { continue };
-            if late > little && link.defer(now + little) {
-                continue;
-            }
-            match verdict {
-                Verdict::Suspect => {
+            match due {
+                Due::Check => link.check(now),
+                Due::Verdict(Verdict::Suspect) => {
                     link.suspect();
                     self.settle(now, key);
                 }
-                Verdict::Broken => {
+                Due::Verdict(Verdict::Broken) => {
                     link.pronounce_dead();
                     self.settle(now, key);
                 }
-                Verdict::Silent => self.lose(now, key, Loss::Silent, Reason::Timeout),
-                Verdict::Slow => self.lose(now, key, Loss::Slow, Reason::DialFailed),
+                Due::Verdict(Verdict::Silent) => self.lose(now, key, Loss::Silent, Reason::Timeout),
+                Due::Verdict(Verdict::Slow) => self.lose(now, key, Loss::Slow, Reason::DialFailed),
             }
         }
+        !due.is_empty()
     }
 
     fn redial(&mut self, now: Time) {

@@ -1,5 +1,6 @@
 //! The lease (F8): renewed by echoes of what was really sent, by nothing else, and never behind a revocation.
 
+use cdps_core::cluster::Health;
 use cdps_core::id::{Generation, Incarnation, NodeId, SessionId};
 use cdps_core::node::Output;
 use cdps_core::reason::Reason;
@@ -114,7 +115,8 @@ fn forged_echoes_are_refused() {
         assert_eq!(verdict, Err(Reason::ProtocolError), "echo {echo}");
         assert_eq!(lease(&net), before);
         assert_eq!(net.node(2).counters().faults, 1);
-        assert_eq!(net.node(2).poll_timeout(), net.now + net.liveness.dead, "the connection is gone");
+        assert_eq!(net.health(2, address(2, 1), End::Acceptor), Health::Suspect, "the connection is gone");
+        assert_eq!(net.with(2, |node, _| node.poll_transmit(key, conn)), None);
     }
 }
 

@@ -415,7 +415,10 @@ fn a_hello_alone_ends_nobody() {
         to_incarnation: Incarnation(0),
         body: words,
     };
-    assert_eq!(node.handle_frame(now, stale, serial, Frame::NodeMessage(message)), Ok(()));
+    for _ in 0..20 {
+        assert_eq!(node.handle_frame(now, stale, serial, Frame::NodeMessage(message.clone())), Ok(()));
+    }
+    assert_eq!(node.counters().messages_dropped, 4, "a few are kept");
     let beat = Heartbeat { sent: 5, reply: true, ..Heartbeat::default() };
     assert_eq!(node.handle_frame(now, stale, serial, Frame::Heartbeat(beat)), Ok(()));
     assert_eq!(outputs(&mut node), [Output::Transmit { key: stale, conn: serial }]);
@@ -440,12 +443,27 @@ fn an_old_answer_is_no_proof() {
     assert_eq!(answer(&mut node, T0 + MS, key, conn), T0.0);
     assert_eq!(node.lease_until(NodeId(2), Incarnation(9)), Time::ZERO, "8 was first, at the same moment");
     assert_eq!(node.link_state(key).health, Health::Dead);
+    let session = SessionId { node: NodeId(2), incarnation: Incarnation(9), port: 1 };
+    let body = NodeBody::Revoke { session, generation: Generation::default() };
+    let message = NodeMessage {
+        from: NodeId(2),
+        from_incarnation: Incarnation(9),
+        to: NodeId(1),
+        to_incarnation: Incarnation(0),
+        body: body.clone(),
+    };
+    assert_eq!(node.handle_frame(T0 + MS, key, conn, Frame::NodeMessage(message)), Ok(()));
+    outputs(&mut node);
     let probe = T0 + MS + node.config().liveness.heartbeat * 3 / 2;
     node.handle_timeout(probe);
     answer(&mut node, probe + MS, key, conn);
     let told = outputs(&mut node);
     assert!(told.contains(&Output::PeerGone { node: NodeId(2), incarnation: Incarnation(8) }));
     assert!(told.contains(&Output::Hangup { key: other, conn: serial }));
+    let message =
+        told.iter().position(|output| matches!(output, Output::Message { body: said, .. } if *said == body));
+    let lease = told.iter().position(|output| matches!(output, Output::Lease { .. }));
+    assert!(message.is_some() && message < lease, "what it said before is told before its lease: {told:?}");
     assert_eq!(node.lease_until(NodeId(2), Incarnation(9)), probe + node.config().liveness.lease);
     assert_eq!(node.link_state(key).health, Health::Good);
 }

@@ -274,6 +274,23 @@ fn idle_links_cost_one_timer() {
     assert_eq!(net.sent.len() - sent, 2 * 4 * 40);
 }
 
+/// [T5] A link that joins while the beat is due, and a little late, does not take the beat from the others.
+#[test]
+fn joining_links_leave_the_beat_alone() {
+    let (mut net, _) = settled(2, Duration::ZERO);
+    net.lag(1, 13 * MS);
+    let (mark, sent) = (net.log.len(), net.sent.len());
+    for _ in 0..8 {
+        net.run(net.node(1).poll_timeout().since(net.now));
+        net.break_conns(address(2, 1));
+        net.run(20 * MS);
+    }
+    let steady = net.key(2, address(2, 2), End::Acceptor);
+    assert!(net.link_changes(mark, 2).iter().all(|(_, key, _)| *key != steady));
+    let beats = net.sent[sent..].iter().filter(|e| e.1 == NodeId(1) && e.2 == address(2, 2)).count();
+    assert!(beats >= 7, "{beats} beats");
+}
+
 /// [T5] A node without links, or that only waits, is never woken.
 #[test]
 fn nothing_to_do_costs_nothing() {
