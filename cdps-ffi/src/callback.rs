@@ -32,10 +32,6 @@ pub(crate) fn run<T>(name: &str, otherwise: T, call: impl FnOnce() -> T) -> T {
 /// What is missing in a table of port callbacks, or too much.
 pub(crate) fn check_port(table: &cdps_port_callbacks_t) -> Result<(), Failure> {
     no_flags("cdps_port_callbacks_t", table.flags)?;
-    if table.on_flow.is_some() {
-        let text = "on_flow must be NULL: this version has no flow-control notification";
-        return Err(Failure::new(CDPS_E_UNSUPPORTED, text));
-    }
     if table.on_complete.is_some() != table.on_nack.is_some() {
         let text = "on_complete and on_nack must be set together, or neither";
         return Err(Failure::new(CDPS_E_INVALID, text));

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, c_char};
 
-use cdps::{Certainty, Health, Link, Reason, State};
+use cdps::{Certainty, FlowReason, Health, Link, Reason, State};
 
 use crate::guard::plain;
 
@@ -65,6 +65,18 @@ pub const CDPS_CLUSTER_UP: i32 = 1;
 pub const CDPS_CLUSTER_UNREACHABLE: i32 = 2;
 /// The node is gone, says a quorate engine (not in this version).
 pub const CDPS_CLUSTER_DOWN: i32 = 3;
+
+/// The backlog is above the high mark: hold back.
+pub const CDPS_FLOW_ON: i32 = 1;
+/// The backlog is down at the low mark: go on.
+pub const CDPS_FLOW_OFF: i32 = 2;
+
+/// Messages pile up because the peer's user has not released enough.
+pub const CDPS_CAUSE_WINDOW: i32 = 1;
+/// Messages pile up because the paths do not carry more, or there is none.
+pub const CDPS_CAUSE_PATH: i32 = 2;
+/// Messages pile up because the port is on its way to another target.
+pub const CDPS_CAUSE_SWITCHOVER: i32 = 3;
 
 /// No error.
 pub const CDPS_REASON_NONE: i32 = 0;
@@ -153,6 +165,11 @@ static CONN: Names = &[
 static CLUSTER: Names =
     &[(CDPS_CLUSTER_UP, c"UP"), (CDPS_CLUSTER_UNREACHABLE, c"UNREACHABLE"), (CDPS_CLUSTER_DOWN, c"DOWN")];
 
+static FLOW: Names = &[(CDPS_FLOW_ON, c"ON"), (CDPS_FLOW_OFF, c"OFF")];
+
+static CAUSE: Names =
+    &[(CDPS_CAUSE_WINDOW, c"WINDOW"), (CDPS_CAUSE_PATH, c"PATH"), (CDPS_CAUSE_SWITCHOVER, c"SWITCHOVER")];
+
 /// Number, name, phrase.
 static REASONS: &[(i32, &CStr, &CStr)] = &[
     (CDPS_REASON_NONE, c"NONE", c"no error"),
@@ -223,6 +240,20 @@ pub extern "C" fn cdps_cluster_name(cluster: i32) -> *const c_char {
     plain(|| name(CLUSTER, cluster).as_ptr(), c"?".as_ptr())
 }
 
+/// Name of a CDPS_FLOW_* value; "?" for a number that is none. A static string. Threads: any, also in a forked child.
+#[unsafe(no_mangle)]
+#[must_use]
+pub extern "C" fn cdps_flow_name(flow: i32) -> *const c_char {
+    plain(|| name(FLOW, flow).as_ptr(), c"?".as_ptr())
+}
+
+/// Name of a CDPS_CAUSE_* value; "?" for a number that is none. A static string. Threads: any, also in a forked child.
+#[unsafe(no_mangle)]
+#[must_use]
+pub extern "C" fn cdps_cause_name(cause: i32) -> *const c_char {
+    plain(|| name(CAUSE, cause).as_ptr(), c"?".as_ptr())
+}
+
 /// Name of a CDPS_REASON_* value, such as "TIMEOUT"; "?" for a number that is none. A static string. Threads: any, also in a forked
 /// child.
 #[unsafe(no_mangle)]
@@ -281,6 +312,14 @@ pub(crate) fn health(health: Health) -> i32 {
         Health::Dead => CDPS_HEALTH_DEAD,
         Health::Suspect => CDPS_HEALTH_SUSPECT,
         Health::Good => CDPS_HEALTH_GOOD,
+    }
+}
+
+pub(crate) fn cause(reason: FlowReason) -> i32 {
+    match reason {
+        FlowReason::Window => CDPS_CAUSE_WINDOW,
+        FlowReason::Path => CDPS_CAUSE_PATH,
+        FlowReason::Switchover => CDPS_CAUSE_SWITCHOVER,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::names;
 use crate::port::PORTS;
 use crate::sized::own_size;
 use crate::types::{
-    CDPS_RECEIVED_REDELIVERED, CDPS_RECEIVED_WANTS_ACK, cdps_complete_t, cdps_connstatus_t,
+    CDPS_RECEIVED_REDELIVERED, CDPS_RECEIVED_WANTS_ACK, cdps_complete_t, cdps_connstatus_t, cdps_flow_t,
     cdps_generation_t, cdps_nack_t, cdps_path_t, cdps_port_callbacks_t, cdps_port_t, cdps_received_t,
     cdps_release_t,
 };
@@ -62,6 +62,21 @@ impl PortHandler for PortBridge {
                 if let Some(on_path) = self.table.on_path {
                     // SAFETY: as for on_nack.
                     run("on_path", (), || unsafe { on_path(self.user.0, &event) });
+                }
+            }
+            PortEvent::Flow { on, reason, bytes, messages } => {
+                let event = cdps_flow_t {
+                    struct_size: own_size::<cdps_flow_t>(),
+                    flow: if on { names::CDPS_FLOW_ON } else { names::CDPS_FLOW_OFF },
+                    cause: names::cause(reason),
+                    reserved0: 0,
+                    bytes,
+                    messages,
+                    port: self.port(),
+                };
+                if let Some(on_flow) = self.table.on_flow {
+                    // SAFETY: as for on_nack.
+                    run("on_flow", (), || unsafe { on_flow(self.user.0, &event) });
                 }
             }
             PortEvent::Final => self.last(),

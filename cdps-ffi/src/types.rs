@@ -253,14 +253,24 @@ pub struct cdps_path_t {
     pub port: *mut cdps_port_t,
 }
 
-/// Reserved for flow-control notification, which this version does not have.
+/// What waits in the send buffer has passed a mark. Sending is allowed either way; past `port.send_buffer_max` it waits or fails.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct cdps_flow_t {
     /// Size of this structure, in bytes.
     pub struct_size: u32,
+    /// #CDPS_FLOW_ON or #CDPS_FLOW_OFF, never the same twice in a row.
+    pub flow: i32,
+    /// CDPS_CAUSE_*. New values may appear: ignore what you do not know.
+    pub cause: i32,
     /// 0.
     pub reserved0: u32,
+    /// Bytes that are queued or unfinished.
+    pub bytes: u64,
+    /// Messages that are queued or unfinished.
+    pub messages: u64,
+    /// The port.
+    pub port: *mut cdps_port_t,
 }
 
 /// Something changed in the cluster.
@@ -350,7 +360,7 @@ pub type cdps_on_release_fn =
 /// A message arrived.
 pub type cdps_on_received_fn =
     Option<unsafe extern "C-unwind" fn(user: *mut c_void, event: *const cdps_received_t)>;
-/// Reserved: never called in this version.
+/// The sender should hold back (#CDPS_FLOW_ON), or may go on (#CDPS_FLOW_OFF).
 pub type cdps_on_flow_fn = Option<unsafe extern "C-unwind" fn(user: *mut c_void, event: *const cdps_flow_t)>;
 /// The connection as a whole changed.
 pub type cdps_on_connstatus_fn =
@@ -390,7 +400,7 @@ pub struct cdps_port_callbacks_t {
     pub on_nack: cdps_on_nack_fn,
     /// Borrowed memory is free. Needed for #CDPS_SEND_BORROW.
     pub on_release: cdps_on_release_fn,
-    /// Must be NULL in this version.
+    /// The backlog has passed a mark (`port.flow_high_percent`, `port.flow_low_percent`). May be NULL.
     pub on_flow: cdps_on_flow_fn,
     /// The connection changed. May be NULL.
     pub on_connstatus: cdps_on_connstatus_fn,
@@ -465,6 +475,7 @@ sized! {
     cdps_complete_t = 32;
     cdps_nack_t = 48;
     cdps_release_t = 24;
+    cdps_flow_t = 40;
     cdps_received_t = 80;
     cdps_connstatus_t = 64;
     cdps_path_t = 32;

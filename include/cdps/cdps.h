@@ -506,6 +506,31 @@
 #define CDPS_CLUSTER_DOWN 3
 
 /**
+ * The backlog is above the high mark: hold back.
+ */
+#define CDPS_FLOW_ON 1
+
+/**
+ * The backlog is down at the low mark: go on.
+ */
+#define CDPS_FLOW_OFF 2
+
+/**
+ * Messages pile up because the peer's user has not released enough.
+ */
+#define CDPS_CAUSE_WINDOW 1
+
+/**
+ * Messages pile up because the paths do not carry more, or there is none.
+ */
+#define CDPS_CAUSE_PATH 2
+
+/**
+ * Messages pile up because the port is on its way to another target.
+ */
+#define CDPS_CAUSE_SWITCHOVER 3
+
+/**
  * No error.
  */
 #define CDPS_REASON_NONE 0
@@ -1075,7 +1100,7 @@ typedef struct cdps_release_t {
 typedef void (*cdps_on_release_fn)(void *user, const struct cdps_release_t *event);
 
 /**
- * Reserved for flow-control notification, which this version does not have.
+ * What waits in the send buffer has passed a mark. Sending is allowed either way; past `port.send_buffer_max` it waits or fails.
  */
 typedef struct cdps_flow_t {
     /**
@@ -1083,13 +1108,33 @@ typedef struct cdps_flow_t {
      */
     uint32_t struct_size;
     /**
+     * #CDPS_FLOW_ON or #CDPS_FLOW_OFF, never the same twice in a row.
+     */
+    int32_t flow;
+    /**
+     * CDPS_CAUSE_*. New values may appear: ignore what you do not know.
+     */
+    int32_t cause;
+    /**
      * 0.
      */
     uint32_t reserved0;
+    /**
+     * Bytes that are queued or unfinished.
+     */
+    uint64_t bytes;
+    /**
+     * Messages that are queued or unfinished.
+     */
+    uint64_t messages;
+    /**
+     * The port.
+     */
+    struct cdps_port_t *port;
 } cdps_flow_t;
 
 /**
- * Reserved: never called in this version.
+ * The sender should hold back (#CDPS_FLOW_ON), or may go on (#CDPS_FLOW_OFF).
  */
 typedef void (*cdps_on_flow_fn)(void *user, const struct cdps_flow_t *event);
 
@@ -1208,7 +1253,7 @@ typedef struct cdps_port_callbacks_t {
      */
     cdps_on_release_fn on_release;
     /**
-     * Must be NULL in this version.
+     * The backlog has passed a mark (`port.flow_high_percent`, `port.flow_low_percent`). May be NULL.
      */
     cdps_on_flow_fn on_flow;
     /**
@@ -1592,6 +1637,18 @@ const char *cdps_conn_name(int32_t conn);
  */
 CDPS_MUST_USE
 const char *cdps_cluster_name(int32_t cluster);
+
+/**
+ * Name of a CDPS_FLOW_* value; "?" for a number that is none. A static string. Threads: any, also in a forked child.
+ */
+CDPS_MUST_USE
+const char *cdps_flow_name(int32_t flow);
+
+/**
+ * Name of a CDPS_CAUSE_* value; "?" for a number that is none. A static string. Threads: any, also in a forked child.
+ */
+CDPS_MUST_USE
+const char *cdps_cause_name(int32_t cause);
 
 /**
  * Name of a CDPS_REASON_* value, such as "TIMEOUT"; "?" for a number that is none. A static string. Threads: any, also in a forked

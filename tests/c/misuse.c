@@ -20,10 +20,6 @@ static void on_nack(void *user, const cdps_nack_t *event)
 {
     (void)user, (void)event;
 }
-static void on_flow(void *user, const cdps_flow_t *event)
-{
-    (void)user, (void)event;
-}
 
 static cdps_config_t *config;
 static cdps_node_t *node;
@@ -167,6 +163,7 @@ static void names(void)
         CHECK(cdps_error_name(n)[0] && cdps_error_string(n)[0] && cdps_error_class(n) >= 0);
         CHECK(cdps_reason_name(n)[0] && cdps_reason_string(n)[0] && cdps_state_name(n)[0] && cdps_link_name(n)[0]);
         CHECK(cdps_health_name(n)[0] && cdps_certainty_name(n)[0] && cdps_conn_name(n)[0] && cdps_cluster_name(n)[0]);
+        CHECK(cdps_flow_name(n)[0] && cdps_cause_name(n)[0]);
     }
     CHECK(strcmp(cdps_error_name(CDPS_E_AGAIN), "CDPS_E_AGAIN") == 0 && cdps_error_class(CDPS_E_AGAIN) == CDPS_CLASS_RETRY);
     CHECK(strcmp(cdps_state_name(CDPS_STATE_CONNECTEDTO), "CONNECTEDTO") == 0);
@@ -309,9 +306,6 @@ static void creating(void)
     cdps_port_callbacks_t table = port_table;
     EXPECT_TEXT(CDPS_E_INVALID, "cdps_port_callbacks_t is NULL", cdps_port_create(node, config, NULL, NULL, &p, &err));
     EXPECT_TEXT(CDPS_E_INVALID, "out is NULL", cdps_port_create(node, config, &table, NULL, NULL, &err));
-    table.on_flow = on_flow;
-    EXPECT_TEXT(CDPS_E_UNSUPPORTED, "on_flow", cdps_port_create(node, config, &table, NULL, &p, &err));
-    table.on_flow = NULL;
     table.on_nack = NULL;
     EXPECT_TEXT(CDPS_E_INVALID, "together", cdps_port_create(node, config, &table, NULL, &p, &err));
     table = port_table;

@@ -102,6 +102,7 @@ fn valgrind() -> Option<Command> {
         return None;
     }
     command.args(["--quiet", "--error-exitcode=9", "--leak-check=full", "--errors-for-leak-kinds=definite"]);
+    command.arg("--show-leak-kinds=definite");
     // One thread runs at a time under valgrind: without this a busy one can keep the others waiting for seconds.
     command.arg("--fair-sched=yes");
     Some(command)
