@@ -651,6 +651,19 @@ impl<S: Clone, R: Clone> Port<S, R> {
         self.events.pop()
     }
 
+    /// Takes everything that [`Self::poll_event`] would give, in its order. `into` must be empty. Without a lease to wait for it costs no
+    /// more for many events than for one.
+    pub fn take_events(&mut self, leased: bool, into: &mut VecDeque<Event<S, R>>) {
+        if into.is_empty() && (leased || !self.needs_lease()) {
+            std::mem::swap(&mut self.events.queue, into);
+            self.events.pending = 0;
+            return;
+        }
+        while let Some(event) = self.poll_event(leased) {
+            into.push_back(event);
+        }
+    }
+
     /// Whether messages of this port are delivered only under a lease.
     pub fn needs_lease(&self) -> bool {
         self.side == Side::Target && !self.unleased

@@ -124,10 +124,10 @@ impl Pair {
             actions.push_back(action);
         }
         let events = if from_source { &mut self.source_events } else { &mut self.target_events };
-        while let Some(event) = port.poll_event(true) {
-            events.push(event);
-            did = true;
-        }
+        let mut taken = VecDeque::new();
+        port.take_events(true, &mut taken);
+        did |= !taken.is_empty();
+        events.extend(taken);
         for action in actions {
             did = true;
             self.perform(action, from_source);
@@ -565,4 +565,30 @@ fn a_lease_that_has_run_out_needs_no_timer() {
         steps += 1;
     }
     assert!(steps <= 10, "{steps} timeouts in four heartbeats");
+}
+
+/// [F8] Without a lease the messages wait, and what comes before them does not; with one they come all at once, in order.
+#[test]
+fn events_are_taken_up_to_the_first_message_that_waits() {
+    let mut pair = Pair::connected(config(1));
+    let target = pair.target.as_mut().expect("a target");
+    assert!(!target.has_events());
+    target.events.status(ConnStatus::Drained);
+    for _ in 0..3 {
+        pair.send(1, b"message").expect("is accepted");
+    }
+    while pair.carry(true) {}
+    let target = pair.target.as_mut().expect("a target");
+    let mut taken = VecDeque::new();
+    target.take_events(false, &mut taken);
+    assert_eq!(taken.len(), 1);
+    assert!(matches!(taken[0], Event::Status(ConnStatus::Drained)));
+    target.take_events(false, &mut taken);
+    assert_eq!(taken.len(), 1);
+    taken.clear();
+    target.take_events(true, &mut taken);
+    let numbers: Vec<u64> =
+        taken.iter().filter_map(|e| if let Event::Received(r) = e { Some(r.sn.0) } else { None }).collect();
+    assert_eq!(numbers, [1, 2, 3]);
+    assert!(!target.has_events());
 }

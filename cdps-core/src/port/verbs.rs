@@ -194,7 +194,10 @@ impl<S: Clone, R: Clone> Port<S, R> {
         if matches!(self.link, Link::Down | Link::Drained) && self.state == State::Connected {
             return Err(SendError::Down);
         }
-        state::next(Call::Send, self.state, self.link)?;
+        // The usual case first: the table is for the others.
+        if !matches!((self.state, self.link), (State::Connected | State::ConnectedTo, Link::Up)) {
+            state::next(Call::Send, self.state, self.link)?;
+        }
         if self.drain.is_some() {
             return Err(SendError::Closing);
         }
