@@ -136,6 +136,26 @@ pub(crate) fn plan(rng: &mut Rng, sources: usize, targets: usize, paths: usize, 
     faults
 }
 
+/// Adds a fault of the first target, which is then everybody's primary: about as long as leases and liveness last.
+pub(crate) fn aim(rng: &mut Rng, faults: &mut Vec<Fault>, sources: usize, targets: usize, paths: usize) {
+    let host = sources;
+    let at = rng.within(200, 3500) * MS;
+    let until = at + rng.within(1000, 5500) * MS;
+    let mut add = |kind| faults.push(Fault { at, until, kind });
+    match rng.below(6) {
+        0 | 1 => {
+            let (to, from) = rng.pick(&[(true, true), (true, false), (false, true)]);
+            add(FaultKind::Partition { host, to, from });
+        }
+        2 => add(FaultKind::Freeze { host }),
+        3 => add(FaultKind::Kill { host, process_only: rng.chance(60), restart: true }),
+        4 => (0..paths)
+            .for_each(|i| add(FaultKind::RelayKilled { route: route(0, host, i, sources, paths, targets) })),
+        _ => (0..paths)
+            .for_each(|i| add(FaultKind::Stall { route: route(0, host, i, sources, paths, targets) })),
+    }
+}
+
 /// A route that comes and goes.
 fn flap(rng: &mut Rng, faults: &mut Vec<Fault>, route: usize, mut at: u64) {
     let frozen = rng.chance(50);

@@ -151,13 +151,19 @@ impl Plan {
         let routes = routes(&mut rng.fork(), sources, &hosts, mutual);
         let slowest = routes.iter().map(|r| r.rate).min().unwrap_or(u64::MAX);
         let mut faults = fault::plan(&mut rng.fork(), sources, targets, paths, mutual);
+        let aimed = rng.chance(35);
+        if aimed {
+            fault::aim(&mut rng.fork(), &mut faults, sources, targets, paths);
+        }
         if no_faults {
             faults.clear();
         }
         let mut busy_rng = rng.fork();
         for fault in &faults {
-            let FaultKind::Partition { host, .. } = fault.kind else { continue };
-            if busy_rng.chance(50) {
+            let (FaultKind::Partition { host, .. } | FaultKind::Freeze { host }) = fault.kind else {
+                continue;
+            };
+            if busy_rng.chance(60) {
                 // What came before the fault waits for its user during the fault, and beyond.
                 let from = fault.at.saturating_sub(busy_rng.within(0, 300) * MS);
                 let to = fault.at + busy_rng.below((fault.until - fault.at) * 2);
@@ -167,7 +173,9 @@ impl Plan {
         let mut sources_rng = rng.fork();
         let source_ports = if rng.chance(20) { 2 } else { 1 };
         let sources: Vec<SourcePlan> = (0..sources * source_ports)
-            .map(|n| source_plan(&mut sources_rng, n, n % sources, sources, &hosts, &liveness, &faults))
+            .map(|n| {
+                source_plan(&mut sources_rng, n, n % sources, sources, &hosts, &liveness, &faults, aimed)
+            })
             .collect();
         let last_send =
             sources.iter().flat_map(|s| s.up.iter().chain(&s.down)).map(|s| s.at).max().unwrap_or(0);
@@ -244,10 +252,15 @@ fn source_plan(
     hosts: &[HostPlan],
     liveness: &Liveness,
     faults: &[Fault],
+    aimed: bool,
 ) -> SourcePlan {
     let mut order: Vec<usize> = (sources..hosts.len()).collect();
     for i in (1..order.len()).rev() {
         order.swap(i, rng.below(i as u64 + 1) as usize);
+    }
+    if aimed {
+        // The first target is everybody's primary.
+        order.sort_by_key(|t| *t != sources);
     }
     let paths = hosts[0].addresses.len();
     let base = port_config(rng, liveness);
@@ -277,7 +290,8 @@ fn source_plan(
     let view = View { hosts, sources, paths, faults };
     // What a target's user ends is no fault to be hidden.
     let meddling = verbs.iter().any(|v| v.1.is_targets());
-    let promise = |turn| if meddling { Promise::default() } else { view.promise(&config, host, &order, turn) };
+    let promise =
+        |turn| if meddling { Promise::default() } else { view.promise(&config, host, &order, turn) };
     let promises = (0..order.len()).map(promise).collect();
     SourcePlan { host, config, target_config, up, down, verbs, promises }
 }
