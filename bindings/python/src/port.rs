@@ -188,10 +188,16 @@ impl Port {
             (State::Connected, Link::Up | Link::Switching) => {
                 Err(Failure::State("the port is connected".into()))
             }
-            _ => self.port.connect(to).map_err(Failure::from),
+            (state, _) => {
+                if state == State::Initialized {
+                    self.mailbox.settle();
+                }
+                self.port.connect(to).map_err(Failure::from)
+            }
         };
-        if started.is_err() {
-            self.mailbox.end_connect();
+        match started {
+            Ok(()) => self.mailbox.connect_begun(),
+            Err(_) => self.mailbox.end_connect(),
         }
         started
     }
