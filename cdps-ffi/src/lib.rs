@@ -3,7 +3,7 @@
 //! `include/cdps/cdps.h` is generated from this crate by `cargo xtask header`; libcdps.so and libcdps.a are made from it by
 //! `cargo xtask lib`. The doc comments here are therefore written for a reader of C.
 //!
-//! Each exported function is written out (cbindgen does not see functions made by a macro) and consists of one call of [`guard`], which
+//! Each exported function is written out (cbindgen does not see functions made by a macro) and consists of one call of a guard, which
 //! refuses use in a forked child, catches panics and turns a [`error::Failure`] into a code and a text.
 #![allow(non_camel_case_types, reason = "the types are C's and carry C names")]
 #![allow(
