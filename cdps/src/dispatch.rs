@@ -9,21 +9,23 @@ use cdps_core::port::{CreditToken, Event, Received};
 use crate::message::Message;
 use crate::port::{Port, PortEvent, PortHandler};
 use crate::received::ReceivedBuf;
-use crate::shared::{self, Delivery, Polled, PortShared};
+use crate::shared::{self, Delivery, Polled, PortShared, Taken};
 use crate::threads;
 
-/// Events taken from the engine at a time.
-const BATCH: usize = 256;
+/// Events that are told before credit is given back and the engine is looked at again.
+const BATCH: usize = 512;
 /// Batches of one port before others get their turn.
 const ROUNDS: usize = 8;
+/// A longer queue is not kept once it is empty.
+const KEEP: usize = 8192;
 /// Credit that a drainer collects, as a part of the window, before it gives it back in the middle of a batch.
 const CREDIT_PART: u64 = 16;
 
 /// What a drainer keeps between its turns. Only the drainer uses it, so its lock is never contended.
 #[derive(Default)]
 pub(crate) struct Dispatch {
-    /// Taken from the engine, not yet delivered: at most a batch, and the first is a message without a lease.
-    events: VecDeque<shared::PortEvent>,
+    /// Taken from the engine, not yet told.
+    taken: Taken,
     contexts: Vec<u64>,
 }
 
@@ -66,6 +68,16 @@ pub(crate) fn drain(port: &Arc<PortShared>) -> bool {
     again
 }
 
+/// How far a batch came.
+enum Told {
+    /// To its end.
+    Batch,
+    /// The next event is a message that has to wait for the lease.
+    Waits,
+    /// A callback panicked.
+    Panicked,
+}
+
 struct User {
     port: Port,
     handler: Option<Arc<dyn PortHandler>>,
@@ -75,7 +87,7 @@ impl User {
     /// One batch. False: nothing is left for this drainer to do.
     fn round(&self, own: &mut Dispatch) -> bool {
         let port = self.port.shared();
-        let delivery = match port.poll_events(collected(port), &mut own.events, BATCH) {
+        let delivery = match port.poll_events(collected(port), &mut own.taken) {
             Polled::Some(delivery) => delivery,
             Polled::Idle => return false,
             Polled::Over => {
@@ -83,39 +95,46 @@ impl User {
                 return false;
             }
         };
-        let mut waits = false;
-        while !own.events.is_empty() && !waits {
+        let mut told = Told::Panicked;
+        let mut left = BATCH;
+        while matches!(told, Told::Panicked) {
             // Again after a panic in a callback, which ends that callback alone.
-            threads::guarded(|| waits = self.tell_all(&mut own.events, delivery));
+            threads::guarded(|| told = self.tell_all(&mut own.taken, delivery, &mut left));
         }
-        if waits {
-            return !port.hold();
+        if matches!(told, Told::Waits) {
+            return !port.hold(own.taken.cut);
+        }
+        if own.taken.events.is_empty() && own.taken.events.capacity() > KEEP {
+            own.taken.events = VecDeque::new();
         }
         self.release(own);
         true
     }
 
-    /// Tells events, in order. True: the first that is left is a message that has to wait for the lease.
-    fn tell_all(&self, events: &mut VecDeque<shared::PortEvent>, delivery: Delivery) -> bool {
+    /// Tells events, in order.
+    fn tell_all(&self, taken: &mut Taken, delivery: Delivery, left: &mut usize) -> Told {
         let port = self.port.shared();
-        while let Some(event) = events.pop_front() {
+        while *left > 0
+            && let Some(event) = taken.events.pop_front()
+        {
+            *left -= 1;
             if matches!(event, Event::Received(_)) {
                 // Looked at again for each message: a callback may have taken longer than the lease (F8).
                 let wait = match delivery {
                     Delivery::Over => continue,
-                    _ if port.gives_up() => continue,
+                    _ if port.gives_up() || port.fence.cut() != taken.cut => continue,
                     Delivery::Free => false,
                     Delivery::Leased => !port.fence.leased(),
                     Delivery::Held => true,
                 };
                 if wait {
-                    events.push_front(event);
-                    return true;
+                    taken.events.push_front(event);
+                    return Told::Waits;
                 }
             }
             self.deliver(event);
         }
-        false
+        Told::Batch
     }
 
     fn deliver(&self, event: shared::PortEvent) {

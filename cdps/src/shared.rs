@@ -12,7 +12,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use cdps_core::id::{ConnId, Generation, LinkId, PathId, SessionId, Side};
-use cdps_core::port::{Action, Call, Event, Link, State, StateError};
+use cdps_core::port::{Action, Call, CreditToken, Event, Link, State, StateError};
 use cdps_core::time::Time;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
@@ -109,11 +109,18 @@ pub(crate) struct Fence {
     /// The lease of the source's incarnation; `None` on the source side, which needs none.
     lease: Option<Arc<AtomicU64>>,
     revoked: AtomicBool,
+    /// Grows whenever the engine voids the messages that it has given out.
+    cuts: AtomicU64,
 }
 
 impl Fence {
     pub(crate) fn new(lease: Option<Arc<AtomicU64>>) -> Fence {
-        Fence { lease, revoked: AtomicBool::new(false) }
+        Fence { lease, revoked: AtomicBool::new(false), cuts: AtomicU64::new(0) }
+    }
+
+    /// How often messages were voided so far.
+    pub(crate) fn cut(&self) -> u64 {
+        self.cuts.load(Ordering::SeqCst)
     }
 
     /// Whether the lease, if one is needed, still runs.
@@ -160,6 +167,14 @@ pub(crate) enum Delivery {
     Held,
     /// Never again: they are dropped.
     Over,
+}
+
+/// Events that were taken from the engine.
+#[derive(Default)]
+pub(crate) struct Taken {
+    pub(crate) events: VecDeque<PortEvent>,
+    /// [`Fence::cut`] when they were taken: messages among them are void once it is another.
+    pub(crate) cut: u64,
 }
 
 /// What the dispatcher gets from one look at the engine.
@@ -391,14 +406,9 @@ impl PortShared {
         !state.scheduled && !state.held && !state.engine.as_ref().is_some_and(Engine::has_events)
     }
 
-    /// For the dispatcher: gives credit back, and takes up to `max` events. With [`Polled::Idle`] and [`Polled::Over`] the drainer is
-    /// not scheduled any more.
-    pub(crate) fn poll_events(
-        self: &Arc<Self>,
-        credit: Option<cdps_core::port::CreditToken>,
-        events: &mut VecDeque<PortEvent>,
-        max: usize,
-    ) -> Polled {
+    /// For the dispatcher: gives credit back, and takes what waits if `taken` is empty. With [`Polled::Idle`] and [`Polled::Over`] the
+    /// drainer is not scheduled any more.
+    pub(crate) fn poll_events(self: &Arc<Self>, credit: Option<CreditToken>, taken: &mut Taken) -> Polled {
         let (polled, post) = {
             let mut guard = self.state.lock();
             let state = &mut *guard;
@@ -410,14 +420,14 @@ impl PortShared {
                 if let Some(token) = credit {
                     engine.release(now, token);
                 }
-                while events.len() < max {
-                    let Some(event) = engine.poll_event(!matches!(delivery, Delivery::Held)) else { break };
-                    events.push_back(event);
+                if taken.events.is_empty() {
+                    taken.cut = self.fence.cut();
+                    engine.take_events(!matches!(delivery, Delivery::Held), &mut taken.events);
                 }
                 state.scheduled = true;
                 post = state.post(self);
             }
-            let polled = if !events.is_empty() || self.lending.came_home() {
+            let polled = if !taken.events.is_empty() || self.lending.came_home() {
                 Polled::Some(delivery)
             } else if self.destroyed.load(Ordering::Acquire) && self.lending.settled() {
                 // It stays marked as scheduled, so that nobody schedules it again.
@@ -434,10 +444,10 @@ impl PortShared {
     }
 
     /// For the dispatcher: its next event waits for the lease. False: it need not wait any more.
-    pub(crate) fn hold(&self) -> bool {
+    pub(crate) fn hold(&self, cut: u64) -> bool {
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        let hold = matches!(self.delivery(state.engine.as_ref()), Delivery::Held);
+        let hold = matches!(self.delivery(state.engine.as_ref()), Delivery::Held) && cut == self.fence.cut();
         if hold {
             state.scheduled = false;
             state.held = true;
@@ -608,16 +618,18 @@ impl PortState {
         let mut post = Post::default();
         let Some(engine) = self.engine.as_mut() else { return post };
         post.kicks = engine.take_kicks();
+        let mut voided = false;
         while let Some(action) = engine.poll_action() {
             if action == Action::Revoke {
-                // At once: what is on its way to the user must see it.
-                port.fence.revoke();
+                // At once: what is on its way to the user must see it. What waited for the lease waits no more.
+                port.fence.cuts.fetch_add(1, Ordering::SeqCst);
+                voided = self.held;
             } else {
                 self.actions.push_back(action);
             }
         }
         post.act = !self.actions.is_empty() && !std::mem::replace(&mut self.acting, true);
-        let held = self.held && engine.needs_lease() && !port.gives_up();
+        let held = self.held && !voided && engine.needs_lease() && !port.gives_up();
         if !self.scheduled && !held && (self.held || engine.has_events() || port.lending.came_home()) {
             self.scheduled = true;
             self.held = false;
