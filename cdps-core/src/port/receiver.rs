@@ -30,7 +30,8 @@ struct Assembly<R> {
     buffer: R,
     /// Ranges that are in `buffer`, ascending, not touching.
     have: Vec<(u32, u32)>,
-    /// Ranges that a connection is reading into `buffer`.
+    /// Ranges that a connection reads into `buffer`. They stay when it is gone: its reader may be in the middle of it for a moment more,
+    /// so nobody else ever writes there. What is missing then comes aside.
     claims: Vec<(PathId, ConnId, u32, u32)>,
     /// Ranges that came while another connection held the claim.
     asides: Vec<(u32, u32, R)>,
@@ -479,13 +480,6 @@ impl<R: Clone> Receiver<R> {
         match self.assemblies.remove(&sn) {
             Some(assembly) => self.whole(&assembly.head, payload, events),
             None => Ok(()),
-        }
-    }
-
-    /// A connection is gone, and with it what it was reading.
-    pub(super) fn drop_claims(&mut self, path: PathId, conn: ConnId) {
-        for assembly in self.assemblies.values_mut() {
-            assembly.claims.retain(|c| (c.0, c.1) != (path, conn));
         }
     }
 

@@ -509,7 +509,6 @@ impl<S: Clone, R: Clone> Port<S, R> {
             if let Some((conn, up)) = dialled {
                 let farewell = farewell.filter(|_| up).map(|r| Frame::Close { reason: r as u16, side });
                 self.actions.push_back(Action::Hangup { path: path.id, conn, farewell });
-                self.receiver.drop_claims(path.id, conn);
             }
             if let Some(conn) = path.conn_mut() {
                 for flight in conn.flights.iter().filter(|f| !f.moved) {
@@ -557,7 +556,6 @@ impl<S: Clone, R: Clone> Port<S, R> {
         path.failures = if now.since(conn.since) < SETTLED { path.failures + 1 } else { 0 };
         let id = path.id;
         self.kicks &= !(1 << id.0);
-        self.receiver.drop_claims(id, conn.id);
         if self.paths_up() == 0 {
             self.pathless_since = now;
         }

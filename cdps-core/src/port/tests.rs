@@ -592,3 +592,44 @@ fn events_are_taken_up_to_the_first_message_that_waits() {
     assert_eq!(numbers, [1, 2, 3]);
     assert!(!target.has_events());
 }
+
+/// [M8] A range that a lost connection was reading into the message's buffer is not given to another: its reader may still be writing
+/// there. It comes aside, and the message is built from its parts.
+#[test]
+fn a_lost_reader_keeps_its_range() {
+    let mut pair = Pair::connected(config(2));
+    let now = pair.now;
+    let target = pair.target.as_mut().expect("a target");
+    let head = |offset| FragmentHead {
+        sn: Sn(1),
+        ssn: Ssn(1),
+        stream: StreamId(1),
+        offset,
+        total: 100,
+        flags: wire::item::START,
+    };
+    let mut begin = |path: u16, offset, len, offered: Option<Vec<u8>>| {
+        target
+            .begin_fragment(now, PathId(path), ConnId(1), &head(offset), len, offered)
+            .expect("a good fragment")
+    };
+    assert_eq!(begin(0, 0, 60, None), Placement::NeedBuffer);
+    assert_eq!(begin(0, 0, 60, Some(vec![0; 100])), Placement::Into(vec![0; 100]));
+    assert_eq!(begin(1, 60, 40, None), Placement::Into(vec![0; 100]), "another range");
+    target.handle_conn_lost(now, PathId(0), ConnId(1), Reason::ConnectionLost);
+    let parts = |target: &mut TestPort, items: Vec<Inbound<Vec<u8>>>, frames| {
+        target.handle_inbound(now, PathId(1), ConnId(1), frames, &mut items.into_iter().collect(), true)
+    };
+    parts(target, vec![Inbound::Fragment { sn: Sn(1), offset: 60, len: 40 }], 10).expect("is taken");
+    let again = target.begin_fragment(now, PathId(1), ConnId(1), &head(0), 60, None);
+    assert_eq!(again, Ok(Placement::Aside));
+    let aside = Inbound::Aside { sn: Sn(1), offset: 0, len: 60, payload: vec![1; 60] };
+    parts(target, vec![aside], 11).expect("is taken");
+    let mut build = false;
+    while let Some(action) = target.poll_action() {
+        build |= matches!(action, Action::Assemble { sn: Sn(1) });
+    }
+    assert!(build);
+    let parts = target.take_parts(Sn(1)).expect("the parts");
+    assert_eq!((parts.ranges, parts.asides), (vec![(60, 100)], vec![(0, 60, vec![1; 60])]));
+}
