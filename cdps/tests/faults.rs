@@ -34,12 +34,17 @@ struct Relayed {
 
 impl Relayed {
     fn new(paths: u8, targets: u32) -> Relayed {
+        Relayed::on_threads(paths, targets, 1)
+    }
+
+    fn on_threads(paths: u8, targets: u32, threads: usize) -> Relayed {
         let nodes: Vec<Node> = (0..targets)
             .map(|i| {
                 let mut options = options(2 + i);
                 options.listen = addresses(paths).into_iter().map(|ip| (ip, 0).into()).collect();
                 options.members = vec![Member { node: NodeId(1), addresses: Vec::new() }];
                 options.liveness = brisk();
+                (options.io_threads, options.callback_threads) = (threads, threads);
                 open(options)
             })
             .collect();
@@ -53,6 +58,7 @@ impl Relayed {
             nodes.iter().map(|n| n.listening().into_iter().map(Relay::to).collect()).collect();
         let mut options = options(1);
         options.liveness = brisk();
+        (options.io_threads, options.callback_threads) = (threads, threads);
         options.members = nodes
             .iter()
             .zip(&relays)
@@ -270,5 +276,36 @@ fn a_source_that_restarts() {
     assert_eq!(received(&former.seen()).count(), 1);
     assert_eq!(all.hosts[0].session(1).1.wait_received(1)[0].data, b"second");
     source.destroy_wait(DEADLINE).expect("ends");
+    all.end();
+}
+
+/// [M1] [M8] [T2] Messages in many pieces, over four paths on four threads, while paths are killed and come back: every byte is right.
+#[test]
+fn large_messages_survive_their_paths() {
+    let all = Relayed::on_threads(4, 1, 4);
+    let user = User::new();
+    let config = PortConfig { window: 32 << 20, ..all.config() };
+    let port = connected(&all.source, config, &user);
+    user.wait("all paths", |seen| (up(seen) == 4).then_some(()));
+    let messages: Vec<Vec<u8>> = (0..24).map(|i| pattern(1_000_000 + 300_007 * (i % 7), i as u64)).collect();
+    for (i, data) in messages.iter().enumerate() {
+        if i % 3 == 2 {
+            let relay = &all.relays[0][i / 3 % 4];
+            relay.kill();
+            relay.thaw();
+        }
+        let parts = [std::io::IoSlice::new(data)];
+        let options = cdps::SendOptions { context: i as u64, ..Default::default() };
+        // SAFETY: `messages` lives until the source node is gone, below.
+        unsafe { port.send_borrowed(&parts, &options) }.expect("is accepted");
+    }
+    let done = user.wait_ends(messages.len());
+    assert_eq!(done.len(), messages.len(), "nacked: {:?}", nacked(&user.seen()));
+    let got = all.hosts[0].session(0).1.wait_received(messages.len());
+    assert_eq!(got.len(), messages.len());
+    for (got, sent) in got.iter().zip(&messages) {
+        assert!(got.data == *sent, "message {} differs", got.sn);
+    }
+    user.wait("loans", |seen| (released(seen).len() >= messages.len()).then_some(()));
     all.end();
 }
