@@ -311,7 +311,7 @@ impl PortHandler for Mailbox {
             PortEvent::Nacked { context, reason, certainty, .. } => {
                 self.end(context, Outcome::Nacked { reason, certainty });
             }
-            // Nothing is lent: every send is a copy.
+            // Nothing is lent, every send is a copy; and no watermark is asked for.
             PortEvent::Released { .. } | PortEvent::Flow { .. } => {}
             PortEvent::Received(message) => {
                 self.state.lock().messages.push_back(message);
