@@ -311,8 +311,10 @@ impl PortHandler for Mailbox {
             PortEvent::Nacked { context, reason, certainty, .. } => {
                 self.end(context, Outcome::Nacked { reason, certainty });
             }
-            // Nothing is lent, every send is a copy; and no watermark is asked for.
-            PortEvent::Released { .. } | PortEvent::Flow { .. } => {}
+            // Nothing is lent: every send is a copy.
+            PortEvent::Released { .. } => {}
+            // A send that finds the buffer full waits, or says so; the marks below that are not passed on yet.
+            PortEvent::Flow { .. } => {}
             PortEvent::Received(message) => {
                 self.state.lock().messages.push_back(message);
                 self.received.notify_one();
