@@ -7,7 +7,7 @@ use super::event::{Action, ConnStatus};
 use super::path::{Conn, Dial, Path};
 use super::state::{Call, Link, State};
 use crate::cluster::{Health, LinkState, PeerState};
-use crate::id::{ConnId, Generation, NodeId, PathId, SessionId, Side};
+use crate::id::{ConnId, Generation, Incarnation, NodeId, PathId, SessionId, Side};
 use crate::reason::Reason;
 use crate::time::{Duration, Time};
 use crate::wire::{self, Answer, Connect, Frame, NodeBody, reason_of};
@@ -33,6 +33,7 @@ pub(super) struct Attempt {
 pub(super) struct Former {
     pub(super) node: NodeId,
     generation: Generation,
+    incarnation: Option<Incarnation>,
     pub(super) lease_end: Time,
     pub(super) released: bool,
     pub(super) tell_at: Time,
@@ -338,6 +339,7 @@ impl<S: Clone, R: Clone> Port<S, R> {
         self.former = Some(Former {
             node,
             generation: self.generation,
+            incarnation: self.peer_incarnation,
             lease_end,
             released: false,
             tell_at: Time::ZERO,
@@ -627,7 +629,11 @@ impl<S: Clone, R: Clone> Port<S, R> {
         {
             self.ask(now);
         }
-        if self.peer == Some(node) {
+        self.learn_of_former(now, node, state);
+        // A target's peer is one incarnation of the source; the driver ends the session when that is over.
+        let another =
+            matches!(state, PeerState::Reachable { incarnation } if incarnation != self.session.incarnation);
+        if self.peer == Some(node) && !(self.side == Side::Target && another) {
             match state {
                 PeerState::Reachable { incarnation } => {
                     self.peer_lost = None;
@@ -646,6 +652,24 @@ impl<S: Clone, R: Clone> Port<S, R> {
             }
         }
         self.rearm(now);
+    }
+
+    /// What is known of a target that was given up can only shorten the wait for its lease.
+    fn learn_of_former(&mut self, now: Time, node: NodeId, state: PeerState) {
+        let Some(former) = self.former.as_ref().filter(|f| f.node == node) else { return };
+        let lease_end = match state {
+            PeerState::Reachable { incarnation }
+                if former.incarnation.is_some_and(|known| known != incarnation) =>
+            {
+                now
+            }
+            PeerState::Reachable { .. } | PeerState::Down => return,
+            PeerState::Unreachable { last_heard } => self.lease_end(last_heard).min(former.lease_end),
+        };
+        if let Some(former) = &mut self.former {
+            former.lease_end = lease_end;
+        }
+        self.tend_former(now);
     }
 
     /// Whether no member of the cluster is heard: then the fault is here, and no switch helps (N5).

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::*;
 use crate::cluster::Health;
 use crate::config::Target;
-use crate::wire::NodeBody;
+use crate::wire::{Answer, NodeBody};
 
 type TestPort = Port<Vec<u8>, Vec<u8>>;
 
@@ -469,6 +469,31 @@ fn credit_bounds_what_is_sent() {
         assert_eq!(pair.received().len(), k + 1);
     }
     assert_eq!(pair.received()[3].2.len(), 200_000);
+}
+
+/// [F8] [F5] A switch waits for the former target's lease, and no longer: it counts from when the target was last heard, which may be
+/// learned after the switch began.
+#[test]
+fn a_switch_waits_for_the_lease_as_known_best() {
+    let mut pair = Pair::connected(PortConfig { autoswitch: true, ..config(1) });
+    pair.send(0, b"x").unwrap();
+    pair.run();
+    let heard = pair.now;
+    pair.silent = vec![PathId(0)];
+    pair.break_path(0);
+    pair.pass(MS * 1550);
+    assert_eq!(pair.source.link(), Link::Switching, "no path for the dead time");
+    let answer =
+        Answer { generation: pair.source.generation(), ..pair.target.as_ref().unwrap().answer(Vec::new()) };
+    pair.source.handle_answer(pair.now, &answer);
+    while let Some(action) = pair.source.poll_action() {
+        if let Action::Dial { path, conn, .. } = action {
+            pair.source.handle_conn_up(pair.now, path, conn);
+        }
+    }
+    assert_eq!(pair.source.link(), Link::Switching, "the lease may have been renewed just before");
+    pair.source.handle_peer(pair.now, NodeId(2), PeerState::Unreachable { last_heard: heard });
+    assert_eq!(pair.source.link(), Link::Up, "it has run out: the target was last heard long ago");
 }
 
 /// [M7] One event when the backlog passes the high mark, one when it falls to the low one, never two of a kind in a row.
