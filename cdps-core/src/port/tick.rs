@@ -180,14 +180,19 @@ impl<S: Clone, R: Clone> Port<S, R> {
             self.feed_back_idle(now, true);
         }
         let heartbeat = self.config.liveness.heartbeat;
-        if let Some((_, sent)) = self.completions_by
+        if let Some((by, sent)) = self.completions_by
             && self.receiver.unconfirmed()
-            && now.since(sent) > heartbeat * 2
         {
-            self.completions_by = Some((self.paths.first().map_or_else(Default::default, |p| p.id), now));
-            self.freshest = None;
-            self.receiver.rewind_completions();
-            self.feed_back_idle(now, true);
+            let least = self.config.liveness.suspect;
+            let patience = self.path_index(by).map_or(least, |at| self.paths[at].patience(least));
+            if now.since(sent) > patience {
+                // Not the path that they are lost on, but the one that was heard last.
+                self.freshest = None;
+                let path = self.feedback_path().map_or(by, |at| self.paths[at].id);
+                self.completions_by = Some((path, now));
+                self.receiver.rewind_completions();
+                self.feed_back_idle(now, true);
+            }
         }
         if self.sender.starved && now.since(self.credit_asked_at) > heartbeat {
             self.credit_asked_at = now;

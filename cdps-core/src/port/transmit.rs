@@ -249,7 +249,7 @@ impl<S: Clone, R: Clone> Port<S, R> {
         }
     }
 
-    fn feedback_path(&self) -> Option<usize> {
+    pub(super) fn feedback_path(&self) -> Option<usize> {
         let fresh = |k: &usize| {
             let path = &self.paths[*k];
             path.conn().filter(|c| !c.peer_suspects && path.health() == Health::Good).is_some()
