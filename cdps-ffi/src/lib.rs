@@ -4,7 +4,7 @@
 //! `cargo xtask lib`. The doc comments here are therefore written for a reader of C.
 //!
 //! Each exported function is written out (cbindgen does not see functions made by a macro) and consists of one call of a guard, which
-//! refuses use in a forked child, catches panics and turns a [`error::Failure`] into a code and a text.
+//! refuses use in a forked child, catches panics and turns a failure into a code and a text.
 #![allow(non_camel_case_types, reason = "the types are C's and carry C names")]
 #![allow(
     clippy::missing_safety_doc,
