@@ -67,8 +67,10 @@ static void on_complete(void *user, const cdps_complete_t *complete)
     (void)user;
     pthread_mutex_lock(&state.lock);
     state.completed += buffer->length;
+    state.under_way--;
     if (complete->rc != 0 && state.bad_rc == 0)
         state.bad_rc = complete->rc;
+    pthread_cond_signal(&state.changed);
     pthread_mutex_unlock(&state.lock);
 }
 
@@ -79,10 +81,12 @@ static void on_nack(void *user, const cdps_nack_t *nack)
           cdps_reason_name(nack->reason), cdps_certainty_name(nack->certainty));
     pthread_mutex_lock(&state.lock);
     state.nacks++;
+    state.under_way--;
+    pthread_cond_signal(&state.changed);
     pthread_mutex_unlock(&state.lock);
 }
 
-/* After on_complete or on_nack: the buffer is ours again. */
+/* After on_complete or on_nack: the buffer is ours again. That may be much later, when a path has frozen with the buffer half written. */
 static void on_release(void *user, const cdps_release_t *release)
 {
     struct buffer *buffer = release->context;
@@ -90,7 +94,6 @@ static void on_release(void *user, const cdps_release_t *release)
     pthread_mutex_lock(&state.lock);
     buffer->next = state.free;
     state.free = buffer;
-    state.under_way--;
     pthread_cond_signal(&state.changed);
     pthread_mutex_unlock(&state.lock);
 }
@@ -190,7 +193,6 @@ static struct buffer *take_buffer(uint64_t since, uint64_t total)
         wait_changed(since, total);
     struct buffer *buffer = state.free;
     state.free = buffer->next;
-    state.under_way++;
     pthread_mutex_unlock(&state.lock);
     return buffer;
 }
@@ -222,6 +224,10 @@ static void send_buffer(struct buffer *buffer, uint64_t offset)
     how.flags = CDPS_SEND_BORROW;
     how.timeout_ms = CDPS_WAIT_FOREVER;
     how.context = buffer;
+    /* Before the call: on_complete may run before it returns. */
+    pthread_mutex_lock(&state.lock);
+    state.under_way++;
+    pthread_mutex_unlock(&state.lock);
     int32_t code = cdps_port_send(port, pieces + first, (size_t)(2 - first), &how, NULL);
     if (code == CDPS_OK) {
         state.sent_bytes += buffer->length;
