@@ -16,6 +16,9 @@ use crate::payload::{self, Sent, SentHandle};
 /// suspect a path, half a second, and what its fellows had queued on the healthy ones.
 const ARRIVES_WITHIN: u64 = 1_500_000_000;
 
+/// Where a path is healthy, an acknowledgment reaches the sender's user within this time (ns).
+const ACKNOWLEDGED_WITHIN: u64 = 1_500_000_000;
+
 /// A lost target is replaced by a healthy backup within this time (ns): the dead time, half a second, and what the backup's user takes to
 /// decide.
 const SWITCHES_WITHIN: u64 = 2_350_000_000;
@@ -107,6 +110,13 @@ pub(crate) struct Promise {
     pub(crate) prompt: bool,
 }
 
+impl Promise {
+    /// Nothing that a message meets is slow.
+    fn is_timed(self) -> bool {
+        self.path_hidden && self.clean_paths != 0 && self.brisk
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum End {
     Completed,
@@ -134,7 +144,8 @@ struct Receiver {
     next: BTreeMap<StreamId, Ssn>,
     /// (stream, first, next): numbers that were passed over, as tombstones or before the generation began. All must be over.
     skipped: Vec<(StreamId, Ssn, Ssn)>,
-    answers: BTreeMap<Sn, i32>,
+    /// Return code, and when it was given.
+    answers: BTreeMap<Sn, (i32, u64)>,
 }
 
 #[derive(Default)]
@@ -195,6 +206,8 @@ pub struct Tally {
     pub suspicions: u64,
     /// Of those, paths that had no fault between ends that had none.
     pub false_suspicions: u64,
+    /// Longest time in ns from an acknowledgment to its completion, between quick users, where a path was healthy.
+    pub longest_ack: u64,
     /// Longest time in ns from a target's fault to the switch to a healthy backup.
     pub longest_switch: u64,
     /// Longest time in ns from a message's first hand-over to its arrival, where a path was healthy.
@@ -306,10 +319,7 @@ impl Oracle {
         receiver.partial.remove(&sn);
         if let FlowKey::Up(session) = flow
             && f.receivers.last_key_value().is_some_and(|r| *r.0 == at)
-            && self
-                .sessions
-                .get(&session)
-                .is_some_and(|s| s.promise.path_hidden && s.promise.clean_paths != 0 && s.promise.brisk)
+            && self.sessions.get(&session).is_some_and(|s| s.promise.is_timed())
             && let Some(record) = f.record(sn).filter(|r| r.end.is_none())
         {
             let took = self.now.saturating_sub(record.handed_at);
@@ -393,7 +403,8 @@ impl Oracle {
 
     /// The receiving user acknowledged a message, and the engine took it.
     pub(crate) fn answered(&mut self, flow: FlowKey, at: Generation, sn: Sn, rc: i32) {
-        self.flows.entry(flow).or_default().receivers.entry(at).or_default().answers.insert(sn, rc);
+        let now = self.now;
+        self.flows.entry(flow).or_default().receivers.entry(at).or_default().answers.insert(sn, (rc, now));
     }
 
     /// A completion reached the sending user.
@@ -410,7 +421,11 @@ impl Oracle {
         let f = &self.flows[&flow];
         let Some(record) = f.record(sn) else { return };
         let fault = match record.model {
-            AckModel::Synchronous if f.receivers.values().any(|r| r.answers.get(&sn) == Some(&rc)) => None,
+            AckModel::Synchronous
+                if f.receivers.values().any(|r| r.answers.get(&sn).is_some_and(|a| a.0 == rc)) =>
+            {
+                None
+            }
             AckModel::Synchronous => {
                 let answers: Vec<_> = f.receivers.values().filter_map(|r| r.answers.get(&sn)).collect();
                 Some(format!("rc is {rc}, but the target's user answered {answers:?}"))
@@ -425,6 +440,19 @@ impl Oracle {
         if let Some(fault) = fault {
             let text = format!("{flow:?}: {sn} ({:?}) completed: {fault}", record.model);
             self.fail(Invariant::NoFalseCompletion, text);
+            return;
+        }
+        if let FlowKey::Up(session) = flow
+            && self.sessions.get(&session).is_some_and(|s| s.promise.is_timed() && s.promise.prompt)
+            && let Some((_, answered_at)) =
+                f.receivers.values().filter_map(|r| r.answers.get(&sn)).next_back()
+        {
+            let took = self.now - answered_at;
+            self.tally.longest_ack = self.tally.longest_ack.max(took);
+            if took > ACKNOWLEDGED_WITHIN {
+                let text = format!("{flow:?}: the acknowledgment of {sn} took {:.3} s", took as f64 / 1e9);
+                self.fail(Invariant::PathHidden, text);
+            }
         }
     }
 

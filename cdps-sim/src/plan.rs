@@ -82,6 +82,13 @@ pub(crate) struct UserPlan {
     pub(crate) refuse: u64,
 }
 
+impl UserPlan {
+    /// Times that this user sees say something about the engine.
+    fn is_quick(&self) -> bool {
+        self.stalls == 0 && self.busy.is_empty() && self.dispatch_delay <= MS
+    }
+}
+
 /// A source port.
 #[derive(Debug)]
 pub(crate) struct SourcePlan {
@@ -414,7 +421,7 @@ impl View<'_> {
             path_hidden: pauses && clean_paths != 0,
             brisk: config.balance == Balance::Fastest
                 || !self.faults.iter().any(|f| matches!(f.kind, FaultKind::Slow { .. })),
-            prompt: self.hosts.iter().all(|h| h.users.stalls == 0 && h.users.busy.is_empty()),
+            prompt: self.hosts.iter().all(|h| h.users.is_quick()),
             clean_paths: if both_well { clean_paths } else { 0 },
             switch_hidden: self.untouched(host)
                 && config.autoswitch
