@@ -268,3 +268,42 @@ fn no_waiting_in_callbacks() {
     assert_eq!(answer.recv_timeout(DEADLINE).expect("is told"), Some(SendError::InCallback));
     pair.end();
 }
+
+/// [M4] [A1] Threads that each wait for an acknowledgment before they send on: no message is forgotten between those who might write
+/// it, whatever its size, in either direction.
+#[test]
+fn lone_messages_are_not_forgotten() {
+    let (told, answers) = std::sync::mpsc::channel();
+    let told = std::sync::Mutex::new(told);
+    let user = User::reacting(Box::new(move |_, event| {
+        if let PortEvent::Completed { context, .. } = event {
+            told.lock().expect("told").send(*context).expect("is waited for");
+        }
+    }));
+    let pair = Pair::patient(2, user, User::acking);
+    let threads = 6;
+    let rounds = 300;
+    let (go, gates): (Vec<_>, Vec<_>) = (0..threads).map(|_| std::sync::mpsc::channel::<()>()).unzip();
+    let workers: Vec<_> = gates
+        .into_iter()
+        .enumerate()
+        .map(|(thread, gate)| {
+            let port = pair.port.clone();
+            std::thread::spawn(move || {
+                let data = pattern([8, 64, 1500, 5000, 70_000, 300_000][thread], thread as u64);
+                for _ in 0..rounds {
+                    send(&port, &data, thread as u64).expect("is accepted");
+                    gate.recv_timeout(DEADLINE).expect("is acknowledged in time");
+                }
+            })
+        })
+        .collect();
+    for _ in 0..threads * rounds {
+        let context = answers.recv_timeout(DEADLINE).expect("an acknowledgment in time");
+        go[context as usize].send(()).expect("is waited for");
+    }
+    workers.into_iter().for_each(|w| w.join().expect("ends well"));
+    let slow = pair.port.stats().suspicions;
+    assert_eq!(slow, 0, "a path stood still");
+    pair.end();
+}

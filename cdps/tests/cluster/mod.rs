@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use cdps::{
     AckModel, Certainty, Client, ClientHandler, ClusterEvent, ConnStatus, ConnectRequest, Decision,
-    Generation, Health, Level, Log, LogSink, Member, Message, Node, NodeId, NodeOptions, PathId, Port,
-    PortConfig, PortEvent, PortHandler, Reason, Security, SendError, SendOptions, Sn, Ssn, StreamId, Target,
+    Generation, Health, Level, Liveness, Log, LogSink, Member, Message, Node, NodeId, NodeOptions, PathId,
+    Port, PortConfig, PortEvent, PortHandler, Reason, Security, SendError, SendOptions, Sn, Ssn, StreamId,
+    Target,
 };
 
 /// Longer than anything that is waited for takes on the slowest machine.
@@ -360,10 +361,16 @@ pub fn open_listener(id: u32, paths: u8, peers: &[u32]) -> Node {
 
 /// A node that dials the others.
 pub fn open_dialler(id: u32, paths: u8, others: &[&Node]) -> Node {
+    open_patient_dialler(id, paths, others, Liveness::default())
+}
+
+/// The same, with timers of its own.
+pub fn open_patient_dialler(id: u32, paths: u8, others: &[&Node], liveness: Liveness) -> Node {
     let members = others.iter().map(|n| Member { node: n.id(), addresses: n.listening() }).collect();
     let mut options = options(id);
     options.local = addresses(paths);
     options.members = members;
+    options.liveness = liveness;
     open(options)
 }
 
@@ -400,6 +407,15 @@ impl Pair {
         Pair::on(open_listener(2, paths, &[1]), paths, source, target, user, make)
     }
 
+    /// With timers that no slow machine reaches, for tests in which no path may stand still.
+    pub fn patient(paths: u8, user: Arc<User>, make: impl Fn() -> Arc<User> + Send + Sync + 'static) -> Pair {
+        let target = open_listener(2, paths, &[1]);
+        let liveness =
+            Liveness { suspect: Duration::from_secs(5), dead: Duration::from_secs(9), ..Liveness::wan() };
+        let source = open_patient_dialler(1, paths, &[&target], liveness);
+        Pair::of(source, target, |_| (), |_| (), user, make)
+    }
+
     /// With this node as the target.
     pub fn on(
         target_node: Node,
@@ -410,6 +426,17 @@ impl Pair {
         make: impl Fn() -> Arc<User> + Send + Sync + 'static,
     ) -> Pair {
         let source_node = open_dialler(1, paths, &[&target_node]);
+        Pair::of(source_node, target_node, source, target, user, make)
+    }
+
+    fn of(
+        source_node: Node,
+        target_node: Node,
+        source: impl FnOnce(&mut PortConfig),
+        target: impl FnOnce(&mut PortConfig),
+        user: Arc<User>,
+        make: impl Fn() -> Arc<User> + Send + Sync + 'static,
+    ) -> Pair {
         let mut target_config = PortConfig::default();
         target(&mut target_config);
         let host = Host::new(target_config, make);
