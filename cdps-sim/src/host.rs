@@ -17,9 +17,10 @@ use cdps_core::wire::Connect;
 
 use crate::broken::Broken;
 use crate::env::{Env, Event, MS, note};
-use crate::oracle::{FlowKey, Invariant};
+use crate::oracle::FlowKey;
 use crate::payload::{Buffer, Meter, Received, SentHandle};
 use crate::plan::Plan;
+use crate::rules::Invariant;
 use crate::user::User;
 
 pub(crate) use conn::HostConn;

@@ -5,6 +5,7 @@
 //! rule of the behaviour list was broken.
 
 mod broken;
+mod checks;
 mod checksum;
 mod env;
 mod fault;
@@ -15,9 +16,10 @@ mod oracle;
 mod payload;
 mod plan;
 mod rng;
+mod rules;
 mod user;
 mod world;
 
 pub use broken::Broken;
-pub use oracle::{Invariant, Tally, Violation};
+pub use rules::{Invariant, Tally, Violation};
 pub use world::{Options, Outcome, run, run_keeping, run_printing};

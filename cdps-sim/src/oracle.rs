@@ -1,7 +1,6 @@
 //! The oracle: knows what was sent, handed over, received, delivered and answered, and says when the rules are broken.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::rc::{Rc, Weak};
 
 use cdps_core::cluster::Health;
@@ -11,6 +10,7 @@ use cdps_core::port::{Certainty, ConnStatus};
 use cdps_core::reason::Reason;
 
 use crate::payload::{self, Sent, SentHandle};
+use crate::rules::{Invariant, Promise, Tally};
 
 /// Where a path is healthy, what was handed over arrives within this time (ns), whatever happens to the other paths: the time to
 /// suspect a path, half a second, and what its fellows had queued on the healthy ones.
@@ -23,69 +23,6 @@ const ACKNOWLEDGED_WITHIN: u64 = 1_500_000_000;
 /// decide.
 const SWITCHES_WITHIN: u64 = 2_350_000_000;
 
-/// A rule that a run must keep.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Invariant {
-    /// Messages of a stream are delivered in the order sent.
-    Order,
-    /// Once within a target incarnation, with the bytes that were sent.
-    ExactlyOnce,
-    /// Every accepted send ends in exactly one way, and its payload comes back.
-    OneEnd,
-    /// Nothing is completed that was not received, delivered, answered.
-    NoFalseCompletion,
-    /// Once faults stop, everything finishes.
-    Progress,
-    /// Memory stays within its bounds.
-    Memory,
-    /// The user is told to hold back, and to go on, in turns.
-    Flow,
-    /// Down, nacks oldest first with a true certainty, drained.
-    DownOrder,
-    /// A former target delivers nothing.
-    Lease,
-    /// A healthy path hides the others' faults.
-    PathHidden,
-    /// A reachable backup hides the target's faults.
-    SwitchHidden,
-    /// The engine does not spin.
-    Timers,
-    /// The engine or the simulator broke down, or the engine contradicts its own interface.
-    Sanity,
-}
-
-impl fmt::Display for Invariant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (row, text) = match self {
-            Invariant::Order => ("M2", "order within a stream"),
-            Invariant::ExactlyOnce => ("M2", "exactly once, intact"),
-            Invariant::OneEnd => ("A4", "each send ends exactly once"),
-            Invariant::NoFalseCompletion => ("A1-A3", "nothing completed that was not delivered"),
-            Invariant::Progress => ("liveness", "everything finishes once faults stop"),
-            Invariant::Memory => ("M6, M7", "bounded memory"),
-            Invariant::Flow => ("M7", "flow control is told in turns"),
-            Invariant::DownOrder => ("F2", "order of events after a down"),
-            Invariant::Lease => ("F8", "a former target delivers nothing"),
-            Invariant::PathHidden => ("T2", "path faults are hidden"),
-            Invariant::SwitchHidden => ("F5", "target faults are hidden by autoswitch"),
-            Invariant::Timers => ("timers", "bounded steps per virtual second"),
-            Invariant::Sanity => ("sanity", "the engine keeps its own interface"),
-        };
-        write!(f, "[{row}] {text}")
-    }
-}
-
-/// A broken rule.
-#[derive(Clone, Debug)]
-pub struct Violation {
-    /// Which.
-    pub invariant: Invariant,
-    /// When, in virtual seconds.
-    pub at: f64,
-    /// What was seen.
-    pub text: String,
-}
-
 /// One direction of one session: whose numbers are they.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum FlowKey {
@@ -93,28 +30,6 @@ pub(crate) enum FlowKey {
     Up(SessionId),
     /// Target to source: a target port belongs to one generation.
     Down(SessionId, Generation),
-}
-
-/// What a session is promised by the faults that were planned.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Promise {
-    /// One path to the target has no fault: no down, no nack (T2).
-    pub(crate) path_hidden: bool,
-    /// A backup is reachable and the port switches by itself: no nack (F5).
-    pub(crate) switch_hidden: bool,
-    /// A bit for each path that has no fault, if neither end has one: it is never given up.
-    pub(crate) clean_paths: u64,
-    /// Nothing is left to wait on a slow path: none is slow, or the scheduler avoids those that are.
-    pub(crate) brisk: bool,
-    /// Both users are quick, so that times mean something.
-    pub(crate) prompt: bool,
-}
-
-impl Promise {
-    /// Nothing that a message meets is slow.
-    fn is_timed(self) -> bool {
-        self.path_hidden && self.clean_paths != 0 && self.brisk
-    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -185,33 +100,6 @@ pub(crate) struct Delivery<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) redelivered: bool,
     pub(crate) wants_ack: bool,
-}
-
-/// What a run looked like, in numbers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Tally {
-    /// Sends accepted.
-    pub sent: u64,
-    /// Sends completed.
-    pub completed: u64,
-    /// Sends nacked.
-    pub nacked: u64,
-    /// Messages delivered.
-    pub delivered: u64,
-    /// Connections reported down.
-    pub downs: u64,
-    /// Switches to a backup.
-    pub switches: u64,
-    /// Paths suspected, as the sources' users heard.
-    pub suspicions: u64,
-    /// Of those, paths that had no fault between ends that had none.
-    pub false_suspicions: u64,
-    /// Longest time in ns from an acknowledgment to its completion, between quick users, where a path was healthy.
-    pub longest_ack: u64,
-    /// Longest time in ns from a target's fault to the switch to a healthy backup.
-    pub longest_switch: u64,
-    /// Longest time in ns from a message's first hand-over to its arrival, where a path was healthy.
-    pub longest_arrival: u64,
 }
 
 /// See the module.
@@ -592,14 +480,14 @@ impl Oracle {
             self.tally.suspicions += 1;
             self.tally.false_suspicions += u64::from(clean);
         }
-        let blamed = match reason {
+        let blamed = matches!(
+            reason,
             Reason::Unreachable
-            | Reason::Timeout
-            | Reason::BadChecksum
-            | Reason::ProtocolError
-            | Reason::Limit => true,
-            _ => false,
-        };
+                | Reason::Timeout
+                | Reason::BadChecksum
+                | Reason::ProtocolError
+                | Reason::Limit
+        );
         if clean && blamed && health == Health::Dead {
             self.fail(
                 Invariant::PathHidden,

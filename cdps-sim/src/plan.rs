@@ -9,8 +9,8 @@ use cdps_core::time::{Duration, nanos};
 use crate::env::{MS, SECOND};
 use crate::fault::{self, Fault, FaultKind};
 use crate::net::Machine;
-use crate::oracle::Promise;
 use crate::rng::Rng;
+use crate::rules::Promise;
 
 /// Everything that follows from a seed before the run begins.
 #[derive(Debug)]
@@ -179,11 +179,9 @@ impl Plan {
         }
         let mut sources_rng = rng.fork();
         let source_ports = if rng.chance(20) { 2 } else { 1 };
-        let sources: Vec<SourcePlan> = (0..sources * source_ports)
-            .map(|n| {
-                source_plan(&mut sources_rng, n, n % sources, sources, &hosts, &liveness, &faults, aimed)
-            })
-            .collect();
+        let view = View { hosts: &hosts, sources, paths, faults: &faults, aimed };
+        let sources: Vec<SourcePlan> =
+            (0..sources * source_ports).map(|n| source_plan(&mut sources_rng, n, &view, &liveness)).collect();
         let last_send =
             sources.iter().flat_map(|s| s.up.iter().chain(&s.down)).map(|s| s.at).max().unwrap_or(0);
         let last_fault = faults.iter().map(|f| f.until).max().unwrap_or(0);
@@ -251,16 +249,9 @@ fn routes(rng: &mut Rng, sources: usize, hosts: &[HostPlan], mutual: bool) -> Ve
     routes
 }
 
-fn source_plan(
-    rng: &mut Rng,
-    number: usize,
-    host: usize,
-    sources: usize,
-    hosts: &[HostPlan],
-    liveness: &Liveness,
-    faults: &[Fault],
-    aimed: bool,
-) -> SourcePlan {
+fn source_plan(rng: &mut Rng, number: usize, view: &View<'_>, liveness: &Liveness) -> SourcePlan {
+    let &View { hosts, sources, aimed, .. } = view;
+    let host = number % sources;
     let mut order: Vec<usize> = (sources..hosts.len()).collect();
     for i in (1..order.len()).rev() {
         order.swap(i, rng.below(i as u64 + 1) as usize);
@@ -269,7 +260,6 @@ fn source_plan(
         // The first target is everybody's primary.
         order.sort_by_key(|t| *t != sources);
     }
-    let paths = hosts[0].addresses.len();
     let base = port_config(rng, liveness);
     let config = PortConfig {
         client: format!("disk{number}"),
@@ -294,7 +284,6 @@ fn source_plan(
     let up = workload(rng, work, &config, 100);
     let down = if rng.chance(35) { workload(rng, work, &target_config, 40) } else { Vec::new() };
     let verbs = if rng.chance(25) { verbs(rng, work) } else { Vec::new() };
-    let view = View { hosts, sources, paths, faults };
     // What a target's user ends is no fault to be hidden.
     let meddling = verbs.iter().any(|v| v.1.is_targets());
     let promise =
@@ -379,6 +368,8 @@ struct View<'a> {
     sources: usize,
     paths: usize,
     faults: &'a [Fault],
+    /// The first target is everybody's primary.
+    aimed: bool,
 }
 
 impl View<'_> {

@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use cdps_core::config::PortConfig;
-use cdps_core::id::{Generation, SessionId, Side, Sn};
+use cdps_core::id::{Generation, Side, Sn};
 use cdps_core::port::{ConnStatus, CreditToken, Event, Link, Outbound, SendError, State};
 
 use crate::broken::Broken;
-use crate::env::{Env, MS, SECOND, note};
+use crate::env::{Env, MS, note};
 use crate::host::{Host, HostEvent, Slot};
 use crate::mutate::{self, Fate};
-use crate::oracle::{Delivery, Invariant, Promise};
+use crate::oracle::Delivery;
 use crate::payload::{Received, Sent, SentHandle};
 use crate::plan::Verb;
+use crate::rules::{Invariant, Promise};
 
 /// Something that a user set out to do.
 #[derive(Clone, Copy, Debug)]
@@ -34,8 +35,8 @@ pub(crate) enum Errand {
 #[derive(Debug)]
 pub(crate) struct User {
     born: u64,
-    next_send: usize,
-    held: BTreeMap<u64, (CreditToken, Received)>,
+    pub(crate) next_send: usize,
+    pub(crate) held: BTreeMap<u64, (CreditToken, Received)>,
     holds: u64,
     stash: Option<Event<SentHandle, Received>>,
     /// Not before this moment is the port connected again.
@@ -102,7 +103,7 @@ impl Verb {
 }
 
 impl Slot {
-    fn sends<'a>(&self, host: &'a Host) -> &'a [crate::plan::Send] {
+    pub(crate) fn sends<'a>(&self, host: &'a Host) -> &'a [crate::plan::Send] {
         match self.side {
             Side::Source => &host.plan.sources[self.plan].up,
             Side::Target if self.born.counter <= 3 => &host.plan.sources[self.plan].down,
@@ -492,119 +493,5 @@ impl Host {
                 Ok(())
             }
         };
-    }
-
-    /// Whether this process has nothing left to do for its users.
-    pub(crate) fn settled(&self, env: &Env) -> Result<(), String> {
-        for (n, s) in self.slots.iter().enumerate() {
-            let Some(s) = s else { continue };
-            let name = || {
-                format!(
-                    "node {} p{n} ({}, {}, link {})",
-                    self.node(),
-                    s.session,
-                    s.port.state().name(),
-                    s.port.link().name()
-                )
-            };
-            if s.port.state() == State::Destroyed
-                || (s.side == Side::Target && s.port.state() != State::ConnectedTo)
-            {
-                continue;
-            }
-            if s.user.next_send < s.sends(self).len() {
-                return Err(format!(
-                    "{}: {} messages not accepted yet",
-                    name(),
-                    s.sends(self).len() - s.user.next_send
-                ));
-            }
-            let open = env.oracle.open(s.flow_out());
-            if open > 0 {
-                return Err(format!(
-                    "{}: {open} sends have not ended: {}",
-                    name(),
-                    env.oracle.oldest_open(s.flow_out())
-                ));
-            }
-            let left = s.port.stats().unfinished_bytes;
-            if left > 0 {
-                return Err(format!("{}: {left} bytes are unfinished", name()));
-            }
-            if !s.user.held.is_empty() {
-                return Err(format!("{}: the user holds {} messages", name(), s.user.held.len()));
-            }
-            if s.port.has_events() {
-                return Err(format!("{}: events wait", name()));
-            }
-        }
-        Ok(())
-    }
-
-    /// A port with nothing to do sets no timer, but for one that was set before.
-    pub(crate) fn check_idle(&self, env: &mut Env) {
-        for s in self.slots.iter().flatten() {
-            let stats = s.port.stats();
-            let whole = stats.paths_up == stats.paths && s.port.link() == Link::Up;
-            let in_use = matches!(s.port.state(), State::Connected | State::ConnectedTo);
-            let settled = env.now - s.came_up > 3 * SECOND;
-            if whole && in_use && settled && env.now - s.timeouts[0] < SECOND {
-                let text = format!(
-                    "{} ({}) is idle, and had 4 timeouts in a second",
-                    s.session,
-                    s.port.state().name()
-                );
-                env.oracle.fail(Invariant::Timers, text);
-            }
-        }
-    }
-
-    /// Sessions whose source is connected, with their generations.
-    pub(crate) fn connected_sessions(&self) -> Vec<(SessionId, Generation)> {
-        let up = |s: &&Slot| {
-            s.side == Side::Source && s.port.state() == State::Connected && s.port.link() == Link::Up
-        };
-        self.slots.iter().flatten().filter(up).map(|s| (s.session, s.port.generation())).collect()
-    }
-
-    /// The bytes that were held at once may not pass the window and what each path may add.
-    pub(crate) fn check_meters(&self, env: &mut Env, slot: usize) {
-        let Some(s) = self.slots[slot].as_ref() else { return };
-        let c = s.port.config();
-        let source = &self.plan.sources[s.plan];
-        let longest = source.up.iter().chain(&source.down).map(|m| u64::from(m.len)).max().unwrap_or(0);
-        let fragment = u64::from(
-            self.plan.sources[s.plan].config.fragment.max(self.plan.sources[s.plan].target_config.fragment),
-        );
-        let per_path = 2 * fragment + 2 * self.plan.read_chunk as u64 + 65_536;
-        let bound = c.window.max(longest) + per_path * self.plan.paths as u64;
-        for (generation, meter) in &s.meters {
-            if meter.peak() > bound {
-                let text = format!(
-                    "{} generation {generation}: {} bytes held, bound {bound}",
-                    s.session,
-                    meter.peak()
-                );
-                env.oracle.fail(Invariant::Memory, text);
-            }
-        }
-    }
-}
-
-impl Host {
-    /// The run is over: every source's user takes its port down.
-    pub(crate) fn finish(&mut self) {
-        for s in self.slots.iter_mut().flatten() {
-            s.user.finish();
-        }
-    }
-
-    /// What keeps this process from being done.
-    pub(crate) fn left(&self) -> Option<String> {
-        self.slots.iter().enumerate().find_map(|(n, s)| {
-            let s = s.as_ref()?;
-            let (state, link) = (s.port.state().name(), s.port.link().name());
-            Some(format!("node {} p{n} ({}, {state}, link {link}) is not gone", self.node(), s.session))
-        })
     }
 }

@@ -7,9 +7,10 @@ use crate::env::{Env, Event, MS, SECOND, TraceSink, note};
 use crate::fault::FaultKind;
 use crate::host::Host;
 use crate::net::{Machine, Net, Route};
-use crate::oracle::{FlowKey, Invariant, Oracle, Tally, Violation};
+use crate::oracle::{FlowKey, Oracle};
 use crate::plan::{self, Plan};
 use crate::rng::Rng;
+use crate::rules::{Invariant, Tally, Violation};
 
 /// How often the world looks whether the run is over.
 const SURVEY_EVERY: u64 = 50 * MS;
@@ -115,7 +116,7 @@ impl World {
             act: Act::Storm,
             deadline: 0,
             fingerprint: seed,
-            rest: if seed % 8 == 0 { IDLE } else { 500 * MS },
+            rest: if seed.is_multiple_of(8) { IDLE } else { 500 * MS },
         }
     }
 

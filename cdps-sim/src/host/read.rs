@@ -11,8 +11,9 @@ use crate::broken::Broken;
 use crate::checksum::CRC;
 use crate::env::{Env, note};
 use crate::net::ReadEnd;
-use crate::oracle::{FlowKey, Invariant};
+use crate::oracle::FlowKey;
 use crate::payload::{Buffer, Received};
+use crate::rules::Invariant;
 
 /// The port that a data connection serves.
 #[derive(Clone, Copy)]
@@ -21,6 +22,16 @@ struct Serves {
     path: PathId,
     conn: ConnId,
     generation: Generation,
+}
+
+/// What one read brought, on its way to the engine.
+struct Digest {
+    input: Vec<u8>,
+    /// Decoded up to here.
+    at: usize,
+    items: Vec<Inbound<Received>>,
+    /// Frames that the engine knows of.
+    before: u64,
 }
 
 impl Host {
@@ -64,98 +75,84 @@ impl Host {
     /// Decodes what has been read.
     fn digest(&mut self, env: &mut Env, c: usize, drained: bool) -> Result<(), Reason> {
         let Some(hc) = self.conns.get_mut(&c) else { return Ok(()) };
-        let input = std::mem::take(&mut hc.input);
-        let mut at = 0;
-        let mut items = Vec::new();
-        let mut before = hc.frames;
+        let mut d =
+            Digest { input: std::mem::take(&mut hc.input), at: 0, items: Vec::new(), before: hc.frames };
         let result = loop {
-            let Some(hc) = self.conns.get_mut(&c) else { return Ok(()) };
-            if let Some(mut body) = hc.body.take() {
-                at += body.take(&input[at..]);
-                if body.done < body.len {
-                    hc.body = Some(body);
-                    break Ok(());
-                }
-                hc.frames += 1;
-                if let Err(reason) = self.body_done(env, c, body, &mut items) {
-                    break Err(reason);
-                }
-                continue;
-            }
-            let step = match hc.decoder.step(&input[at..]) {
-                Ok(step) => step,
-                Err(e) => {
-                    note!(env, "n{}: conn {c}: {e}", self.node());
-                    break Err(e.reason());
-                }
-            };
-            let ready = hc.stage == Stage::Ready;
-            let control = matches!(hc.usage, Use::Control { .. });
-            let result = match step {
-                Step::Need(_) => break Ok(()),
-                Step::Frame { frame, consumed } => {
-                    at += consumed;
-                    if !ready {
-                        self.handshake(env, c, frame)
-                    } else if control {
-                        self.control_frame(env, c, frame)
-                    } else {
-                        hc.frames += 1;
-                        items.push(Inbound::Frame(frame));
-                        Ok(())
-                    }
-                }
-                Step::Bundle { head, body, consumed } if ready && !control => {
-                    hc.frames += 1;
-                    let bytes = &input[at..][body];
-                    at += consumed;
-                    for item in Items::new(&head, bytes) {
-                        match item {
-                            Ok(item) => self.bundled(env, c, item, bytes, &mut items),
-                            Err(e) => return Err(e.reason()),
-                        }
-                    }
-                    Ok(())
-                }
-                Step::Fragment { head, len, crc, consumed } if ready && !control => {
-                    at += consumed;
-                    // In the order in which they came: the engine must know what was before.
-                    let ahead = std::mem::take(&mut items);
-                    if let Err(reason) = self.hand_in(env, c, &mut before, ahead, false) {
-                        break Err(reason);
-                    }
-                    self.fragment_begins(env, c, &head, len, crc)
-                }
-                Step::Bundle { .. } | Step::Fragment { .. } => Err(Reason::ProtocolError),
-            };
-            if let Err(reason) = result {
-                break Err(reason);
+            match self.digest_one(env, c, &mut d) {
+                Ok(true) => {}
+                Ok(false) => break Ok(()),
+                Err(reason) => break Err(reason),
             }
         };
         // What came whole before the fault is good, and was counted.
-        let handed_in = self.hand_in(env, c, &mut before, items, drained);
+        let handed_in = self.hand_in(env, c, &mut d, drained);
         if let Some(hc) = self.conns.get_mut(&c) {
-            hc.input = input;
-            hc.input.drain(..at);
+            hc.input = d.input;
+            hc.input.drain(..d.at);
         }
         result.and(handed_in)
     }
 
-    fn hand_in(
-        &mut self,
-        env: &mut Env,
-        c: usize,
-        before: &mut u64,
-        mut items: Vec<Inbound<Received>>,
-        drained: bool,
-    ) -> Result<(), Reason> {
+    /// Takes the next frame, or the body of one. False: there is no whole one.
+    fn digest_one(&mut self, env: &mut Env, c: usize, d: &mut Digest) -> Result<bool, Reason> {
+        let Some(hc) = self.conns.get_mut(&c) else { return Ok(false) };
+        if let Some(mut body) = hc.body.take() {
+            d.at += body.take(&d.input[d.at..]);
+            if body.done < body.len {
+                hc.body = Some(body);
+                return Ok(false);
+            }
+            hc.frames += 1;
+            self.body_done(env, c, body, &mut d.items)?;
+            return Ok(true);
+        }
+        let step = hc.decoder.step(&d.input[d.at..]).map_err(|e| {
+            note!(env, "conn {c}: {e}");
+            e.reason()
+        })?;
+        let ready = hc.stage == Stage::Ready;
+        let control = matches!(hc.usage, Use::Control { .. });
+        match step {
+            Step::Need(_) => return Ok(false),
+            Step::Frame { frame, consumed } => {
+                d.at += consumed;
+                if !ready {
+                    self.handshake(env, c, frame)?;
+                } else if control {
+                    self.control_frame(env, c, frame)?;
+                } else {
+                    hc.frames += 1;
+                    d.items.push(Inbound::Frame(frame));
+                }
+            }
+            Step::Bundle { head, body, consumed } if ready && !control => {
+                hc.frames += 1;
+                let bytes = &d.input[d.at..][body];
+                d.at += consumed;
+                for item in Items::new(&head, bytes) {
+                    self.bundled(env, c, item.map_err(|e| e.reason())?, bytes, &mut d.items);
+                }
+            }
+            Step::Fragment { head, len, crc, consumed } if ready && !control => {
+                d.at += consumed;
+                // In the order in which they came: the engine must know what was before.
+                self.hand_in(env, c, d, false)?;
+                self.fragment_begins(env, c, &head, len, crc)?;
+            }
+            Step::Bundle { .. } | Step::Fragment { .. } => return Err(Reason::ProtocolError),
+        }
+        Ok(true)
+    }
+
+    fn hand_in(&mut self, env: &mut Env, c: usize, d: &mut Digest, drained: bool) -> Result<(), Reason> {
         let now = self.clock(env);
+        let mut items = std::mem::take(&mut d.items);
         let Some(hc) = self.conns.get_mut(&c) else { return Ok(()) };
         let Use::Data { slot, path, conn, .. } = hc.usage else { return Ok(()) };
-        if hc.stage != Stage::Ready || *before == hc.frames {
+        if hc.stage != Stage::Ready || d.before == hc.frames {
             return Ok(());
         }
-        *before = hc.frames;
+        d.before = hc.frames;
         let frames = hc.frames;
         let Some(s) = self.slots[slot].as_mut() else { return Ok(()) };
         if s.conns.get(&(path, conn)) != Some(&c) {

@@ -13,7 +13,7 @@ use cdps_core::wire::{Answer, Connect, NodeBody, reason_of};
 
 use super::{Host, HostEvent, SimPort, Slot};
 use crate::env::{Env, MS, note};
-use crate::oracle::Invariant;
+use crate::rules::Invariant;
 use crate::user::{Errand, User};
 
 impl Host {
