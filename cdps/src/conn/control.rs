@@ -18,8 +18,8 @@ use crate::hub::NodeShared;
 
 /// Bytes that wait for the socket before the engine is asked for more.
 const QUEUED: usize = 16 << 10;
-/// Buffers above this size are not kept while idle.
-const KEEP: usize = 1 << 10;
+/// Room for a read.
+const ROOM: usize = 1 << 10;
 
 /// A control connection, from its dial or its acceptance on.
 pub(crate) struct Control {
@@ -132,7 +132,7 @@ impl Line<'_> {
     }
 
     fn read(&mut self, stream: &TcpStream) -> io::Result<()> {
-        self.input.reserve(KEEP);
+        self.input.reserve(ROOM);
         let mut ended = false;
         let read = stream.try_io(Interest::READABLE, || {
             let room = self.input.spare_capacity_mut();
@@ -198,7 +198,8 @@ impl Line<'_> {
 
     fn shrink(&mut self) {
         for buffer in [&mut self.input, &mut self.output] {
-            if buffer.is_empty() && buffer.capacity() > KEEP {
+            if buffer.is_empty() {
+                // Idle links take no memory for buffers.
                 *buffer = Vec::new();
             }
         }

@@ -1,6 +1,7 @@
 //! Reading: large payloads straight to where they belong, small ones as slices of the read chunk, one engine call per batch
 //! (architecture, point 5).
 
+use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -63,6 +64,11 @@ enum Kind {
     Known,
 }
 
+thread_local! {
+    /// The list of a connection that has nothing to read, for the next.
+    static SPARE: Cell<Vec<Inbound<ReceivedBuf>>> = const { Cell::new(Vec::new()) };
+}
+
 /// What one read has brought.
 enum Read {
     /// The socket may have more.
@@ -73,10 +79,12 @@ enum Read {
 
 /// The reading task of a connection.
 pub(super) async fn run(conn: Arc<Conn>, rest: Vec<u8>) {
+    let input = Input::holding(&rest);
+    drop(rest);
     let mut reader = Reader {
         decoder: Decoder::new(conn.sum),
         conn: Arc::clone(&conn),
-        input: Input::holding(&rest),
+        input,
         need: 1,
         fragment: None,
         items: Vec::new(),
@@ -116,6 +124,9 @@ impl Reader {
 
     /// Reads and decodes until the socket is empty or a batch is full, and tells the engine. True: the socket is empty.
     fn batch(&mut self) -> Result<bool, Reason> {
+        if self.items.capacity() == 0 {
+            self.items = SPARE.take();
+        }
         let mut total = 0;
         let mut drained = false;
         self.decode()?;
@@ -309,11 +320,12 @@ impl Reader {
         told.unwrap_or(Ok(()))
     }
 
-    /// Nothing more just now: the chunk goes back to the thread, and large lists are let go.
+    /// Nothing more just now: what is empty goes back to the thread.
     fn rest(&mut self) {
         self.input.rest();
-        if self.items.capacity() > 64 {
-            self.items = Vec::new();
+        let items = std::mem::take(&mut self.items);
+        if items.capacity() <= BATCH_ITEMS {
+            SPARE.set(items);
         }
     }
 }
