@@ -3,6 +3,8 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
+# One step after the other, also with -j: each uses all cores, and its output is read by people.
+.NOTPARALLEL:
 MAKEFLAGS += --no-builtin-rules
 
 CARGO ?= cargo
