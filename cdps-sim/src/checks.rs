@@ -73,12 +73,14 @@ impl Host {
         }
     }
 
-    /// Sessions whose source is connected, with their generations.
-    pub(crate) fn connected_sessions(&self) -> Vec<(SessionId, Generation)> {
-        let up = |s: &&Slot| {
-            s.side == Side::Source && s.port.state() == State::Connected && s.port.link() == Link::Up
+    /// Sessions that have a live end of this side here, with their generations.
+    pub(crate) fn sessions(&self, side: Side) -> Vec<(SessionId, Generation)> {
+        let live = |s: &&Slot| match s.side {
+            Side::Source => s.port.state() == State::Connected && s.port.link() == Link::Up,
+            Side::Target => s.port.state() == State::ConnectedTo,
         };
-        self.slots.iter().flatten().filter(up).map(|s| (s.session, s.port.generation())).collect()
+        let here = self.slots.iter().flatten().filter(|s| s.side == side).filter(live);
+        here.map(|s| (s.session, s.port.generation())).collect()
     }
 
     /// The bytes that were held at once may not pass the window and what each path may add.

@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use cdps_core::id::Side;
+
 use crate::broken::Broken;
 use crate::env::{Env, Event, MS, SECOND, TraceSink, note};
 use crate::fault::FaultKind;
@@ -345,8 +347,9 @@ impl World {
                 host.check_idle(&mut self.env);
             }
         }
-        for (session, generation) in self.hosts.iter().flat_map(Host::connected_sessions).collect::<Vec<_>>()
-        {
+        let targets: Vec<_> = self.hosts.iter().flat_map(|h| h.sessions(Side::Target)).collect();
+        let sources = self.hosts.iter().flat_map(|h| h.sessions(Side::Source));
+        for (session, generation) in sources.filter(|s| targets.contains(s)).collect::<Vec<_>>() {
             self.env.oracle.check_delivered(FlowKey::Up(session), generation);
             self.env.oracle.check_delivered(FlowKey::Down(session, generation), generation);
         }
