@@ -13,7 +13,7 @@ use cdps_core::id::{ConnId, Generation, Incarnation, NodeId, PathId, SessionId, 
 use cdps_core::node::{LinkKey, Node, Output};
 use cdps_core::port::{Action, Port, State};
 use cdps_core::time::Time;
-use cdps_core::wire::Connect;
+use cdps_core::wire::{Connect, NodeBody};
 
 use crate::broken::Broken;
 use crate::env::{Env, Event, MS, note};
@@ -410,7 +410,12 @@ impl Host {
             Action::Tell { node, body, all_links } => {
                 note!(env, "n{} p{slot}: tell {node} {body:?}", self.node());
                 if let Some(engine) = self.engine.as_mut() {
-                    engine.tell(now, node, body, all_links);
+                    let revoked =
+                        if let NodeBody::Revoke { generation, .. } = body { Some(generation) } else { None };
+                    let fenced = engine.tell(now, node, body, all_links);
+                    if let (Some(generation), Some(s)) = (revoked, self.slots[slot].as_mut()) {
+                        s.port.handle_fenced(now, generation, fenced);
+                    }
                 }
             }
             Action::Watch { path, node, local, remote } => self.watch(env, slot, path, (node, local, remote)),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cdps_core::id::{ConnId, NodeId, PathId, Sn};
 use cdps_core::node::LinkKey;
 use cdps_core::port::Action;
-use cdps_core::wire::Frame;
+use cdps_core::wire::{Frame, NodeBody};
 
 use crate::conn::dial;
 use crate::received;
@@ -15,7 +15,17 @@ use crate::shared::PortShared;
 pub(crate) fn carry_out(port: &Arc<PortShared>, action: Action) {
     match action {
         Action::Tell { node, body, all_links } => {
-            port.node.call(|engine, now| engine.tell(now, node, body, all_links));
+            let revoked = match &body {
+                NodeBody::Revoke { generation, .. } => Some(*generation),
+                NodeBody::Connect(_)
+                | NodeBody::Answer(_)
+                | NodeBody::Released { .. }
+                | NodeBody::Bye { .. } => None,
+            };
+            let fenced = port.node.call(|engine, now| engine.tell(now, node, body, all_links));
+            if let Some(generation) = revoked {
+                port.call(|engine, now| engine.handle_fenced(now, generation, fenced));
+            }
         }
         Action::Watch { path, node, local, remote } => watch(port, path, node, local, remote),
         Action::Unwatch { path } => unwatch(port, path),

@@ -34,9 +34,28 @@ pub(super) struct Former {
     pub(super) node: NodeId,
     generation: Generation,
     incarnation: Option<Incarnation>,
-    pub(super) lease_end: Time,
-    pub(super) released: bool,
-    pub(super) tell_at: Time,
+    pub(super) lease: Lease,
+}
+
+/// Whether a target that was given up may still deliver.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Lease {
+    /// It cannot: it released the lease, or is another incarnation, or said itself that the session is over.
+    Over,
+    /// Not after this moment.
+    Until(Time),
+    /// The node has not said yet.
+    Unknown,
+}
+
+impl Lease {
+    pub(super) fn is_over(self, now: Time) -> bool {
+        match self {
+            Lease::Over => true,
+            Lease::Until(end) => now >= end,
+            Lease::Unknown => false,
+        }
+    }
 }
 
 impl<S: Clone, R: Clone> Port<S, R> {
@@ -224,7 +243,7 @@ impl<S: Clone, R: Clone> Port<S, R> {
     /// connectcomplete, or the end of a switch: the first path is up, and no former target can deliver any more.
     pub(super) fn try_complete(&mut self, now: Time) {
         let Some(attempt) = &self.attempt else { return };
-        let fenced = self.former.as_ref().is_none_or(|f| f.released || now >= f.lease_end);
+        let fenced = self.former.as_ref().is_none_or(|f| f.lease.is_over(now));
         if !attempt.answered || self.paths_up() == 0 || !fenced {
             return;
         }
@@ -302,8 +321,8 @@ impl<S: Clone, R: Clone> Port<S, R> {
 
     // ---- the way down ----
 
-    /// The connection is down (F1): the target is given up. Its lease may last until `lease_end`.
-    pub(super) fn lose_target(&mut self, now: Time, reason: Reason, lease_end: Time) {
+    /// The connection is down (F1): the target is given up.
+    pub(super) fn lose_target(&mut self, now: Time, reason: Reason, lease: Lease) {
         let Some(node) = self.peer else { return };
         if self.attempt.is_some() {
             return self.fail_attempt(now, reason);
@@ -312,7 +331,7 @@ impl<S: Clone, R: Clone> Port<S, R> {
             return;
         }
         self.switching_since = now;
-        self.give_up_peer(lease_end);
+        self.give_up_peer(lease);
         if !self.config.autoswitch || self.isolated {
             return self.go_down(now, node, reason);
         }
@@ -332,43 +351,35 @@ impl<S: Clone, R: Clone> Port<S, R> {
         self.switch_or_go_down(now, reason);
     }
 
-    /// Lets the present target go: its connections are dropped, and it is asked to release its lease.
-    pub(super) fn give_up_peer(&mut self, lease_end: Time) {
+    /// Lets the present target go: its connections are dropped, and it is asked to release its lease. The node sees that it hears that
+    /// before any later heartbeat, and says when the lease ends if it hears nothing.
+    pub(super) fn give_up_peer(&mut self, lease: Lease) {
         let Some(node) = self.peer.take() else { return };
         self.hang_up_all(None);
-        self.former = Some(Former {
-            node,
-            generation: self.generation,
-            incarnation: self.peer_incarnation,
-            lease_end,
-            released: false,
-            tell_at: Time::ZERO,
-        });
-        self.revoke();
+        let (session, generation) = (self.session, self.generation);
+        self.former = Some(Former { node, generation, incarnation: self.peer_incarnation, lease });
+        let body = NodeBody::Revoke { session, generation };
+        self.actions.push_back(Action::Tell { node, body, all_links: true });
     }
 
-    fn revoke(&mut self) {
-        let (session, Some(former)) = (self.session, &self.former) else { return };
-        let body = NodeBody::Revoke { session, generation: former.generation };
-        self.actions.push_back(Action::Tell { node: former.node, body, all_links: true });
-    }
-
-    /// Repeats the revocation while it matters.
-    pub(super) fn tend_former(&mut self, now: Time) {
-        let heartbeat = self.config.liveness.heartbeat;
-        let Some(former) = &mut self.former else { return };
-        if now >= former.lease_end || former.released {
-            // Once it can deliver nothing any more, no timer is owed to it, however long the next target takes to answer.
-            former.released = true;
-            self.try_complete(now);
-            if self.attempt.is_none() {
-                self.former = None;
-            }
-            return;
+    /// From `until` on a target whose lease was revoked delivers nothing, whether it hears of that or not: what the node said when it was
+    /// given the REVOKE. A little is added for clocks that do not run alike.
+    pub fn handle_fenced(&mut self, now: Time, generation: Generation, until: Time) {
+        let margin = self.config.liveness.lease / 50;
+        if let Some(former) = self.former.as_mut().filter(|f| f.generation == generation)
+            && former.lease == Lease::Unknown
+        {
+            former.lease = Lease::Until(until + margin);
+            self.tend_former(now);
+            self.rearm(now);
         }
-        if now >= former.tell_at {
-            former.tell_at = now + heartbeat;
-            self.revoke();
+    }
+
+    /// Goes on once the former target cannot deliver any more.
+    pub(super) fn tend_former(&mut self, now: Time) {
+        if self.former.as_ref().is_some_and(|f| f.lease.is_over(now)) {
+            self.former = None;
+            self.try_complete(now);
         }
     }
 
@@ -458,10 +469,8 @@ impl<S: Clone, R: Clone> Port<S, R> {
 
     /// A former target has released its lease.
     pub fn handle_released(&mut self, now: Time, generation: Generation) {
-        if let Some(former) = &mut self.former
-            && former.generation == generation
-        {
-            former.released = true;
+        if let Some(former) = self.former.as_mut().filter(|f| f.generation == generation) {
+            former.lease = Lease::Over;
             self.tend_former(now);
         }
     }
@@ -484,7 +493,7 @@ impl<S: Clone, R: Clone> Port<S, R> {
                 self.end_session(now, Reason::PeerClosed, false);
             }
             // Its user closed: the session is over. Anything else is the loss of a target like any other.
-            Side::Source if reason != Reason::Closed => self.lose_target(now, reason, now),
+            Side::Source if reason != Reason::Closed => self.lose_target(now, reason, Lease::Over),
             Side::Source => {
                 self.finish_everything(Reason::PeerClosed);
                 self.end_session(now, Reason::PeerClosed, false);
@@ -541,7 +550,7 @@ impl<S: Clone, R: Clone> Port<S, R> {
         // The target itself says that there is no such session: nothing of it can be delivered there any more.
         let denied = matches!(reason, Reason::UnknownSession | Reason::StaleGeneration | Reason::BadProof);
         if self.side == Side::Source && denied {
-            self.lose_target(now, reason, now);
+            self.lose_target(now, reason, Lease::Over);
         }
         self.rearm(now);
     }
@@ -639,7 +648,7 @@ impl<S: Clone, R: Clone> Port<S, R> {
                     self.peer_lost = None;
                     match self.peer_incarnation {
                         Some(known) if known != incarnation => {
-                            self.peer_gone(now, Reason::PeerRestarted, now)
+                            self.peer_gone(now, Reason::PeerRestarted, Lease::Over)
                         }
                         Some(_) | None => self.peer_incarnation = Some(incarnation),
                     }
@@ -648,28 +657,21 @@ impl<S: Clone, R: Clone> Port<S, R> {
                     self.peer_lost = Some(last_heard);
                     self.check_contact(now);
                 }
-                PeerState::Down => self.peer_gone(now, Reason::Unreachable, self.lease_end(now)),
+                PeerState::Down => self.peer_gone(now, Reason::Unreachable, Lease::Unknown),
             }
         }
         self.rearm(now);
     }
 
-    /// What is known of a target that was given up can only shorten the wait for its lease.
+    /// A target that was given up and is another incarnation now delivers nothing of the former one.
     fn learn_of_former(&mut self, now: Time, node: NodeId, state: PeerState) {
-        let Some(former) = self.former.as_ref().filter(|f| f.node == node) else { return };
-        let lease_end = match state {
-            PeerState::Reachable { incarnation }
-                if former.incarnation.is_some_and(|known| known != incarnation) =>
-            {
-                now
-            }
-            PeerState::Reachable { .. } | PeerState::Down => return,
-            PeerState::Unreachable { last_heard } => self.lease_end(last_heard).min(former.lease_end),
-        };
-        if let Some(former) = &mut self.former {
-            former.lease_end = lease_end;
+        let PeerState::Reachable { incarnation } = state else { return };
+        if let Some(former) = self.former.as_mut().filter(|f| f.node == node)
+            && former.incarnation.is_some_and(|known| known != incarnation)
+        {
+            former.lease = Lease::Over;
+            self.tend_former(now);
         }
-        self.tend_former(now);
     }
 
     /// Whether no member of the cluster is heard: then the fault is here, and no switch helps (N5).
@@ -677,32 +679,27 @@ impl<S: Clone, R: Clone> Port<S, R> {
         self.isolated = isolated;
     }
 
-    fn peer_gone(&mut self, now: Time, reason: Reason, lease_end: Time) {
+    fn peer_gone(&mut self, now: Time, reason: Reason, lease: Lease) {
         match self.side {
-            Side::Source => self.lose_target(now, reason, lease_end),
+            Side::Source => self.lose_target(now, reason, lease),
             Side::Target => self.lose_session(now, reason, false),
         }
     }
 
-    /// When a lease that may have been renewed at `heard` has run out, with a little for clocks that do not run alike.
-    pub(super) fn lease_end(&self, heard: Time) -> Time {
-        heard + self.config.liveness.lease + self.config.liveness.lease / 50
-    }
-
     /// F1, F9: no contact on any path for too long.
     pub(super) fn check_contact(&mut self, now: Time) {
-        let Some((deadline, lease_end)) = self.contact_deadline(now) else { return };
+        let Some(deadline) = self.contact_deadline() else { return };
         if now < deadline {
             return;
         }
         match self.side {
-            Side::Source => self.lose_target(now, Reason::Unreachable, lease_end),
+            Side::Source => self.lose_target(now, Reason::Unreachable, Lease::Unknown),
             Side::Target => self.lose_session(now, Reason::Unreachable, true),
         }
     }
 
-    /// When the peer is given up unless it is heard, and when its lease ends then.
-    pub(super) fn contact_deadline(&self, now: Time) -> Option<(Time, Time)> {
+    /// When the peer is given up unless it is heard.
+    pub(super) fn contact_deadline(&self) -> Option<Time> {
         let in_session = matches!(self.state, State::Connected | State::Stopped | State::ConnectedTo);
         if !in_session || self.peer.is_none() || self.attempt.is_some() || self.link != Link::Up {
             return None;
@@ -711,13 +708,10 @@ impl<S: Clone, R: Clone> Port<S, R> {
             Side::Source => self.config.liveness.dead,
             Side::Target => self.config.session_timeout,
         };
-        let lost = self.peer_lost.map(|heard| (heard.max(self.last_contact) + limit, self.lease_end(heard)));
+        let lost = self.peer_lost.map(|heard| heard.max(self.last_contact) + limit);
         // "Node up" while every path is dead does not keep a session up (N5).
-        let pathless = (self.paths_up() == 0).then(|| (self.pathless_since + limit, self.lease_end(now)));
-        match (lost, pathless) {
-            (Some(a), Some(b)) => Some(if a.0 <= b.0 { a } else { b }),
-            (a, b) => a.or(b),
-        }
+        let pathless = (self.paths_up() == 0).then(|| self.pathless_since + limit);
+        lost.into_iter().chain(pathless).min()
     }
 
     /// The session that this port is the target of, if it is one.

@@ -1,6 +1,7 @@
 //! What time alone brings: suspicion, probes, redials, timeouts.
 
 use super::path::Dial;
+use super::session::Lease;
 use super::state::State;
 use super::{Action, Port};
 use crate::id::Side;
@@ -45,15 +46,15 @@ impl<S: Clone, R: Clone> Port<S, R> {
         if let Some(attempt) = &self.attempt {
             at = at.min(attempt.ask_at).min(attempt.deadline);
         }
-        if let Some(former) = self.former.as_ref().filter(|f| !f.released) {
-            at = at.min(former.tell_at).min(former.lease_end);
+        if let Some(Lease::Until(end)) = self.former.as_ref().map(|f| f.lease) {
+            at = at.min(end);
         }
         if let Some(drain) = &self.drain
             && !self.drained_said
         {
             at = at.min(drain.deadline);
         }
-        if let Some((contact, _)) = self.contact_deadline(now) {
+        if let Some(contact) = self.contact_deadline() {
             at = at.min(contact);
         }
         for path in &self.paths {
@@ -141,8 +142,7 @@ impl<S: Clone, R: Clone> Port<S, R> {
             }
         }
         if timed_out && self.side == Side::Source {
-            let lease_end = self.lease_end(now);
-            self.lose_target(now, Reason::Timeout, lease_end);
+            self.lose_target(now, Reason::Timeout, Lease::Unknown);
         }
     }
 

@@ -2,16 +2,17 @@
 
 use super::event::{Action, ConnStatus, Event, FlowReason};
 use super::sender::MAX_SPAN;
+use super::session::Lease;
 use super::state::{self, Call, Link, State, StateError};
 use super::{AckError, ConnectError, CreditToken, Drain, Outbound, Port, SendError};
 use crate::id::{NodeId, Side, Sn};
 use crate::reason::Reason;
 use crate::time::{Duration, Time};
 
-/// While a queue exists, how often sends look again whether another path would be better.
 /// Unfinished messages that count as a backlog, and as none any more, whatever their bytes.
 const HIGH_MESSAGES: u64 = MAX_SPAN as u64 / 4 * 3;
 const LOW_MESSAGES: u64 = MAX_SPAN as u64 / 2;
+/// While a queue exists, how often sends look again whether another path would be better.
 const OFFER_EVERY: Duration = Duration::from_micros(500);
 
 impl<S: Clone, R: Clone> Port<S, R> {
@@ -62,8 +63,7 @@ impl<S: Clone, R: Clone> Port<S, R> {
         };
         if self.state == State::Stopped {
             self.finish_everything(Reason::Stopped);
-            let lease_end = self.lease_end(now);
-            self.give_up_peer(lease_end);
+            self.give_up_peer(Lease::Unknown);
         }
         self.state = next;
         self.use_count = self.use_count.max(1);
