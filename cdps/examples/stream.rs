@@ -1,9 +1,10 @@
 //! How fast messages stream from one process to another over loopback.
 //!
-//! `cargo run --release -p cdps --example stream -- [bytes a message] [seconds] [paths] [copy|borrow] [sync|async|sent]`
+//! `cargo run --release -p cdps --example stream -- [bytes a message] [seconds] [paths] [copy|borrow] [sync|async|sent] [stream|lone]`
 //!
 //! The program starts itself as the target. It prints messages and bytes a second, counted at their completion, and the processor time
-//! that both processes took for a message.
+//! that both processes took for a message. `lone` sends the next message when the one before is complete, and adds the median and the
+//! 99th percentile of that time.
 
 #![allow(clippy::print_stdout, reason = "its output is its purpose")]
 
@@ -36,6 +37,7 @@ struct Plan {
     paths: u8,
     borrow: bool,
     ack: AckModel,
+    lone: bool,
 }
 
 impl Plan {
@@ -53,6 +55,7 @@ impl Plan {
             paths: arg(2, "1").parse()?,
             borrow: arg(3, "copy") == "borrow",
             ack,
+            lone: arg(5, "stream") == "lone",
         })
     }
 }
@@ -105,12 +108,19 @@ struct Counter {
     released: AtomicU64,
     failed: AtomicBool,
     connected: std::sync::Mutex<Option<mpsc::Sender<()>>>,
+    lone: std::sync::Mutex<Option<mpsc::Sender<()>>>,
 }
 
 impl PortHandler for Counter {
     fn event(&self, _: &Port, event: PortEvent) {
         match event {
-            PortEvent::Completed { .. } => _ = self.completed.fetch_add(1, Ordering::Relaxed),
+            PortEvent::Completed { .. } => {
+                self.completed.fetch_add(1, Ordering::Relaxed);
+                if let Some(told) = self.lone.lock().ok().and_then(|mut told| told.take()) {
+                    // Nobody waits any more: then nobody need be told.
+                    let _ = told.send(());
+                }
+            }
             PortEvent::Nacked { .. } => _ = self.nacked.fetch_add(1, Ordering::Relaxed),
             PortEvent::Released { .. } => _ = self.released.fetch_add(1, Ordering::Relaxed),
             PortEvent::Status(ConnStatus::Connected { .. }) => {
@@ -206,6 +216,9 @@ fn stream(plan: &Plan, port: &Port, counter: &Counter, start: Instant) -> Outcom
     let parts = [IoSlice::new(memory)];
     let options = SendOptions::default();
     let mut sent = 0u64;
+    if plan.lone {
+        return lone(plan, port, counter, start, &parts);
+    }
     while start.elapsed().as_secs() < plan.seconds {
         for _ in 0..64 {
             let result = if plan.borrow {
@@ -228,6 +241,21 @@ fn stream(plan: &Plan, port: &Port, counter: &Counter, start: Instant) -> Outcom
         std::thread::sleep(Duration::from_micros(100));
     }
     Ok(sent)
+}
+
+fn lone(plan: &Plan, port: &Port, counter: &Counter, start: Instant, parts: &[IoSlice<'_>]) -> Outcome<u64> {
+    let mut times = Vec::new();
+    while start.elapsed().as_secs() < plan.seconds {
+        let (told, complete) = mpsc::channel();
+        counter.lone.lock().map_err(|_| "the callback has panicked")?.replace(told);
+        let begin = Instant::now();
+        port.send(parts, &SendOptions::default())?;
+        complete.recv_timeout(Duration::from_secs(10))?;
+        times.push(begin.elapsed());
+    }
+    times.sort_unstable();
+    println!("median {:?}, 99 % {:?}", times[times.len() / 2], times[times.len() * 99 / 100]);
+    Ok(times.len() as u64)
 }
 
 fn processor_time() -> Duration {

@@ -111,6 +111,10 @@ mod tests {
             let (accepted, from) = listener.accept().await.expect("accepts");
             assert_eq!(from.ip().to_string(), "127.0.0.9", "dialled from the address given");
             tune(&dialled, Duration::from_secs(3)).expect("takes the settings");
+            let six =
+                register(listen("[::1]:0".parse().expect("address")).expect("listens")).expect("registers");
+            let to = six.local_addr().expect("has an address");
+            connect(Some("::1".parse().expect("address")), to).await.expect("connects from an IPv6 address");
             for fd in [listener.as_raw_fd(), dialled.as_raw_fd(), accepted.as_raw_fd()] {
                 // SAFETY: asks for flags of an open descriptor.
                 let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
