@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use cdps_core::port::{CreditToken, Event, Received};
 
+use crate::fence::Delivery;
 use crate::message::Message;
 use crate::port::{Port, PortEvent, PortHandler};
 use crate::received::ReceivedBuf;
-use crate::shared::{self, Delivery, Polled, PortShared, Taken};
+use crate::shared::{self, Polled, PortShared, Taken};
 use crate::threads;
 
 /// Events that are told before credit is given back and the engine is looked at again.

@@ -25,6 +25,7 @@ mod clock;
 mod conn;
 mod dispatch;
 mod error;
+mod fence;
 mod hub;
 mod links;
 mod log;

@@ -23,6 +23,7 @@ use crate::clock;
 use crate::conn::Conn;
 use crate::dispatch::Dispatch;
 use crate::error::WaitError;
+use crate::fence::{Delivery, Fence};
 use crate::hub::NodeShared;
 use crate::payload::{Lending, Payload};
 use crate::port::PortHandler;
@@ -104,40 +105,6 @@ pub(crate) struct PathSlot {
     pub(crate) link: Option<LinkId>,
 }
 
-/// Whether messages may be delivered (F8).
-pub(crate) struct Fence {
-    /// The lease of the source's incarnation; `None` on the source side, which needs none.
-    lease: Option<Arc<AtomicU64>>,
-    revoked: AtomicBool,
-    /// Grows whenever the engine voids the messages that it has given out.
-    cuts: AtomicU64,
-}
-
-impl Fence {
-    pub(crate) fn new(lease: Option<Arc<AtomicU64>>) -> Fence {
-        Fence { lease, revoked: AtomicBool::new(false), cuts: AtomicU64::new(0) }
-    }
-
-    /// How often messages were voided so far.
-    pub(crate) fn cut(&self) -> u64 {
-        self.cuts.load(Ordering::SeqCst)
-    }
-
-    /// Whether the lease, if one is needed, still runs.
-    pub(crate) fn leased(&self) -> bool {
-        self.lease.as_ref().is_none_or(|until| clock::now().0 < until.load(Ordering::Acquire))
-    }
-
-    /// Deliver nothing more, for good.
-    pub(crate) fn revoke(&self) {
-        self.revoked.store(true, Ordering::SeqCst);
-    }
-
-    pub(crate) fn is_revoked(&self) -> bool {
-        self.revoked.load(Ordering::SeqCst)
-    }
-}
-
 /// What an engine call leaves to be done without the lock.
 #[must_use]
 #[derive(Clone, Copy, Default)]
@@ -154,19 +121,6 @@ impl Post {
     fn is_empty(&self) -> bool {
         !(self.act || self.schedule || self.rearm || self.wake) && self.kicks == 0
     }
-}
-
-/// Under which condition messages may be delivered now.
-#[derive(Clone, Copy)]
-pub(crate) enum Delivery {
-    /// No lease is needed.
-    Free,
-    /// While the lease runs.
-    Leased,
-    /// The lease has run out.
-    Held,
-    /// Never again: they are dropped.
-    Over,
 }
 
 /// Events that were taken from the engine.
@@ -622,7 +576,7 @@ impl PortState {
         while let Some(action) = engine.poll_action() {
             if action == Action::Revoke {
                 // At once: what is on its way to the user must see it. What waited for the lease waits no more.
-                port.fence.cuts.fetch_add(1, Ordering::SeqCst);
+                port.fence.void();
                 voided = self.held;
             } else {
                 self.actions.push_back(action);

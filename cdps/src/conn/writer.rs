@@ -23,6 +23,8 @@ use crate::shared::Post;
 
 /// A path that has written nothing for so long is served by the thread that kicks it.
 const QUIET_NS: u64 = 50_000;
+/// What a kicker does: it writes a batch, and finds that there is no other. If there is, it writes that, and leaves the rest to the task.
+const KICK: usize = 2;
 /// Most pieces of one vectored write.
 const MAX_PIECES: usize = 64;
 /// Batches that the task writes before other tasks of its thread get their turn.
@@ -88,13 +90,18 @@ impl Conn {
             self.wake.notify_one();
             return;
         }
-        // Orders the mark before the look at the lock, as the holder's orders letting go before the look at the mark.
-        fence(Ordering::SeqCst);
-        if let Some(guard) = self.writer.try_lock()
-            && !matches!(self.step(guard), Step::Idle)
-        {
-            self.wake.notify_one();
+        for _ in 0..KICK {
+            // Orders the mark before the look at the lock, as the holder's orders letting go before the look at the mark.
+            fence(Ordering::SeqCst);
+            // If somebody else holds it, he sees the mark.
+            let Some(guard) = self.writer.try_lock() else { return };
+            match self.step(guard) {
+                Step::Idle => return,
+                Step::More => {}
+                Step::Full | Step::Over => break,
+            }
         }
+        self.wake.notify_one();
     }
 
     /// Writes what is buffered, asks the engine for more, writes that, and does what the engine call left to be done.
