@@ -48,7 +48,7 @@ lint: ## rustfmt and clippy, warnings are errors
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
 
 unit: lib ## unit and integration tests, C programs, header, manifest arrows
-	$(CARGO) test --workspace --quiet
+	$(CARGO) test --workspace --quiet --no-fail-fast
 
 sim: ## the simulator: make sim [SEEDS=2000]
 	$(CARGO) run --release --quiet -p cdps-sim -- --seeds $(SEEDS)
