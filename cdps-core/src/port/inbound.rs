@@ -238,6 +238,9 @@ impl<S: Clone, R: Clone> Port<S, R> {
 
     /// The parts have been copied into one buffer.
     pub fn handle_assembled(&mut self, now: Time, sn: Sn, payload: R) {
+        if self.peer.is_none() {
+            return; // The session has ended meanwhile: nothing of it is delivered any more (F8).
+        }
         // A message whose stream breaks the rules here was judged with its first fragment; its connection is gone by now.
         if self.receiver.handle_assembled(sn, payload, &mut self.events).is_ok() {
             self.feed_back(now, true);

@@ -664,3 +664,33 @@ fn a_lost_reader_keeps_its_range() {
     let parts = target.take_parts(Sn(1)).expect("the parts");
     assert_eq!((parts.ranges, parts.asides), (vec![(60, 100)], vec![(0, 60, vec![1; 60])]));
 }
+
+/// [F8] A message that was being put together when the lease was taken away is not delivered afterwards.
+#[test]
+fn what_is_assembled_after_a_revocation_is_not_delivered() {
+    let mut pair = Pair::connected(config(2));
+    let now = pair.now;
+    let target = pair.target.as_mut().unwrap();
+    let head = FragmentHead { sn: Sn(1), ssn: Ssn(1), stream: StreamId(1), offset: 0, total: 8, flags: 0x02 };
+    let (one, two) = (pair.conns[0], pair.conns[1]);
+    // The first connection holds the claim on the first half, and what comes there again goes aside.
+    let whole = vec![0; 8];
+    assert!(matches!(
+        target.begin_fragment(now, one.0, one.1, &head, 4, Some(whole)),
+        Ok(Placement::Into(_))
+    ));
+    assert!(matches!(target.begin_fragment(now, two.0, two.1, &head, 4, None), Ok(Placement::Aside)));
+    let second = FragmentHead { offset: 4, ..head };
+    let mut items = vec![Inbound::Aside { sn: Sn(1), offset: 0, len: 4, payload: vec![1; 4] }];
+    target.handle_inbound(now, two.0, two.1, 2, &mut items, true).unwrap();
+    assert!(matches!(target.begin_fragment(now, two.0, two.1, &second, 4, None), Ok(Placement::Into(_))));
+    let mut items = vec![Inbound::Fragment { sn: Sn(1), offset: 4, len: 4 }];
+    target.handle_inbound(now, two.0, two.1, 3, &mut items, true).unwrap();
+    let assemble = std::iter::from_fn(|| target.poll_action()).any(|a| a == Action::Assemble { sn: Sn(1) });
+    assert!(assemble, "both halves are here");
+    target.handle_revoke(now, target.generation());
+    target.handle_assembled(now, Sn(1), vec![1; 8]);
+    while let Some(event) = target.poll_event(true) {
+        assert!(!matches!(event, Event::Received(_)), "{event:?} after the lease was taken away");
+    }
+}
