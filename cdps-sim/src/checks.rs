@@ -93,7 +93,8 @@ impl Host {
             self.plan.sources[s.plan].config.fragment.max(self.plan.sources[s.plan].target_config.fragment),
         );
         let per_path = 2 * fragment + 2 * self.plan.read_chunk as u64 + 65_536;
-        let bound = c.window.max(longest) + per_path * self.plan.paths as u64;
+        // A message that is put together from parts is held twice for a moment.
+        let bound = c.window.max(longest) + longest + per_path * self.plan.paths as u64;
         for (generation, meter) in &s.meters {
             if meter.peak() > bound {
                 let text = format!(

@@ -158,7 +158,7 @@ impl Host {
     /// What this node's clock shows.
     pub(crate) fn clock(&self, env: &Env) -> Time {
         let me = &self.plan.hosts[self.index];
-        let drift = (env.now / 1_000_000) as i64 * me.drift;
+        let drift = (i128::from(env.now) * i128::from(me.drift) / 1_000_000) as i64;
         Time((me.clock + env.now).saturating_add_signed(drift))
     }
 
@@ -167,8 +167,7 @@ impl Host {
         let me = &self.plan.hosts[self.index];
         let shown = time.0.saturating_sub(me.clock);
         let guess = (i128::from(shown) * 1_000_000 / i128::from(1_000_000 + me.drift)) as u64;
-        // The clock's drift moves in steps of a millisecond.
-        if me.drift == 0 { guess } else { guess + 1_000_001 }
+        if me.drift == 0 { guess } else { guess + 2 }
     }
 
     /// Starts the process: the node is opened, its source ports are created.
