@@ -7,6 +7,7 @@ use super::event::{Action, ConnStatus};
 use super::path::{Conn, Dial, Path};
 use super::state::{Call, Link, State};
 use crate::cluster::{Health, LinkState, PeerState};
+use crate::config::Liveness;
 use crate::id::{ConnId, Generation, Incarnation, NodeId, PathId, SessionId, Side};
 use crate::reason::Reason;
 use crate::time::{Duration, Time};
@@ -569,6 +570,7 @@ impl<S: Clone, R: Clone> Port<S, R> {
         self.kicks &= !(1 << id.0);
         if self.paths_up() == 0 {
             self.pathless_since = now;
+            self.hasten_dials(now);
         }
         self.wait_to_dial(now, at);
         self.show_health(now, at, reason);
@@ -595,12 +597,23 @@ impl<S: Clone, R: Clone> Port<S, R> {
         let wait = match failures {
             0 => Duration::ZERO,
             n => {
-                let ceiling = (live.redial_min * (1 << (n - 1).min(16))).min(live.redial_max);
+                let longest = if self.paths_up() == 0 { pathless_redial(live) } else { live.redial_max };
+                let ceiling = (live.redial_min * (1 << (n - 1).min(16))).min(longest);
                 let millis = u64::try_from(ceiling.as_millis()).unwrap_or(u64::MAX).max(1);
                 Duration::from_millis(1 + self.prng.below(millis))
             }
         };
         self.paths[at].dial = Dial::Wait { at: now + wait };
+    }
+
+    /// The last path is gone: the others are not left to a wait that was chosen while there was one.
+    fn hasten_dials(&mut self, now: Time) {
+        let latest = now + pathless_redial(&self.config.liveness);
+        for path in &mut self.paths {
+            if let Dial::Wait { at } = &mut path.dial {
+                *at = (*at).min(latest);
+            }
+        }
     }
 
     /// The link that a path runs over has changed.
@@ -719,4 +732,9 @@ impl<S: Clone, R: Clone> Port<S, R> {
         (self.side == Side::Target && self.state == State::ConnectedTo)
             .then_some((self.session, self.generation))
     }
+}
+
+/// Longest wait between dials while no path is up: several have to fit into the time after which the target is given up (F1).
+fn pathless_redial(live: &Liveness) -> Duration {
+    live.redial_max.min(live.dead / 8)
 }

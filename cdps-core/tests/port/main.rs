@@ -1,0 +1,3 @@
+//! The engine of a port, through its public interface.
+
+mod redial;
