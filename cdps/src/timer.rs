@@ -161,9 +161,9 @@ mod tests {
             }
         };
         tasks.block_on(&runtime, async {
-            let late = tasks.spawn_local(sleeper(60));
-            let early = tasks.spawn_local(sleeper(20));
-            let dropped = tasks.spawn_local(sleeper(40));
+            let late = tasks.spawn_local(sleeper(600));
+            let early = tasks.spawn_local(sleeper(300));
+            let dropped = tasks.spawn_local(sleeper(450));
             let past = tasks.spawn_local(sleeper(0));
             let never = tasks.spawn_local(Sleep::until(Time::NEVER));
             tokio::task::yield_now().await;
@@ -173,6 +173,6 @@ mod tests {
             }
             assert!(!never.is_finished() && !serving.is_finished());
         });
-        assert_eq!(*order.borrow(), [0, 20, 60]);
+        assert_eq!(*order.borrow(), [0, 300, 600]);
     }
 }
