@@ -30,6 +30,7 @@ MESSAGE_SIZE = (256 << 10) - 8
 
 RATE = 300_000_000
 SECONDS = 15
+SHORTEST_PASS = 16 << 20
 LIMIT = 110.0
 """The whole must be over by then (seconds)."""
 
@@ -147,6 +148,21 @@ def default_file() -> pathlib.Path:
     if not found:
         raise Failed(f"no shared library below {root}/lib: give FILE=path")
     return max(found, key=lambda p: p.stat().st_size)
+
+
+def long_enough(source: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
+    """A short file is sent as a row of copies: a pass should be longer than what lies between two passes."""
+    size = source.stat().st_size
+    if size == 0:
+        raise Failed(f"{source} is empty")
+    if size >= SHORTEST_PASS:
+        return source
+    row = folder / "source"
+    with open(row, "wb") as file:
+        data = source.read_bytes()
+        for _ in range(math.ceil(SHORTEST_PASS / size)):
+            file.write(data)
+    return row
 
 
 def sha256(path: pathlib.Path) -> str:
@@ -302,7 +318,7 @@ class Fault:
 def faults(paths: int) -> list[Fault]:
     frozen = Fault(15, "busiest relay frozen", signal.SIGSTOP, SUSPECT + 0.5)
     killed = Fault(35, "next busiest relay killed", signal.SIGKILL, 0.2)
-    wakes = Fault(55, "frozen relay wakes", signal.SIGCONT, 0.2)
+    wakes = Fault(55, "frozen relay wakes", signal.SIGCONT, SUSPECT + 0.5)
     target = Fault(75, "primary target killed", signal.SIGKILL, DEAD + 0.5, victim="target-2")
     # With two paths one must stay, or the target would be lost before its time.
     return [frozen, killed, wakes, target] if paths > 2 else [frozen, wakes, target]
@@ -457,10 +473,7 @@ def judge(cluster: Cluster, source: Source, before: tuple[Source, float], todo: 
 
 
 def run(options) -> bool:
-    source = options.file or default_file()
-    size = source.stat().st_size
-    if size == 0:
-        raise Failed(f"{source} is empty")
+    given = options.file or default_file()
     screen = Screen()
     end = now() + LIMIT
     with contextlib.ExitStack() as stack:
@@ -473,7 +486,9 @@ def run(options) -> bool:
         processes = stack.enter_context(Processes(folder))
         stack.callback(screen.close)
         copy = folder / "copy"
-        screen.event(f"{source} ({size:,} bytes), {options.paths} paths")
+        source = long_enough(given, folder)
+        size = source.stat().st_size
+        screen.event(f"{given} ({size:,} bytes), {options.paths} paths")
         digest = sha256(source)
         cluster = Cluster(options, processes, source, copy)
         before = unpaced(cluster, screen, digest)
