@@ -1,5 +1,7 @@
 //! Two ports wired back to back, without bytes: what one gives out the other takes in.
 
+mod choices;
+
 use std::collections::VecDeque;
 
 use super::*;
@@ -24,6 +26,8 @@ struct Pair {
     conns: Vec<(PathId, ConnId)>,
     /// Paths whose frames vanish without a word.
     silent: Vec<PathId>,
+    /// Whether only those from the source do.
+    one_way: bool,
 }
 
 fn config(paths: u8) -> PortConfig {
@@ -57,6 +61,7 @@ impl Pair {
             frames: Default::default(),
             conns: Vec::new(),
             silent: Vec::new(),
+            one_way: false,
         }
     }
 
@@ -210,7 +215,7 @@ impl Pair {
                     *frames += 1;
                     unpack(frame, &batch, to, self.now, (path, conn), &mut items);
                 }
-                if !self.silent.contains(&path) {
+                if !self.silent.contains(&path) || (self.one_way && !from_source) {
                     to.handle_inbound(self.now, path, conn, *frames, &mut items, true).unwrap();
                 }
             }

@@ -1,0 +1,140 @@
+//! What the port decides: paths, targets, when a message is complete.
+
+use super::*;
+
+/// [T1] Round robin gives lone messages to the paths in strict rotation.
+#[test]
+fn round_robin_takes_turns() {
+    let balance = crate::config::Balance::RoundRobin;
+    let mut pair = Pair::connected(PortConfig { ack: AckModel::Asynchronous, balance, ..config(3) });
+    let sent = |pair: &Pair| {
+        (0..3).map(|k| pair.source.path_stats(PathId(k)).unwrap().sent_bytes).collect::<Vec<_>>()
+    };
+    for k in 1..=9 {
+        pair.send(0, &[0; 100]).unwrap();
+        pair.run();
+        let each = |path: usize| (k + 2 - path) / 3 * 104;
+        assert_eq!(sent(&pair), [each(0), each(1), each(2)].map(|b| b as u64), "after {k}");
+    }
+}
+
+/// [T1] [T3] A path that stands still looks slower by the moment: the next messages go elsewhere long before it is suspected.
+#[test]
+fn a_black_hole_does_not_look_fast() {
+    let mut pair = Pair::connected(PortConfig { ack: AckModel::Asynchronous, ..config(2) });
+    for _ in 0..4 {
+        pair.send(0, &[0; 1000]).unwrap();
+        pair.pass(MS);
+    }
+    pair.silent = vec![PathId(0), PathId(1)];
+    pair.send(0, b"lost").unwrap();
+    pair.run();
+    let in_flight = |pair: &Pair, k| pair.source.path_stats(PathId(k)).unwrap().in_flight;
+    let hole = u16::from(in_flight(&pair, 1) > 0);
+    assert!(in_flight(&pair, hole) > 0 && in_flight(&pair, 1 - hole) == 0);
+    pair.silent = vec![PathId(hole)];
+    pair.pass(MS * 5);
+    pair.send(1, b"next").unwrap();
+    pair.pass(MS);
+    assert_eq!(pair.received().last(), Some(&(1, 1, b"next".to_vec())));
+    assert_eq!(pair.source.stats().suspicions, 0);
+}
+
+/// Nodes that a source port asks to connect, as its target is lost and nobody answers.
+fn asked_after_loss(pair: &mut Pair) -> Vec<u32> {
+    let last_heard = pair.now;
+    pair.silent = vec![PathId(0)];
+    let mut asked = Vec::new();
+    pair.now = pair.now + MS * 1600;
+    pair.source.handle_peer(pair.now, NodeId(2), PeerState::Unreachable { last_heard });
+    while pair.source.link() == Link::Switching {
+        while let Some(action) = pair.source.poll_action() {
+            if let Action::Tell { node, body: NodeBody::Connect(_), .. } = action
+                && asked.last() != Some(&node.0)
+            {
+                asked.push(node.0);
+            }
+        }
+        pair.now = pair.source.poll_timeout();
+        pair.source.handle_timeout(pair.now);
+    }
+    while let Some(event) = pair.source.poll_event(true) {
+        pair.source_events.push(event);
+    }
+    asked
+}
+
+fn with_backups() -> PortConfig {
+    let mut config = PortConfig { autoswitch: true, ..config(1) };
+    config.targets.truncate(1);
+    config.targets.extend(
+        (3..6).map(|k| Target { node: NodeId(k), addresses: vec![([127, 0, 1, k as u8], 7000).into()] }),
+    );
+    config
+}
+
+/// [L2] [F5] Backups are tried in the order listed, but for those known to be unreachable; with none left it is a down like any other.
+#[test]
+fn backups_are_tried_in_order() {
+    let mut pair = Pair::connected(with_backups());
+    pair.send(0, b"x").unwrap();
+    pair.run();
+    pair.source_events.clear();
+    pair.source.handle_peer(pair.now, NodeId(4), PeerState::Unreachable { last_heard: pair.now });
+    assert_eq!(asked_after_loss(&mut pair), [3, 5]);
+    assert_eq!(pair.nacked(), [(1, Reason::NoBackup, Certainty::Unknown)]);
+    assert_eq!(pair.source.link(), Link::Drained);
+}
+
+/// [N5] A node that hears nobody takes the fault to be its own: no switch, but down.
+#[test]
+fn an_isolated_node_does_not_switch() {
+    let mut pair = Pair::connected(with_backups());
+    pair.source_events.clear();
+    pair.source.handle_isolated(true);
+    assert_eq!(asked_after_loss(&mut pair), [0u32; 0]);
+    let down = Event::Status(ConnStatus::Down { node: NodeId(2), reason: Reason::Unreachable });
+    assert_eq!(pair.source_events, [down, Event::Status(ConnStatus::Drained)]);
+}
+
+/// [F1] Receipts that do not come within the ack timeout take the connection down, also while the links are heard.
+#[test]
+fn no_receipt_in_time() {
+    let ack_timeout = MS * 2000;
+    let mut pair = Pair::connected(PortConfig { ack_timeout, ..config(1) });
+    (pair.silent, pair.one_way) = (vec![PathId(0)], true);
+    pair.send(0, b"x").unwrap();
+    for tenth in 0..22 {
+        assert_eq!(
+            pair.source.link(),
+            if tenth < 21 { Link::Up } else { Link::Drained },
+            "after {tenth} tenths"
+        );
+        let message = Outbound { stream: StreamId(0), len: 1, ack: None, payload: vec![0] };
+        pair.target.as_mut().unwrap().send(pair.now, message).unwrap();
+        pair.pass(MS * 100);
+    }
+    assert_eq!(pair.nacked(), [(1, Reason::Timeout, Certainty::Unknown)]);
+}
+
+/// [A2] [A3] Asynchronous: complete when everything before it in its stream has arrived too; sent: when the next poll says that it was written.
+#[test]
+fn models_complete_when_they_should() {
+    let balance = crate::config::Balance::RoundRobin;
+    let mut pair = Pair::connected(PortConfig { ack: AckModel::Asynchronous, balance, ..config(2) });
+    pair.silent = vec![PathId(0)];
+    for stream in [0, 0, 1, 1] {
+        pair.send(stream, b"x").unwrap();
+        pair.run();
+    }
+    // SN 1 and 3 are lost on path 0: 2 and 4 have arrived, but not what is before them.
+    assert_eq!(pair.completed(), []);
+    let message = Outbound { stream: StreamId(2), len: 1, ack: Some(AckModel::Sent), payload: vec![0] };
+    pair.source.send(pair.now, message).unwrap();
+    pair.run();
+    assert_eq!(pair.completed(), [(5, 0)], "written, though it is lost");
+    pair.break_path(0);
+    pair.silent.clear();
+    pair.pass(MS * 300);
+    assert_eq!(pair.completed().len(), 5);
+}
