@@ -4,7 +4,10 @@
 //! [`Port::poll_event`], and calls [`Port::handle_timeout`] at [`Port::poll_timeout`]. Payloads are handles that it clones: the engine
 //! keeps one until a message is finished.
 
+mod bundle;
+mod conns;
 mod event;
+mod exchange;
 mod inbound;
 mod path;
 mod receiver;
@@ -19,305 +22,25 @@ mod verbs;
 mod tests;
 
 use std::collections::VecDeque;
-use std::ops::Range;
-
-use thiserror::Error;
 
 pub use event::{Action, Certainty, ConnStatus, CreditToken, Event, FlowReason, Received};
+pub use exchange::{
+    AckError, Batch, ConnectError, Inbound, OutItem, Outbound, Outgoing, Parts, PathStats, Placement,
+    SendError, Stats,
+};
 pub use state::{Call, Link, State, StateError, graph};
 
 use self::path::Path;
 use self::receiver::Receiver;
 use self::sender::Sender;
 use self::session::{Attempt, Former};
-use crate::cluster::{Health, PeerState};
-use crate::config::{AckModel, ConfigError, PortConfig};
-use crate::id::{ConnId, Generation, Incarnation, NodeId, PathId, SessionId, Side, Sn, Ssn, StreamId};
+use crate::cluster::PeerState;
+use crate::config::{ConfigError, PortConfig};
+use crate::id::{ConnId, Generation, Incarnation, NodeId, PathId, SessionId, Side};
 use crate::prng::Prng;
 use crate::reason::Reason;
 use crate::time::{Duration, Time};
-use crate::wire::{self, BundleHead, Connect, FragmentHead, Frame, Item};
-
-/// A message to send.
-#[derive(Clone, Debug)]
-pub struct Outbound<S> {
-    /// Its stream.
-    pub stream: StreamId,
-    /// Its length in bytes.
-    pub len: u32,
-    /// Its acknowledgment model; `None`: the port's.
-    pub ack: Option<AckModel>,
-    /// Handle of its bytes.
-    pub payload: S,
-}
-
-/// Why a send was refused. The payload comes back with it, and no event will come.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-pub enum SendError {
-    /// The port is not in a state to send.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// The connection is down (F2): sends fail until it is up again.
-    #[error("the connection is down; sends fail until it is up again")]
-    Down,
-    /// The port is being closed or stopped.
-    #[error("the port is closing")]
-    Closing,
-    /// Longer than both ends allow.
-    #[error("a message of {len} bytes is too long; at most {max} are allowed")]
-    TooLong {
-        /// Its length.
-        len: u32,
-        /// What is allowed.
-        max: u64,
-    },
-    /// The send buffer is full: again later (M6).
-    #[error("{held} bytes are unfinished, {len} more would pass send_buffer_max ({max})")]
-    Full {
-        /// Bytes that are unfinished.
-        held: u64,
-        /// Length of this message.
-        len: u32,
-        /// The limit.
-        max: u64,
-    },
-    /// Too many completions wait for dispatch, or too many messages for an old one: again later (M6).
-    #[error("{pending} completions wait to be dispatched (max_pending_events)")]
-    Backlog {
-        /// How many wait.
-        pending: u32,
-    },
-    /// No more streams can be opened (M2).
-    #[error("stream {stream} would be one more than the {max} streams that both ends allow")]
-    TooManyStreams {
-        /// The stream.
-        stream: StreamId,
-        /// What is allowed.
-        max: u32,
-    },
-}
-
-impl SendError {
-    /// Whether the same send may succeed later without anything else being done.
-    #[must_use]
-    pub fn is_again(&self) -> bool {
-        match self {
-            SendError::Full { .. } | SendError::Backlog { .. } => true,
-            SendError::State(_)
-            | SendError::Down
-            | SendError::Closing
-            | SendError::TooLong { .. }
-            | SendError::TooManyStreams { .. } => false,
-        }
-    }
-}
-
-/// Why an acknowledgment was refused.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-pub enum AckError {
-    /// No message with this number waits for an acknowledgment in this session.
-    #[error(
-        "message {sn} does not wait for an acknowledgment (not received here, not synchronous, or acknowledged before)"
-    )]
-    NotOwed {
-        /// The message.
-        sn: Sn,
-    },
-}
-
-/// Why a connect was refused.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-pub enum ConnectError {
-    /// The port is not in a state to connect.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// The node is not among the port's targets.
-    #[error("node {node} is not among the targets of the port")]
-    NotATarget {
-        /// The node.
-        node: NodeId,
-    },
-    /// The port has no target.
-    #[error("the port has no target")]
-    NoTarget,
-    /// The port is connected to another node.
-    #[error("the port is connected to node {connected}, and its link is up: use switch, or close first")]
-    OtherTarget {
-        /// Where it is connected.
-        connected: NodeId,
-    },
-}
-
-/// Something that came on a data connection.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Inbound<R> {
-    /// A whole message: an item of a bundle, or a fragment that is all of its message.
-    Message {
-        /// What it is.
-        item: Item,
-        /// Its bytes.
-        payload: R,
-    },
-    /// The body of a fragment is where [`Port::begin_fragment`] said, and its checksum was right.
-    Fragment {
-        /// The message.
-        sn: Sn,
-        /// Where the fragment starts.
-        offset: u32,
-        /// Its length.
-        len: u32,
-    },
-    /// The body of a fragment is in a buffer of its own ([`Placement::Aside`]).
-    Aside {
-        /// The message.
-        sn: Sn,
-        /// Where the fragment starts.
-        offset: u32,
-        /// Its length.
-        len: u32,
-        /// Its bytes.
-        payload: R,
-    },
-    /// A control frame.
-    Frame(Frame),
-}
-
-/// Where the body of a fragment goes.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Placement<R> {
-    /// Nowhere: it is here already. Read past it.
-    Discard,
-    /// Allocate the whole message's length and ask again with the buffer.
-    NeedBuffer,
-    /// To its offset in this buffer. Nobody else writes there.
-    Into(R),
-    /// To a buffer of its own length: another connection is writing this range.
-    Aside,
-}
-
-/// The parts of a message that must be copied into one new buffer.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Parts<R> {
-    /// Length of the message.
-    pub total: u32,
-    /// Buffer with the ranges that arrived in place. Others may still be written to.
-    pub base: R,
-    /// (start, end) of those ranges.
-    pub ranges: Vec<(u32, u32)>,
-    /// (offset, length, bytes) of the others; where both cover a byte, either will do.
-    pub asides: Vec<(u32, u32, R)>,
-}
-
-/// What a path should write next.
-#[derive(Debug)]
-pub struct Batch<S> {
-    /// Frames, in order.
-    pub frames: Vec<Outgoing<S>>,
-    /// Items of the bundles among them.
-    pub items: Vec<OutItem<S>>,
-}
-
-impl<S> Default for Batch<S> {
-    fn default() -> Self {
-        Batch { frames: Vec::new(), items: Vec::new() }
-    }
-}
-
-impl<S> Batch<S> {
-    /// Empties it, keeping its memory.
-    pub fn clear(&mut self) {
-        self.frames.clear();
-        self.items.clear();
-    }
-}
-
-/// A frame to write.
-#[derive(Debug)]
-pub enum Outgoing<S> {
-    /// A frame without payload.
-    Control(Frame),
-    /// Small messages.
-    Bundle {
-        /// Its head.
-        head: BundleHead,
-        /// Its items: `batch.items[items]`.
-        items: Range<usize>,
-        /// Length of the encoded items.
-        body_len: u32,
-    },
-    /// A piece of a large message, or all of it.
-    Fragment {
-        /// Its head.
-        head: FragmentHead,
-        /// Length of the piece, from `head.offset` of the payload.
-        len: u32,
-        /// The payload.
-        payload: S,
-    },
-}
-
-/// An item of a bundle to write.
-#[derive(Debug)]
-pub struct OutItem<S> {
-    /// Item flags, without STREAM.
-    pub flags: u8,
-    /// The stream and SSN, where they must be named.
-    pub stream: Option<(StreamId, Ssn)>,
-    /// Length of the payload.
-    pub len: u32,
-    /// The payload; `None` for a tombstone.
-    pub payload: Option<S>,
-}
-
-/// Counters of a port, never reset.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Stats {
-    /// Messages accepted for sending.
-    pub sent_messages: u64,
-    /// Their bytes.
-    pub sent_bytes: u64,
-    /// Messages completed.
-    pub completed: u64,
-    /// Messages nacked.
-    pub nacked: u64,
-    /// Messages or fragments sent again.
-    pub retransmitted: u64,
-    /// Messages handed to the user.
-    pub received_messages: u64,
-    /// Their bytes.
-    pub received_bytes: u64,
-    /// Duplicates dropped.
-    pub duplicates: u64,
-    /// Payload bytes unfinished now.
-    pub unfinished_bytes: u64,
-    /// Switches to another target.
-    pub switches: u64,
-    /// Duration of the last switch.
-    pub last_switch: Duration,
-    /// Times that a path was suspected.
-    pub suspicions: u64,
-    /// Paths that are up.
-    pub paths_up: u16,
-    /// Paths that there are.
-    pub paths: u16,
-}
-
-/// Figures of one path.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PathStats {
-    /// How well it is.
-    pub health: Health,
-    /// Payload bytes given to it.
-    pub sent_bytes: u64,
-    /// Bytes on their way.
-    pub in_flight: u64,
-    /// Measured rate, bytes a second; 0: not known.
-    pub rate: u64,
-    /// Smoothed time from hand-over to receipt.
-    pub rtt: Option<Duration>,
-    /// Ranges taken from it to be sent again elsewhere.
-    pub retransmitted: u64,
-}
+use crate::wire::{self, Connect};
 
 /// The queue of events, with a count of what waits for the user.
 pub(crate) struct Events<S, R> {
@@ -683,12 +406,6 @@ impl<S: Clone, R: Clone> Port<S, R> {
 fn flow_mark(config: &PortConfig, percent: u32) -> u64 {
     config.send_buffer_max / 100 * u64::from(percent)
         + config.send_buffer_max % 100 * u64::from(percent) / 100
-}
-
-/// Whether a message of this length travels in a bundle.
-#[must_use]
-pub fn is_bundled(len: u32) -> bool {
-    len as usize <= wire::MAX_BUNDLED
 }
 
 /// Why a connection of this port is to be refused, or `Ok`.

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::bundle::OpenBundle;
 use super::event::{Certainty, Event};
 use super::path::Flight;
 use super::{Batch, Events, OutItem, Outgoing, SendError};
@@ -12,7 +13,7 @@ use crate::config::AckModel;
 use crate::id::{Sn, Ssn, StreamId};
 use crate::reason::Reason;
 use crate::time::Time;
-use crate::wire::{self, BundleHead, CompletionRecord, FragmentHead, item};
+use crate::wire::{self, CompletionRecord, FragmentHead, item};
 
 /// Messages between the oldest unfinished one and the newest; past it a send says AGAIN.
 pub(super) const MAX_SPAN: usize = 1 << 20;
@@ -648,81 +649,5 @@ impl<S: Clone> Sender<S> {
         let bytes: u64 = self.entries.iter().filter(|e| e.payload.is_some()).map(|e| u64::from(e.len)).sum();
         assert_eq!(bytes, self.bytes, "bytes held");
         assert_eq!(self.entries.iter().filter(|e| e.unwritten > 0).count(), self.unwritten, "unwritten");
-    }
-}
-
-/// The bundle that a take is filling.
-#[derive(Default)]
-struct OpenBundle {
-    /// Index of its frame in the batch, its next SN, and the (stream, SSN) that follows without being named.
-    open: Option<(usize, Sn, (StreamId, Ssn))>,
-}
-
-impl OpenBundle {
-    fn close(&mut self) {
-        self.open = None;
-    }
-
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "one call site; a struct for it would only rename the arguments"
-    )]
-    fn add<S>(
-        &mut self,
-        sn: Sn,
-        mut out: OutItem<S>,
-        counted: bool,
-        now: Time,
-        frames_out: &mut u64,
-        flights: &mut VecDeque<Flight>,
-        batch: &mut Batch<S>,
-    ) -> u64 {
-        let Some(named) = out.stream else { return 0 };
-        let len = out.len;
-        if let Some((frame, expected, follows)) = self.open
-            && expected == sn
-            && let Some(Outgoing::Bundle { head, items, body_len }) = batch.frames.get_mut(frame)
-            && flights.back().is_some_and(|f| f.counted == counted)
-        {
-            let switch = named != follows;
-            let size = len + 4 + if switch { 12 } else { 0 };
-            if (head.count as usize) < wire::MAX_BUNDLE_ITEMS
-                && (*body_len + size) as usize <= wire::MAX_BUNDLE_BODY
-            {
-                if !switch {
-                    out.stream = None;
-                }
-                head.count += 1;
-                items.end += 1;
-                *body_len += size;
-                batch.items.push(out);
-                if let Some(flight) = flights.back_mut() {
-                    flight.count += 1;
-                    flight.bytes += u64::from(size);
-                }
-                self.open = Some((frame, sn.next(), (named.0, named.1.next())));
-                return u64::from(size);
-            }
-        }
-        out.stream = None;
-        let at = batch.items.len();
-        batch.items.push(out);
-        let head = BundleHead { sn, ssn: named.1, stream: named.0, count: 1 };
-        batch.frames.push(Outgoing::Bundle { head, items: at..at + 1, body_len: len + 4 });
-        *frames_out += 1;
-        let bytes = u64::from(len) + 4;
-        flights.push_back(Flight {
-            frame: *frames_out,
-            sn,
-            count: 1,
-            offset: 0,
-            len,
-            bytes,
-            at: now,
-            counted,
-            moved: false,
-        });
-        self.open = Some((batch.frames.len() - 1, sn.next(), (named.0, named.1.next())));
-        bytes
     }
 }

@@ -4,17 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::Port;
 use super::event::{Action, ConnStatus};
-use super::path::{Conn, Dial, Path};
+use super::path::{Dial, Path};
 use super::state::{Call, Link, State};
-use crate::cluster::{Health, LinkState, PeerState};
-use crate::config::Liveness;
-use crate::id::{ConnId, Generation, Incarnation, NodeId, PathId, SessionId, Side};
+use crate::cluster::PeerState;
+use crate::id::{Generation, Incarnation, NodeId, PathId, SessionId, Side};
 use crate::reason::Reason;
 use crate::time::{Duration, Time};
 use crate::wire::{self, Answer, Connect, Frame, NodeBody, reason_of};
-
-/// A connection that lived shorter counts as a failed dial, so that one that breaks at once is not redialled in a loop.
-const SETTLED: Duration = Duration::from_secs(1);
 
 /// A connect or a switch that is under way.
 pub(super) struct Attempt {
@@ -171,74 +167,11 @@ impl<S: Clone, R: Clone> Port<S, R> {
         self.sender.restart(window, max_streams);
     }
 
-    pub(super) fn dial(&mut self, at: usize) {
-        let (Some(node), session, generation, secret) =
-            (self.peer, self.session, self.generation, self.secret)
-        else {
-            return;
-        };
-        let path = &mut self.paths[at];
-        let Some(remote) = path.remote else { return };
-        path.last_conn = ConnId(path.last_conn.0 + 1);
-        path.dial = Dial::Dialling { conn: path.last_conn };
-        let (local, conn, path) = (path.local, path.last_conn, path.id);
-        self.actions.push_back(Action::Dial { path, conn, session, generation, node, local, remote, secret });
-    }
-
-    /// A data connection has finished its handshake.
-    pub fn handle_conn_up(&mut self, now: Time, path: PathId, conn: ConnId) {
-        match self.side {
-            Side::Source => {
-                let Some(at) = self.path_index(path) else { return };
-                if !matches!(self.paths[at].dial, Dial::Dialling { conn: c } if c == conn) {
-                    return;
-                }
-                self.paths[at].up(conn, now);
-                self.come_up(now, at);
-                self.try_complete(now);
-            }
-            Side::Target => {
-                if self.state != State::ConnectedTo {
-                    return;
-                }
-                let at = self.path_index(path).unwrap_or_else(|| {
-                    self.paths.push(Path::new(path, None, None, Dial::Passive));
-                    self.paths.len() - 1
-                });
-                if let Some(former) = self.paths[at].conn().map(|c| c.id) {
-                    self.actions.push_back(Action::Hangup { path, conn: former, farewell: None });
-                    self.drop_conn(now, at, Reason::ConnectionLost);
-                }
-                let first = self.paths_up() == 0 && self.paths.iter().all(|p| p.last_conn.0 == 0);
-                self.paths[at].up(conn, now);
-                if first {
-                    self.say_connected();
-                }
-                self.come_up(now, at);
-            }
-        }
-    }
-
-    fn say_connected(&mut self) {
+    pub(super) fn say_connected(&mut self) {
         let Some(node) = self.peer else { return };
         let paths = u16::try_from(self.paths.len()).unwrap_or(u16::MAX);
         let (generation, paths_up) = (self.generation, self.paths_up());
         self.events.status(ConnStatus::Connected { node, generation, paths_up, paths });
-    }
-
-    /// A connection is usable: its first frame goes out, and whatever waited for a path.
-    fn come_up(&mut self, now: Time, at: usize) {
-        self.last_contact = now;
-        self.kick(at);
-        if self.attempt.is_none() {
-            self.show_health(now, at, Reason::None);
-        }
-        if self.receiver.unconfirmed() || self.receiver.has_gaps() || self.lazy_receipt {
-            self.receiver.rewind_completions();
-            self.feed_back(now, true);
-        }
-        self.offer(now);
-        self.rearm(now);
     }
 
     /// connectcomplete, or the end of a switch: the first path is up, and no former target can deliver any more.
@@ -535,107 +468,6 @@ impl<S: Clone, R: Clone> Port<S, R> {
         self.turn = 0;
     }
 
-    // ---- paths ----
-
-    /// A connection ended, or could not be made.
-    pub fn handle_conn_lost(&mut self, now: Time, path: PathId, conn: ConnId, reason: Reason) {
-        let Some(at) = self.path_index(path) else { return };
-        match &self.paths[at].dial {
-            Dial::Dialling { conn: c } if *c == conn => {
-                self.paths[at].failures += 1;
-                self.wait_to_dial(now, at);
-            }
-            Dial::Up(up) if up.id == conn => self.drop_conn(now, at, reason),
-            Dial::Dialling { .. } | Dial::Up(_) | Dial::Wait { .. } | Dial::Passive => return,
-        }
-        // The target itself says that there is no such session: nothing of it can be delivered there any more.
-        let denied = matches!(reason, Reason::UnknownSession | Reason::StaleGeneration | Reason::BadProof);
-        if self.side == Side::Source && denied {
-            self.lose_target(now, reason, Lease::Over);
-        }
-        self.rearm(now);
-    }
-
-    /// The connection of a path is gone: what it carried goes again elsewhere.
-    pub(super) fn drop_conn(&mut self, now: Time, at: usize, reason: Reason) {
-        let dial = match self.side {
-            Side::Source => Dial::Wait { at: now },
-            Side::Target => Dial::Passive,
-        };
-        let Dial::Up(conn) = std::mem::replace(&mut self.paths[at].dial, dial) else { return };
-        self.take_back(at, &conn);
-        let path = &mut self.paths[at];
-        path.failures = if now.since(conn.since) < SETTLED { path.failures + 1 } else { 0 };
-        let id = path.id;
-        self.kicks &= !(1 << id.0);
-        if self.paths_up() == 0 {
-            self.pathless_since = now;
-            self.hasten_dials(now);
-        }
-        self.wait_to_dial(now, at);
-        self.show_health(now, at, reason);
-        // Receipts and acknowledgments that were on it may be lost.
-        self.receiver.rewind_completions();
-        self.feed_back(now, true);
-        self.offer(now);
-    }
-
-    fn take_back(&mut self, at: usize, conn: &Conn) {
-        for flight in conn.flights.iter().filter(|f| !f.moved) {
-            self.sender.send_again(flight);
-            self.paths[at].retransmitted += 1;
-        }
-    }
-
-    /// When a path is dialled next: at once after a break, else after a random share of a doubling wait (T4).
-    fn wait_to_dial(&mut self, now: Time, at: usize) {
-        if self.side == Side::Target {
-            return;
-        }
-        let live = &self.config.liveness;
-        let failures = self.paths[at].failures;
-        let wait = match failures {
-            0 => Duration::ZERO,
-            n => {
-                let longest = if self.paths_up() == 0 { pathless_redial(live) } else { live.redial_max };
-                let ceiling = (live.redial_min * (1 << (n - 1).min(16))).min(longest);
-                let millis = u64::try_from(ceiling.as_millis()).unwrap_or(u64::MAX).max(1);
-                Duration::from_millis(1 + self.prng.below(millis))
-            }
-        };
-        self.paths[at].dial = Dial::Wait { at: now + wait };
-    }
-
-    /// The last path is gone: the others are not left to a wait that was chosen while there was one.
-    fn hasten_dials(&mut self, now: Time) {
-        let latest = now + pathless_redial(&self.config.liveness);
-        for path in &mut self.paths {
-            if let Dial::Wait { at } = &mut path.dial {
-                *at = (*at).min(latest);
-            }
-        }
-    }
-
-    /// The link that a path runs over has changed.
-    pub fn handle_link(&mut self, now: Time, path: PathId, state: LinkState) {
-        let Some(at) = self.path_index(path) else { return };
-        self.paths[at].link_suspect = match state.health {
-            Health::Good => false,
-            Health::Suspect | Health::Dead => true,
-        };
-        if state.health == Health::Dead {
-            self.paths[at].link_suspect = false;
-            if let Some(conn) = self.paths[at].conn().map(|c| c.id) {
-                self.actions.push_back(Action::Hangup { path, conn, farewell: None });
-                self.paths[at].failures = self.paths[at].failures.max(1);
-                self.drop_conn(now, at, Reason::Unreachable);
-            }
-        } else {
-            self.show_health(now, at, Reason::Unreachable);
-        }
-        self.rearm(now);
-    }
-
     // ---- peers ----
 
     /// What the cluster engine says of a node. The driver tells the present state of every target when the port is initialized.
@@ -732,9 +564,4 @@ impl<S: Clone, R: Clone> Port<S, R> {
         (self.side == Side::Target && self.state == State::ConnectedTo)
             .then_some((self.session, self.generation))
     }
-}
-
-/// Longest wait between dials while no path is up: several have to fit into the time after which the target is given up (F1).
-fn pathless_redial(live: &Liveness) -> Duration {
-    live.redial_max.min(live.dead / 8)
 }

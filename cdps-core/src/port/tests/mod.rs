@@ -6,8 +6,9 @@ use std::collections::VecDeque;
 
 use super::*;
 use crate::cluster::Health;
-use crate::config::Target;
-use crate::wire::{Answer, NodeBody};
+use crate::config::{AckModel, Target};
+use crate::id::{Sn, Ssn, StreamId};
+use crate::wire::{Answer, FragmentHead, Item, NodeBody};
 
 type TestPort = Port<Vec<u8>, Vec<u8>>;
 
