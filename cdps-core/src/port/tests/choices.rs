@@ -138,3 +138,49 @@ fn models_complete_when_they_should() {
     pair.pass(MS * 300);
     assert_eq!(pair.completed().len(), 5);
 }
+
+/// A connect that waits for an answer sets no timer but its own, also when the lease of the former target has run out meanwhile.
+#[test]
+fn a_lease_that_has_run_out_needs_no_timer() {
+    let mut pair = Pair::connected(PortConfig { autoswitch: true, ..config(1) });
+    pair.run();
+    // The target is gone without a word, and the backup does not answer.
+    let (mut now, source) = (pair.now, &mut pair.source);
+    source.handle_peer(now, NodeId(2), PeerState::Unreachable { last_heard: now });
+    let mut steps = 0;
+    while source.link() != Link::Switching || steps < 20 {
+        now = source.poll_timeout();
+        source.handle_timeout(now);
+        while source.poll_action().is_some() {}
+        steps += 1;
+        assert!(steps < 400, "link {:?}", source.link());
+        if source.link() == Link::Up {
+            steps = 0;
+        }
+    }
+    let (begin, heartbeat) = (now, source.config().liveness.heartbeat);
+    let former = Generation { counter: source.generation().counter - 1, ..source.generation() };
+    source.handle_fenced(now, former, now + source.config().liveness.lease);
+    now = now + source.config().liveness.lease;
+    source.handle_timeout(now);
+    let mut steps = 0;
+    while now < begin + source.config().liveness.lease + heartbeat * 4 {
+        now = source.poll_timeout();
+        source.handle_timeout(now);
+        while source.poll_action().is_some() {}
+        steps += 1;
+    }
+    assert!(steps <= 10, "{steps} timeouts in four heartbeats");
+}
+
+/// [F9] A target's peer is one incarnation of the source. What the node still says of the former one, when a source has just been opened
+/// anew, does not end the session of the new one.
+#[test]
+fn a_target_ignores_the_former_incarnation_of_its_source() {
+    let mut pair = Pair::connected(config(1));
+    let (now, target) = (pair.now, pair.target.as_mut().unwrap());
+    for incarnation in [Incarnation(10), session().incarnation] {
+        target.handle_peer(now, NodeId(1), PeerState::Reachable { incarnation });
+        assert_eq!(target.state(), State::ConnectedTo, "after {incarnation}");
+    }
+}

@@ -570,40 +570,6 @@ fn a_closed_target_delivers_nothing() {
     }
 }
 
-/// A connect that waits for an answer sets no timer but its own, also when the lease of the former target has run out meanwhile.
-#[test]
-fn a_lease_that_has_run_out_needs_no_timer() {
-    let mut pair = Pair::connected(PortConfig { autoswitch: true, ..config(1) });
-    pair.run();
-    // The target is gone without a word, and the backup does not answer.
-    let (mut now, source) = (pair.now, &mut pair.source);
-    source.handle_peer(now, NodeId(2), PeerState::Unreachable { last_heard: now });
-    let mut steps = 0;
-    while source.link() != Link::Switching || steps < 20 {
-        now = source.poll_timeout();
-        source.handle_timeout(now);
-        while source.poll_action().is_some() {}
-        steps += 1;
-        assert!(steps < 400, "link {:?}", source.link());
-        if source.link() == Link::Up {
-            steps = 0;
-        }
-    }
-    let (begin, heartbeat) = (now, source.config().liveness.heartbeat);
-    let former = Generation { counter: source.generation().counter - 1, ..source.generation() };
-    source.handle_fenced(now, former, now + source.config().liveness.lease);
-    now = now + source.config().liveness.lease;
-    source.handle_timeout(now);
-    let mut steps = 0;
-    while now < begin + source.config().liveness.lease + heartbeat * 4 {
-        now = source.poll_timeout();
-        source.handle_timeout(now);
-        while source.poll_action().is_some() {}
-        steps += 1;
-    }
-    assert!(steps <= 10, "{steps} timeouts in four heartbeats");
-}
-
 /// [F8] Without a lease the messages wait, and what comes before them does not; with one they come all at once, in order.
 #[test]
 fn events_are_taken_up_to_the_first_message_that_waits() {
