@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use cdps_core::cluster::{Health, LinkState};
 use cdps_core::config::{AckModel, PortConfig, Target};
 use cdps_core::id::{ConnId, Incarnation, NodeId, PathId, SessionId, StreamId};
-use cdps_core::port::{Action, Batch, Event, Inbound, Outbound, Outgoing, Port};
+use cdps_core::port::{Action, Batch, Event, Inbound, Outbound, Outgoing, Payload, Port};
 use cdps_core::time::{Duration, Time};
 use cdps_core::wire::{
     Checksum, Decoder, Items, NodeBody, Step, encode_bundle_head, encode_frame, encode_item,
@@ -21,7 +21,17 @@ const BATCH: u64 = 64;
 const SIZE: usize = 64;
 const NO_SUM: Checksum = Checksum(None);
 
-type Engine = Port<u32, u32>;
+type Engine = Port<Handle, u32>;
+
+/// Payloads lie one behind the other.
+#[derive(Clone)]
+struct Handle;
+
+impl Payload for Handle {
+    fn join(&mut self, _next: &Self) -> bool {
+        true
+    }
+}
 type Failure = Box<dyn Error>;
 
 /// What is done with each message. Each step includes those before it, so that differences of counts tell them apart.
@@ -54,7 +64,7 @@ struct Bench {
     path: PathId,
     conn: ConnId,
     now: Time,
-    batch: Batch<u32>,
+    batch: Batch<Handle>,
     bytes: Vec<u8>,
     body: Vec<u8>,
     inbound: Vec<Inbound<u32>>,
@@ -136,9 +146,9 @@ impl Bench {
     fn run(&mut self, work: Work, frames: Frames, messages: u64) -> Result<(), Failure> {
         self.now = self.now + Duration::from_micros(10);
         self.bytes.clear();
-        for i in 0..messages {
+        for _ in 0..messages {
             let len = SIZE as u32;
-            let message = Outbound { stream: StreamId(1), len, ack: None, payload: i as u32 };
+            let message = Outbound { stream: StreamId(1), len, ack: None, payload: Handle };
             self.source.send(self.now, message).map_err(|(e, _)| e)?;
             if frames == Frames::Single && work > Work::Send {
                 self.transmit(Side::Source, work >= Work::Encode);

@@ -1,7 +1,7 @@
 //! The oracle: knows what was sent, handed over, received, delivered and answered, and says when the rules are broken.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::{Rc, Weak};
+use std::rc::Weak;
 
 use cdps_core::cluster::Health;
 use cdps_core::config::AckModel;
@@ -167,7 +167,7 @@ impl Oracle {
             end: None,
             handed: false,
             handed_at: u64::MAX,
-            handle: Rc::downgrade(sent),
+            handle: sent.watch(),
         });
         if sn != expected {
             self.fail(Invariant::Sanity, format!("{flow:?}: send got number {sn}, expected {expected}"));

@@ -1,8 +1,11 @@
 //! Payloads: what a message contains follows from its number, so that the oracle can check each byte without keeping a copy.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::ops::Deref;
+use std::rc::{Rc, Weak};
 use std::sync::OnceLock;
+
+use cdps_core::port::Payload;
 
 use crate::rng::Rng;
 
@@ -20,7 +23,49 @@ pub(crate) struct Sent {
 }
 
 /// The handle that the engine keeps.
-pub(crate) type SentHandle = Rc<Sent>;
+#[derive(Clone, Debug)]
+pub(crate) struct SentHandle {
+    sent: Rc<Sent>,
+    /// What it stands for besides: those that lie behind it.
+    behind: Vec<Rc<Sent>>,
+}
+
+/// So many messages lie in a row.
+const ROW: u64 = 8;
+
+impl SentHandle {
+    pub(crate) fn new(id: u64, len: u32) -> SentHandle {
+        SentHandle { sent: Rc::new(Sent { id, len }), behind: Vec::new() }
+    }
+
+    /// To see whether it is still held.
+    pub(crate) fn watch(&self) -> Weak<Sent> {
+        Rc::downgrade(&self.sent)
+    }
+
+    /// All bytes that it stands for.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        std::iter::once(&self.sent).chain(&self.behind).flat_map(|s| bytes(s.id, s.len)).copied().collect()
+    }
+}
+
+impl Deref for SentHandle {
+    type Target = Sent;
+
+    fn deref(&self) -> &Sent {
+        &self.sent
+    }
+}
+
+impl Payload for SentHandle {
+    fn join(&mut self, next: &Self) -> bool {
+        let joins = self.id + self.behind.len() as u64 + 1 == next.id && next.id % ROW != 0;
+        if joins {
+            self.behind.push(Rc::clone(&next.sent));
+        }
+        joins
+    }
+}
 
 /// The bytes of payload `id`.
 pub(crate) fn bytes(id: u64, len: u32) -> &'static [u8] {

@@ -12,7 +12,7 @@ use crate::env::{Env, MS, note};
 use crate::host::{Host, HostEvent, Slot};
 use crate::mutate::{self, Fate};
 use crate::oracle::Delivery;
-use crate::payload::{Received, Sent, SentHandle};
+use crate::payload::{Received, SentHandle};
 use crate::plan::Verb;
 use crate::rules::{Invariant, Promise};
 
@@ -121,7 +121,7 @@ impl Host {
             Fate::Pass(event) => self.take_event(env, slot, event),
             Fate::Twice(event) => {
                 let Event::Nacked { sn, payload, .. } = &event else { return };
-                let (sn, payload) = (*sn, Rc::clone(payload));
+                let (sn, payload) = (*sn, payload.clone());
                 self.take_event(env, slot, event);
                 self.take_event(env, slot, Event::Completed { sn, rc: 0, payload });
             }
@@ -351,9 +351,9 @@ impl Host {
         let node = self.node();
         let Some(s) = self.slots[slot].as_mut() else { return Ok(()) };
         env.payloads += 1;
-        let payload = Rc::new(Sent { id: env.payloads, len: next.len });
+        let payload = SentHandle::new(env.payloads, next.len);
         let message =
-            Outbound { stream: next.stream, len: next.len, ack: next.ack, payload: Rc::clone(&payload) };
+            Outbound { stream: next.stream, len: next.len, ack: next.ack, payload: payload.clone() };
         let model = next.ack.unwrap_or(s.port.config().ack);
         match s.port.send(now, message) {
             Ok(sn) => {

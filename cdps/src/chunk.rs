@@ -194,6 +194,16 @@ impl Slice {
     pub(crate) fn len(&self) -> usize {
         self.len as usize
     }
+
+    /// Takes in the bytes of `next` too, if they lie directly behind.
+    #[inline]
+    pub(crate) fn join(&mut self, next: &Slice) -> bool {
+        let joins = next.len == 0 || (self.head == next.head && self.start + self.len == next.start);
+        if joins {
+            self.len += next.len;
+        }
+        joins
+    }
 }
 
 impl Default for Slice {
@@ -247,6 +257,21 @@ mod tests {
         let last = chunk.slice(0, 6);
         drop(chunk);
         assert_eq!(std::thread::spawn(move || last.bytes().to_vec()).join().expect("reads"), b"world!");
+    }
+
+    /// [M1] Neighbours join, and nothing else does.
+    #[test]
+    fn neighbours_join() {
+        let mut chunk = Chunk::new(10);
+        chunk.append(b"abcdef");
+        let mut slice = chunk.slice(1, 2);
+        assert!(!slice.join(&chunk.slice(4, 1)) && !slice.join(&chunk.slice(0, 1)));
+        assert!(!slice.join(&Slice::copy(b"1234d")), "of another chunk");
+        assert!(slice.join(&Slice::default()) && slice.join(&chunk.slice(3, 2)));
+        assert_eq!(slice.bytes(), b"bcde");
+        assert!(!Slice::default().join(&slice));
+        drop((slice, chunk.slice(0, 1)));
+        assert!(chunk.is_free());
     }
 
     /// More slices than are held in advance.

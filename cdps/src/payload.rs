@@ -89,6 +89,13 @@ impl Payload {
         }
     }
 
+    /// Its first `len` bytes, copied into one piece.
+    pub(crate) fn gather<'a>(&self, len: usize, into: &'a mut Vec<u8>) -> &'a [u8] {
+        into.clear();
+        self.slices(0, len).for_each(|slice| into.extend_from_slice(slice));
+        into
+    }
+
     /// The slices of `len` bytes from `offset` on. Panics if there are not so many: the engine asks only for what it was told there is.
     pub(crate) fn slices(&self, offset: usize, len: usize) -> impl Iterator<Item = &[u8]> {
         let (first, parts): (&[u8], &[Part]) = match &self.data {
@@ -104,6 +111,16 @@ impl Payload {
             left -= take;
             (take > 0).then(|| &slice[from..from + take])
         })
+    }
+}
+
+impl cdps_core::port::Payload for Payload {
+    /// Copies that lie one behind the other in a chunk are written as one.
+    fn join(&mut self, next: &Self) -> bool {
+        match (&mut self.data, &next.data) {
+            (Data::Copied(slice), Data::Copied(next)) => slice.join(next),
+            (Data::Copied(_) | Data::Lent(_), _) => false,
+        }
     }
 }
 

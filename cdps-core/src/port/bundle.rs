@@ -3,84 +3,130 @@
 use std::collections::VecDeque;
 
 use super::path::Flight;
-use super::{Batch, OutItem, Outgoing};
+use super::sender::Entry;
+use super::{Batch, ItemBytes, OutItem, Outgoing, Payload};
 use crate::id::{Sn, Ssn, StreamId};
 use crate::time::Time;
-use crate::wire::{self, BundleHead};
+use crate::wire::{self, BundleHead, item};
+
+/// Length of an item on the wire without its payload, and of the stream and SSN of one that does not follow.
+const ITEM: u32 = 4;
+const NAMED: u32 = 12;
 
 /// The bundle that a take is filling.
-#[derive(Default)]
 pub(super) struct OpenBundle {
-    /// Index of its frame in the batch, its next SN, and the (stream, SSN) that follows without being named.
-    open: Option<(usize, Sn, (StreamId, Ssn))>,
+    now: Time,
+    open: Option<Open>,
+}
+
+struct Open {
+    head: BundleHead,
+    /// First of its items in the batch.
+    first: usize,
+    body_len: u32,
+    /// Length of its first message.
+    len: u32,
+    /// They have been seen written before.
+    counted: bool,
+    /// What comes next without being named.
+    sn: Sn,
+    stream: StreamId,
+    ssn: Ssn,
 }
 
 impl OpenBundle {
-    /// What comes next is not a small message that follows.
-    pub(super) fn close(&mut self) {
-        self.open = None;
+    pub(super) fn new(now: Time) -> OpenBundle {
+        OpenBundle { now, open: None }
     }
 
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "one call site; a struct for it would only rename the arguments"
-    )]
-    pub(super) fn add<S>(
+    /// Adds a small message; returns its length on the wire.
+    #[inline]
+    pub(super) fn add<S: Payload>(
         &mut self,
         sn: Sn,
-        mut out: OutItem<S>,
+        entry: &Entry<S>,
         counted: bool,
-        now: Time,
         frames_out: &mut u64,
         flights: &mut VecDeque<Flight>,
         batch: &mut Batch<S>,
     ) -> u64 {
-        let Some(named) = out.stream else { return 0 };
-        let len = out.len;
-        if let Some((frame, expected, follows)) = self.open
-            && expected == sn
-            && let Some(Outgoing::Bundle { head, items, body_len }) = batch.frames.get_mut(frame)
-            && flights.back().is_some_and(|f| f.counted == counted)
+        if let Some(open) = &mut self.open
+            && let Some(size) = open.size_of_next(sn, entry, counted)
         {
-            let switch = named != follows;
-            let size = len + 4 + if switch { 12 } else { 0 };
-            if (head.count as usize) < wire::MAX_BUNDLE_ITEMS
-                && (*body_len + size) as usize <= wire::MAX_BUNDLE_BODY
-            {
-                if !switch {
-                    out.stream = None;
-                }
-                head.count += 1;
-                items.end += 1;
-                *body_len += size;
-                batch.items.push(out);
-                if let Some(flight) = flights.back_mut() {
-                    flight.count += 1;
-                    flight.bytes += u64::from(size);
-                }
-                self.open = Some((frame, sn.next(), (named.0, named.1.next())));
-                return u64::from(size);
-            }
+            let stream = (size > entry.len + ITEM).then_some((entry.stream, entry.ssn));
+            open.head.count += 1;
+            open.body_len += size;
+            (open.sn, open.stream, open.ssn) = (sn.next(), entry.stream, entry.ssn.next());
+            put(entry, stream, true, batch);
+            return u64::from(size);
         }
-        out.stream = None;
-        let at = batch.items.len();
-        batch.items.push(out);
-        let head = BundleHead { sn, ssn: named.1, stream: named.0, count: 1 };
-        batch.frames.push(Outgoing::Bundle { head, items: at..at + 1, body_len: len + 4 });
+        self.close(frames_out, flights, batch);
+        let (stream, ssn, len) = (entry.stream, entry.ssn, entry.len);
+        self.open = Some(Open {
+            head: BundleHead { sn, ssn, stream, count: 1 },
+            first: batch.items.len(),
+            body_len: len + ITEM,
+            len,
+            counted,
+            sn: sn.next(),
+            stream,
+            ssn: ssn.next(),
+        });
+        put(entry, None, false, batch);
+        u64::from(len + ITEM)
+    }
+
+    /// Makes a frame of what was added.
+    pub(super) fn close<S>(
+        &mut self,
+        frames_out: &mut u64,
+        flights: &mut VecDeque<Flight>,
+        batch: &mut Batch<S>,
+    ) {
+        let Some(Open { head, first, body_len, len, counted, .. }) = self.open.take() else { return };
+        batch.frames.push(Outgoing::Bundle { head, items: first..batch.items.len(), body_len });
         *frames_out += 1;
-        let bytes = u64::from(len) + 4;
         flights.push_back(Flight {
             frame: *frames_out,
-            sn,
-            count: 1,
+            sn: head.sn,
+            count: u32::from(head.count),
             offset: 0,
             len,
-            bytes,
-            at: now,
+            bytes: u64::from(body_len),
+            at: self.now,
             counted,
             moved: false,
         });
-        self.open = Some((batch.frames.len() - 1, sn.next(), (named.0, named.1.next())));
-        bytes
     }
+}
+
+impl Open {
+    /// Length on the wire of what could come next, if it can.
+    #[inline]
+    fn size_of_next<S>(&self, sn: Sn, entry: &Entry<S>, counted: bool) -> Option<u32> {
+        let follows = entry.stream == self.stream && entry.ssn == self.ssn;
+        let size = entry.len + ITEM + if follows { 0 } else { NAMED };
+        let fits = sn == self.sn
+            && counted == self.counted
+            && usize::from(self.head.count) < wire::MAX_BUNDLE_ITEMS
+            && (self.body_len + size) as usize <= wire::MAX_BUNDLE_BODY;
+        fits.then_some(size)
+    }
+}
+
+/// Puts an item into the batch. `joins`: its bytes may go with those of the item before.
+#[inline]
+fn put<S: Payload>(entry: &Entry<S>, stream: Option<(StreamId, Ssn)>, joins: bool, batch: &mut Batch<S>) {
+    let bytes = match &entry.payload {
+        Some(payload) if entry.flags & item::TOMBSTONE == 0 => {
+            if joins && batch.payloads.last_mut().is_some_and(|last| last.join(payload)) {
+                ItemBytes::Joined
+            } else {
+                batch.payloads.push(payload.clone());
+                ItemBytes::Next
+            }
+        }
+        Some(_) | None => ItemBytes::None,
+    };
+    batch.items.push(OutItem { flags: entry.flags, stream, len: entry.len, bytes });
 }

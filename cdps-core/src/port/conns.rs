@@ -1,10 +1,10 @@
 //! The connections of a port's paths: dialled, up, lost (T2, T4).
 
-use super::Port;
 use super::event::Action;
 use super::path::{Conn, Dial, Path};
 use super::session::Lease;
 use super::state::State;
+use super::{Payload, Port};
 use crate::cluster::{Health, LinkState};
 use crate::config::Liveness;
 use crate::id::{ConnId, PathId, Side};
@@ -14,7 +14,7 @@ use crate::time::{Duration, Time};
 /// A connection that lived shorter counts as a failed dial, so that one that breaks at once is not redialled in a loop.
 const SETTLED: Duration = Duration::from_secs(1);
 
-impl<S: Clone, R: Clone> Port<S, R> {
+impl<S: Payload, R: Clone> Port<S, R> {
     /// Asks for the next connection of a path.
     pub(super) fn dial(&mut self, at: usize) {
         let (Some(node), session, generation, secret) =

@@ -11,6 +11,16 @@ use crate::id::{NodeId, Sn, Ssn, StreamId};
 use crate::time::Duration;
 use crate::wire::{BundleHead, FragmentHead, Frame, Item};
 
+/// Handle of the bytes of a sent message. The engine keeps it, clones it, and hands it back.
+pub trait Payload: Clone {
+    /// Makes this handle stand for its own bytes and those of `next`, if they lie directly behind them; else changes nothing and says
+    /// false, which is always right. Neighbours are written from one handle then.
+    fn join(&mut self, next: &Self) -> bool {
+        let _ = next;
+        false
+    }
+}
+
 /// A message to send.
 #[derive(Clone, Debug)]
 pub struct Outbound<S> {
@@ -187,12 +197,14 @@ pub struct Batch<S> {
     /// Frames, in order.
     pub frames: Vec<Outgoing<S>>,
     /// Items of the bundles among them.
-    pub items: Vec<OutItem<S>>,
+    pub items: Vec<OutItem>,
+    /// Payloads of the items, each of one or of several in a row ([`OutItem::bytes`]).
+    pub payloads: Vec<S>,
 }
 
 impl<S> Default for Batch<S> {
     fn default() -> Self {
-        Batch { frames: Vec::new(), items: Vec::new() }
+        Batch { frames: Vec::new(), items: Vec::new(), payloads: Vec::new() }
     }
 }
 
@@ -201,6 +213,7 @@ impl<S> Batch<S> {
     pub fn clear(&mut self) {
         self.frames.clear();
         self.items.clear();
+        self.payloads.clear();
     }
 }
 
@@ -230,16 +243,27 @@ pub enum Outgoing<S> {
 }
 
 /// An item of a bundle to write.
-#[derive(Debug)]
-pub struct OutItem<S> {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OutItem {
     /// Item flags, without STREAM.
     pub flags: u8,
     /// The stream and SSN, where they must be named.
     pub stream: Option<(StreamId, Ssn)>,
     /// Length of the payload.
     pub len: u32,
-    /// The payload; `None` for a tombstone.
-    pub payload: Option<S>,
+    /// Where the payload is.
+    pub bytes: ItemBytes,
+}
+
+/// Where the bytes of an item are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ItemBytes {
+    /// Nowhere: a tombstone.
+    None,
+    /// At the start of the next of [`Batch::payloads`].
+    Next,
+    /// In the same payload as those of the item before, behind them.
+    Joined,
 }
 
 /// Counters of a port, never reset.

@@ -2,7 +2,7 @@
 
 use super::event::Action;
 use super::receiver::Arrival;
-use super::{Inbound, Parts, Placement, Port};
+use super::{Inbound, Parts, Payload, Placement, Port};
 use crate::id::{ConnId, PathId, Sn};
 use crate::reason::Reason;
 use crate::time::Time;
@@ -11,7 +11,7 @@ use crate::wire::{Completions, FragmentHead, Frame, PathRecord, PathStatus, Rece
 /// Acknowledgments taken that are confirmed without waiting for a tick.
 const CONFIRM_EVERY: u64 = 1024;
 
-impl<S: Clone, R: Clone> Port<S, R> {
+impl<S: Payload, R: Clone> Port<S, R> {
     /// A batch that one read brought: `frames` have been received whole on this connection since READY, and `drained` says that the
     /// socket has nothing more just now.
     ///

@@ -25,8 +25,8 @@ use std::collections::VecDeque;
 
 pub use event::{Action, Certainty, ConnStatus, CreditToken, Event, FlowReason, Received};
 pub use exchange::{
-    AckError, Batch, ConnectError, Inbound, OutItem, Outbound, Outgoing, Parts, PathStats, Placement,
-    SendError, Stats,
+    AckError, Batch, ConnectError, Inbound, ItemBytes, OutItem, Outbound, Outgoing, Parts, PathStats,
+    Payload, Placement, SendError, Stats,
 };
 pub use state::{Call, Link, State, StateError, graph};
 
@@ -36,7 +36,7 @@ use self::sender::Sender;
 use self::session::{Attempt, Former};
 use crate::cluster::PeerState;
 use crate::config::{ConfigError, PortConfig};
-use crate::id::{ConnId, Generation, Incarnation, NodeId, PathId, SessionId, Side};
+use crate::id::{ConnId, Generation, Incarnation, NodeId, PathId, SessionId, Side, Sn};
 use crate::prng::Prng;
 use crate::reason::Reason;
 use crate::time::{Duration, Time};
@@ -55,12 +55,16 @@ impl<S, R> Events<S, R> {
         Events { queue: VecDeque::new(), pending: 0, completed: 0, nacked: 0 }
     }
 
+    #[inline]
+    fn completed(&mut self, sn: Sn, rc: i32, payload: S) {
+        self.pending += 1;
+        self.completed += 1;
+        self.queue.push_back(Event::Completed { sn, rc, payload });
+    }
+
     fn push(&mut self, event: Event<S, R>) {
-        match &event {
-            Event::Completed { .. } => {
-                self.pending += 1;
-                self.completed += 1;
-            }
+        match event {
+            Event::Completed { sn, rc, payload } => return self.completed(sn, rc, payload),
             Event::Nacked { .. } => {
                 self.pending += 1;
                 self.nacked += 1;
@@ -167,7 +171,7 @@ pub struct Port<S, R> {
     prng: Prng,
 }
 
-impl<S: Clone, R: Clone> Port<S, R> {
+impl<S: Payload, R: Clone> Port<S, R> {
     /// A source port, IDLE. `session` must not have been used by another port of this incarnation.
     ///
     /// # Errors
@@ -411,7 +415,7 @@ fn flow_mark(config: &PortConfig, percent: u32) -> u64 {
 /// Why a connection of this port is to be refused, or `Ok`.
 pub(crate) type Judgement = Result<(), Reason>;
 
-impl<S: Clone, R: Clone> Port<S, R> {
+impl<S: Payload, R: Clone> Port<S, R> {
     /// Target side: may this connection begin? Asked before WELCOME.
     ///
     /// # Errors

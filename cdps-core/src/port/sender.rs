@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::bundle::OpenBundle;
 use super::event::{Certainty, Event};
 use super::path::Flight;
-use super::{Batch, Events, OutItem, Outgoing, SendError};
+use super::{Batch, Events, Outgoing, Payload, SendError};
 use crate::config::AckModel;
 use crate::id::{Sn, Ssn, StreamId};
 use crate::reason::Reason;
@@ -34,26 +34,68 @@ enum Phase {
     Finished,
 }
 
-struct Entry<S> {
-    payload: Option<S>,
+pub(super) struct Entry<S> {
+    pub(super) payload: Option<S>,
     /// Message before it in its stream, if it must be received before this one counts (0: none).
     prev: Sn,
     /// Message after it in its stream (0: none yet).
     next: Sn,
-    ssn: Ssn,
-    stream: StreamId,
-    len: u32,
+    pub(super) ssn: Ssn,
+    pub(super) stream: StreamId,
+    pub(super) len: u32,
     /// Bytes (at least 1 in all) not yet seen written; kept for the *sent* model only.
     unwritten: u32,
     model: AckModel,
     phase: Phase,
-    flags: u8,
+    pub(super) flags: u8,
     /// Received, and so is everything before it in its stream.
     ready: bool,
     /// The user has been told the outcome.
     told: bool,
     /// Some byte of it was handed to a transport, in whatever generation.
     handed: bool,
+}
+
+impl<S> Entry<S> {
+    /// Whether nothing is owed any more once it and what was before it in its stream has been received.
+    fn ends_when_received(&self) -> bool {
+        match self.model {
+            AckModel::Synchronous => self.flags & item::TOMBSTONE != 0,
+            AckModel::Asynchronous | AckModel::Sent => true,
+        }
+    }
+}
+
+/// What is unfinished, in figures.
+#[derive(Default)]
+struct Unfinished {
+    /// Payload bytes.
+    bytes: u64,
+    /// Messages of the *sent* model that wait for their write.
+    unwritten: usize,
+    /// Completed on the word of the peer's port alone, in this generation.
+    only_receipted: u64,
+}
+
+impl Unfinished {
+    /// Ends a message, if it has not ended.
+    fn finish<S, R>(&mut self, entry: &mut Entry<S>, sn: Sn, rc: i32, events: &mut Events<S, R>) {
+        if entry.phase == Phase::Finished {
+            return;
+        }
+        entry.phase = Phase::Finished;
+        self.bytes -= u64::from(entry.len);
+        self.unwritten -= usize::from(entry.unwritten > 0);
+        entry.unwritten = 0;
+        let told = std::mem::replace(&mut entry.told, true);
+        let Some(payload) = entry.payload.take() else { return };
+        if told {
+            events.push(Event::Done { payload });
+        } else {
+            self.only_receipted += u64::from(entry.model != AckModel::Synchronous);
+            events.completed(sn, rc, payload);
+        }
+    }
 }
 
 struct Stream {
@@ -93,20 +135,26 @@ pub(super) struct Sender<S> {
     window: u64,
     credit: u64,
     spent: u64,
-    /// Payload bytes that are not finished.
-    bytes: u64,
+    unfinished: Unfinished,
     /// Payload bytes behind the cursor.
     queued: u64,
-    /// Messages of the *sent* model that wait for their write.
-    unwritten: usize,
-    /// Completed on the word of the peer's port alone, in this generation.
-    pub(super) only_receipted: u64,
     pub(super) resent: u64,
     /// The last take stopped for want of credit.
     pub(super) starved: bool,
 }
 
-impl<S: Clone> Sender<S> {
+/// What goes next: a message, or a part of one.
+struct Piece {
+    /// Place of its message in the ring.
+    at: usize,
+    sn: Sn,
+    offset: u32,
+    len: u32,
+    /// Its bytes have been seen written before.
+    counted: bool,
+}
+
+impl<S: Payload> Sender<S> {
     pub(super) fn new(max_streams: u32) -> Self {
         Sender {
             entries: VecDeque::new(),
@@ -125,10 +173,8 @@ impl<S: Clone> Sender<S> {
             window: 0,
             credit: 0,
             spent: 0,
-            bytes: 0,
+            unfinished: Unfinished::default(),
             queued: 0,
-            unwritten: 0,
-            only_receipted: 0,
             resent: 0,
             starved: false,
         }
@@ -145,7 +191,12 @@ impl<S: Clone> Sender<S> {
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.bytes
+        self.unfinished.bytes
+    }
+
+    /// Messages completed in this generation on the word of the peer's port alone.
+    pub(super) fn only_receipted(&self) -> u64 {
+        self.unfinished.only_receipted
     }
 
     pub(super) fn messages(&self) -> u64 {
@@ -253,7 +304,7 @@ impl<S: Clone> Sender<S> {
             before.next = sn;
         }
         let unwritten = if model == AckModel::Sent { len.max(1) } else { 0 };
-        self.unwritten += usize::from(model == AckModel::Sent);
+        self.unfinished.unwritten += usize::from(model == AckModel::Sent);
         self.entries.push_back(Entry {
             payload: Some(payload),
             prev,
@@ -270,7 +321,7 @@ impl<S: Clone> Sender<S> {
             handed: false,
         });
         self.next = sn.next();
-        self.bytes += u64::from(len);
+        self.unfinished.bytes += u64::from(len);
         self.queued += u64::from(len);
         Ok(sn)
     }
@@ -292,23 +343,17 @@ impl<S: Clone> Sender<S> {
         batch: &mut Batch<S>,
     ) -> u64 {
         let mut taken = 0;
-        let mut open = OpenBundle::default();
+        let mut open = OpenBundle::new(now);
         self.starved = false;
         while taken < room && batch.items.len() < MAX_ITEMS {
-            let Some((sn, offset, len, counted)) = self.next_piece(fragment) else { break };
-            let Some(entry) = self.entry_mut(sn) else { break };
+            let Some(Piece { at, sn, offset, len, counted }) = self.next_piece(fragment) else { break };
+            let entry = &mut self.entries[at];
             entry.phase = Phase::Sent;
             entry.handed = true;
             if entry.len as usize <= wire::MAX_BUNDLED {
-                let out = OutItem {
-                    flags: entry.flags,
-                    stream: Some((entry.stream, entry.ssn)),
-                    len,
-                    payload: if entry.flags & item::TOMBSTONE == 0 { entry.payload.clone() } else { None },
-                };
-                taken += open.add(sn, out, counted, now, frames_out, flights, batch);
+                taken += open.add(sn, entry, counted, frames_out, flights, batch);
             } else {
-                open.close();
+                open.close(frames_out, flights, batch);
                 let head = FragmentHead {
                     sn,
                     ssn: entry.ssn,
@@ -335,29 +380,31 @@ impl<S: Clone> Sender<S> {
                 });
             }
         }
+        open.close(frames_out, flights, batch);
         taken
     }
 
     /// The next range to hand out: first what is sent again, then what is new and has credit.
-    fn next_piece(&mut self, fragment: u32) -> Option<(Sn, u32, u32, bool)> {
-        while let Some(((sn, offset), again)) = self.again.pop_first() {
-            if self.entry(sn).is_some_and(|e| e.phase == Phase::Sent) {
-                self.resent += 1;
-                return Some((sn, offset, again.len, again.counted));
-            }
+    #[inline]
+    fn next_piece(&mut self, fragment: u32) -> Option<Piece> {
+        if !self.again.is_empty()
+            && let Some(piece) = self.next_again()
+        {
+            return Some(piece);
         }
         let (sn, offset) = (self.cursor, self.cursor_offset);
-        let entry = self.entry(sn)?;
+        let at = usize::try_from(sn.0 - self.base.0).ok()?;
+        let entry = self.entries.get(at)?;
         if !self.may_start_with(entry) {
             self.starved = true;
             return None;
         }
-        let tombstone = entry.flags & item::TOMBSTONE != 0;
-        let left = entry.len - offset;
-        let whole = entry.len as usize <= wire::MAX_BUNDLED;
+        let (total, tombstone) = (entry.len, entry.flags & item::TOMBSTONE != 0);
+        let left = total - offset;
+        let whole = total as usize <= wire::MAX_BUNDLED;
         let len = if whole { left } else { left.min(fragment) };
         if offset == 0 && !tombstone {
-            self.spent += u64::from(entry.len) + wire::MESSAGE_COST;
+            self.spent += u64::from(total) + wire::MESSAGE_COST;
         }
         self.queued -= u64::from(len);
         if len == left {
@@ -366,7 +413,20 @@ impl<S: Clone> Sender<S> {
         } else {
             self.cursor_offset = offset + len;
         }
-        Some((sn, offset, len, false))
+        Some(Piece { at, sn, offset, len, counted: false })
+    }
+
+    fn next_again(&mut self) -> Option<Piece> {
+        while let Some(((sn, offset), Again { len, counted })) = self.again.pop_first() {
+            let at = sn.0.checked_sub(self.base.0).and_then(|at| usize::try_from(at).ok());
+            if let Some(at) = at
+                && self.entries.get(at).is_some_and(|e| e.phase == Phase::Sent)
+            {
+                self.resent += 1;
+                return Some(Piece { at, sn, offset, len, counted });
+            }
+        }
+        None
     }
 
     /// The connection that carried this is gone, or in doubt: it must travel again unless the peer has it.
@@ -383,7 +443,7 @@ impl<S: Clone> Sender<S> {
 
     /// A path says that this has been written to its socket.
     pub(super) fn written<R>(&mut self, flight: &mut Flight, events: &mut Events<S, R>) {
-        if flight.counted || self.unwritten == 0 {
+        if flight.counted || self.unfinished.unwritten == 0 {
             flight.counted = true;
             return;
         }
@@ -397,7 +457,7 @@ impl<S: Clone> Sender<S> {
             let len = if flight.count == 1 { flight.len } else { entry.len };
             entry.unwritten = entry.unwritten.saturating_sub(len.max(1));
             if entry.unwritten == 0 {
-                self.unwritten -= 1;
+                self.unfinished.unwritten -= 1;
                 self.tell_sent(sn, events);
             }
         }
@@ -410,8 +470,8 @@ impl<S: Clone> Sender<S> {
         }
         entry.told = true;
         if let Some(payload) = entry.payload.clone() {
-            self.only_receipted += 1;
-            events.push(Event::Completed { sn, rc: 0, payload });
+            self.unfinished.only_receipted += 1;
+            events.completed(sn, 0, payload);
         }
     }
 
@@ -430,9 +490,7 @@ impl<S: Clone> Sender<S> {
         if cumulative > self.cumulative {
             let from = self.cumulative.next().max(self.base);
             self.cumulative = cumulative;
-            for sn in from.0..=cumulative.0 {
-                self.mark_received(Sn(sn), events);
-            }
+            self.receive_all(from, cumulative, events);
             self.gaps.retain(|g| g.1 > cumulative);
         }
         for &(first, last) in gaps {
@@ -440,6 +498,32 @@ impl<S: Clone> Sender<S> {
         }
         self.pop_finished();
         Ok(())
+    }
+
+    /// Everything from `sn` to `last` has been received, and so has all that was before it in its stream.
+    fn receive_all<R>(&mut self, mut sn: Sn, last: Sn, events: &mut Events<S, R>) {
+        while sn <= last {
+            let oldest = sn == self.base;
+            let Sender { entries, base, unfinished, .. } = self;
+            let Some(entry) = usize::try_from(sn.0 - base.0).ok().and_then(|at| entries.get_mut(at)) else {
+                return;
+            };
+            entry.ready = true;
+            let follower = entry.next;
+            if entry.ends_when_received() {
+                unfinished.finish(entry, sn, 0, events);
+                if oldest {
+                    entries.pop_front();
+                    *base = sn.next();
+                }
+            } else if entry.phase == Phase::Sent {
+                entry.phase = Phase::Received;
+            }
+            if follower > last && !self.gaps.is_empty() {
+                self.mark_ready(follower, events);
+            }
+            sn = sn.next();
+        }
     }
 
     /// Marks the part of a run that was not known, and remembers it.
@@ -485,38 +569,18 @@ impl<S: Clone> Sender<S> {
                 return;
             }
             entry.ready = true;
-            let (next, model, tombstone) = (entry.next, entry.model, entry.flags & item::TOMBSTONE != 0);
-            if tombstone {
-                entry.phase = Phase::Finished;
-            } else {
-                match model {
-                    AckModel::Synchronous => {}
-                    AckModel::Asynchronous | AckModel::Sent => self.finish(sn, 0, events),
-                }
+            let next = entry.next;
+            if entry.ends_when_received() {
+                self.finish(sn, 0, events);
             }
             sn = next;
         }
     }
 
     fn finish<R>(&mut self, sn: Sn, rc: i32, events: &mut Events<S, R>) {
-        let Some(entry) = self.entry_mut(sn) else { return };
-        if entry.phase == Phase::Finished {
-            return;
-        }
-        entry.phase = Phase::Finished;
-        let (told, len, waits, sync) =
-            (entry.told, u64::from(entry.len), entry.unwritten > 0, entry.model == AckModel::Synchronous);
-        entry.told = true;
-        entry.unwritten = 0;
-        let payload = entry.payload.take();
-        self.bytes -= len;
-        self.unwritten -= usize::from(waits);
-        let Some(payload) = payload else { return };
-        if told {
-            events.push(Event::Done { payload });
-        } else {
-            self.only_receipted += u64::from(!sync);
-            events.push(Event::Completed { sn, rc, payload });
+        let at = sn.0.checked_sub(self.base.0).and_then(|at| usize::try_from(at).ok());
+        if let Some(entry) = at.and_then(|at| self.entries.get_mut(at)) {
+            self.unfinished.finish(entry, sn, rc, events);
         }
     }
 
@@ -587,9 +651,9 @@ impl<S: Clone> Sender<S> {
     }
 
     fn nack<R>(&mut self, sn: Sn, entry: Entry<S>, reason: Reason, events: &mut Events<S, R>) {
-        self.unwritten -= usize::from(entry.unwritten > 0);
+        self.unfinished.unwritten -= usize::from(entry.unwritten > 0);
         let Some(payload) = entry.payload else { return };
-        self.bytes -= u64::from(entry.len);
+        self.unfinished.bytes -= u64::from(entry.len);
         let certainty = if entry.handed { Certainty::Unknown } else { Certainty::NotSent };
         if entry.told {
             events.push(Event::Done { payload });
@@ -609,7 +673,7 @@ impl<S: Clone> Sender<S> {
         self.window = window;
         self.credit = window;
         self.spent = 0;
-        self.only_receipted = 0;
+        self.unfinished.only_receipted = 0;
         self.starved = false;
         self.cumulative = Sn(self.base.0 - 1);
         self.gaps.clear();
@@ -647,7 +711,11 @@ impl<S: Clone> Sender<S> {
     #[cfg(test)]
     pub(super) fn check(&self) {
         let bytes: u64 = self.entries.iter().filter(|e| e.payload.is_some()).map(|e| u64::from(e.len)).sum();
-        assert_eq!(bytes, self.bytes, "bytes held");
-        assert_eq!(self.entries.iter().filter(|e| e.unwritten > 0).count(), self.unwritten, "unwritten");
+        assert_eq!(bytes, self.unfinished.bytes, "bytes held");
+        assert_eq!(
+            self.entries.iter().filter(|e| e.unwritten > 0).count(),
+            self.unfinished.unwritten,
+            "unwritten"
+        );
     }
 }

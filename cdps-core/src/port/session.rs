@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::Port;
 use super::event::{Action, ConnStatus};
 use super::path::{Dial, Path};
 use super::state::{Call, Link, State};
+use super::{Payload, Port};
 use crate::cluster::PeerState;
 use crate::id::{Generation, Incarnation, NodeId, PathId, SessionId, Side};
 use crate::reason::Reason;
@@ -55,7 +55,7 @@ impl Lease {
     }
 }
 
-impl<S: Clone, R: Clone> Port<S, R> {
+impl<S: Payload, R: Clone> Port<S, R> {
     // ---- the source's way up ----
 
     pub(super) fn start_attempt(&mut self, now: Time, node: NodeId, switch: bool) {
@@ -83,7 +83,7 @@ impl<S: Clone, R: Clone> Port<S, R> {
             deadline: now + self.config.connect_timeout,
             ask_at: now,
             answered: false,
-            only_receipted: self.sender.only_receipted,
+            only_receipted: self.sender.only_receipted(),
         });
         self.ask(now);
         self.rearm(now);
@@ -319,7 +319,7 @@ impl<S: Clone, R: Clone> Port<S, R> {
 
     fn switch_or_go_down(&mut self, now: Time, reason: Reason) {
         let (tried, kept) = match &self.attempt {
-            Some(a) => (a.tried.clone(), a.only_receipted.max(self.sender.only_receipted)),
+            Some(a) => (a.tried.clone(), a.only_receipted.max(self.sender.only_receipted())),
             None => return,
         };
         match self.next_backup(&tried) {

@@ -3,7 +3,7 @@
 use super::path::Dial;
 use super::session::Lease;
 use super::state::State;
-use super::{Action, Port};
+use super::{Action, Payload, Port};
 use crate::id::Side;
 use crate::reason::Reason;
 use crate::time::{Duration, Time};
@@ -18,7 +18,7 @@ pub(super) fn tick(suspect: Duration) -> Duration {
     (suspect / 8).max(Duration::from_millis(5))
 }
 
-impl<S: Clone, R: Clone> Port<S, R> {
+impl<S: Payload, R: Clone> Port<S, R> {
     /// There is traffic: what time may bring is looked at every tick.
     pub(super) fn touch(&mut self, now: Time) {
         self.busy_until = Time(now.0 + LINGER_NS);

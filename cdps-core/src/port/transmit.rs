@@ -3,7 +3,7 @@
 use super::path::{Dial, Path};
 use super::sender::MAX_RUN;
 use super::state::{Link, State};
-use super::{Batch, Event, Outgoing, Port};
+use super::{Batch, Event, Outgoing, Payload, Port};
 use crate::cluster::Health;
 use crate::config::Balance;
 use crate::id::{ConnId, PathId};
@@ -11,7 +11,7 @@ use crate::reason::Reason;
 use crate::time::Time;
 use crate::wire::{Frame, PathRecord, PathStatus};
 
-impl<S: Clone, R: Clone> Port<S, R> {
+impl<S: Payload, R: Clone> Port<S, R> {
     /// Fills `batch` with what the connection should write next; false if there is nothing (then the path is idle until it is kicked).
     /// To call it says that everything it gave before for this connection has been written.
     pub fn poll_transmit(&mut self, now: Time, path: PathId, conn: ConnId, batch: &mut Batch<S>) -> bool {

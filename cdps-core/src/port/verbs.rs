@@ -4,7 +4,7 @@ use super::event::{Action, ConnStatus, Event, FlowReason};
 use super::sender::MAX_SPAN;
 use super::session::Lease;
 use super::state::{self, Call, Link, State, StateError};
-use super::{AckError, ConnectError, CreditToken, Drain, Outbound, Port, SendError};
+use super::{AckError, ConnectError, CreditToken, Drain, Outbound, Payload, Port, SendError};
 use crate::id::{NodeId, Side, Sn};
 use crate::reason::Reason;
 use crate::time::{Duration, Time};
@@ -15,7 +15,7 @@ const LOW_MESSAGES: u64 = MAX_SPAN as u64 / 2;
 /// While a queue exists, how often sends look again whether another path would be better.
 const OFFER_EVERY: Duration = Duration::from_micros(500);
 
-impl<S: Clone, R: Clone> Port<S, R> {
+impl<S: Payload, R: Clone> Port<S, R> {
     pub(super) fn go(&mut self, call: Call) -> Result<(), StateError> {
         self.state = state::next(call, self.state, self.link)?;
         Ok(())

@@ -5,14 +5,20 @@ use std::net::SocketAddr;
 use cdps_core::cluster::{Health, LinkState};
 use cdps_core::config::{PortConfig, Target};
 use cdps_core::id::{ConnId, Incarnation, NodeId, PathId, SessionId};
-use cdps_core::port::{Action, Link, Port, State};
+use cdps_core::port::{Action, Link, Payload, Port, State};
 use cdps_core::reason::Reason;
 use cdps_core::time::{Duration, Time};
 use cdps_core::wire::{Answer, NodeBody};
 
+/// What is sent: it sends nothing.
+#[derive(Clone)]
+struct Nothing;
+
+impl Payload for Nothing {}
+
 /// A source port whose driver makes every connection that is asked for.
 struct Source {
-    port: Port<(), ()>,
+    port: Port<Nothing, ()>,
     now: Time,
     /// The newest connection of each path, and when it was dialled.
     dials: Vec<(ConnId, Time)>,

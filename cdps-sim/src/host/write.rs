@@ -2,7 +2,7 @@
 
 use cdps_core::id::Sn;
 use cdps_core::node::Node;
-use cdps_core::port::{Batch, Outgoing};
+use cdps_core::port::{Batch, ItemBytes, Outgoing};
 use cdps_core::wire::{self, Frame};
 
 use super::Host;
@@ -118,15 +118,21 @@ fn describe(frame: &Outgoing<SentHandle>) -> String {
 }
 
 fn encode(batch: &Batch<SentHandle>, flow: FlowKey, oracle: &mut Oracle, out: &mut Vec<u8>) {
+    let mut payloads = batch.payloads.iter().map(SentHandle::bytes);
+    let mut rest = Vec::new();
     for frame in &batch.frames {
         match frame {
             Outgoing::Control(frame) => wire::encode_frame(frame, CRC, out),
             Outgoing::Bundle { head, items, .. } => {
                 let mut body = Vec::new();
                 for (k, item) in batch.items[items.clone()].iter().enumerate() {
-                    let bytes = item.payload.as_ref().map_or(&[][..], |p| payload::bytes(p.id, p.len));
-                    wire::encode_item(&mut body, item.flags, item.stream, bytes);
-                    if item.payload.is_some() {
+                    if item.bytes == ItemBytes::Next {
+                        rest = payloads.next().unwrap_or_default();
+                    }
+                    let behind = rest.split_off(item.len as usize);
+                    wire::encode_item(&mut body, item.flags, item.stream, &rest);
+                    rest = behind;
+                    if item.bytes != ItemBytes::None {
                         oracle.handed(flow, Sn(head.sn.0 + k as u64));
                     }
                 }

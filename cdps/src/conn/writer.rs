@@ -10,7 +10,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
-use cdps_core::port::{Batch, Outgoing};
+use cdps_core::port::{Batch, ItemBytes, Outgoing};
 use cdps_core::reason::Reason;
 use cdps_core::wire::{self, Checksum};
 use parking_lot::MutexGuard;
@@ -263,6 +263,7 @@ impl Buffers {
     /// Turns a batch into bytes. Small payloads are copied next to their heads, large ones are referred to.
     fn encode(&mut self, sum: Checksum) {
         let mut from = self.bytes.len();
+        let mut payloads = self.batch.payloads.iter();
         for frame in self.batch.frames.drain(..) {
             match frame {
                 Outgoing::Control(frame) => wire::encode_frame(&frame, sum, &mut self.bytes),
@@ -270,15 +271,19 @@ impl Buffers {
                     let start = self.bytes.len();
                     self.bytes.reserve(BUNDLE_HEAD + body_len as usize);
                     self.bytes.resize(start + BUNDLE_HEAD, 0);
+                    let mut rest: &[u8] = &[];
                     for item in &self.batch.items[items] {
-                        let payload = item.payload.as_ref().map_or(Some(&[][..]), Payload::contiguous);
-                        let payload = payload.unwrap_or_else(|| {
-                            self.scratch.clear();
-                            let slices = item.payload.iter().flat_map(|p| p.slices(0, item.len as usize));
-                            slices.for_each(|slice| self.scratch.extend_from_slice(slice));
-                            &self.scratch
-                        });
-                        wire::encode_item(&mut self.bytes, item.flags, item.stream, payload);
+                        if item.bytes == ItemBytes::Next
+                            && let Some(payload) = payloads.next()
+                        {
+                            rest = match payload.contiguous() {
+                                Some(bytes) => bytes,
+                                None => payload.gather(item.len as usize, &mut self.scratch),
+                            };
+                        }
+                        let (bytes, behind) = rest.split_at(item.len as usize);
+                        rest = behind;
+                        wire::encode_item(&mut self.bytes, item.flags, item.stream, bytes);
                     }
                     let body = start + BUNDLE_HEAD;
                     let sealed = wire::encode_bundle_head(&head, &self.bytes[body..], sum);
@@ -295,6 +300,7 @@ impl Buffers {
             }
         }
         self.batch.items.clear();
+        self.batch.payloads.clear();
         if from < self.bytes.len() {
             self.pieces.push(Piece::Bytes(from, self.bytes.len()));
         }

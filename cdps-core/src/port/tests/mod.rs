@@ -212,9 +212,10 @@ impl Pair {
                 did = true;
                 let frames = self.frames.entry((from_source, path)).or_default();
                 let mut items = Vec::new();
+                let mut payloads = std::mem::take(&mut batch.payloads).into_iter();
                 for frame in &batch.frames {
                     *frames += 1;
-                    unpack(frame, &batch, to, self.now, (path, conn), &mut items);
+                    unpack(frame, &batch.items, &mut payloads, to, self.now, (path, conn), &mut items);
                 }
                 if !self.silent.contains(&path) || (self.one_way && !from_source) {
                     to.handle_inbound(self.now, path, conn, *frames, &mut items, true).unwrap();
@@ -262,9 +263,18 @@ impl Pair {
     }
 }
 
+/// Joined by copying, so that it happens wherever it may.
+impl Payload for Vec<u8> {
+    fn join(&mut self, next: &Self) -> bool {
+        self.extend(next);
+        true
+    }
+}
+
 fn unpack(
     frame: &Outgoing<Vec<u8>>,
-    batch: &Batch<Vec<u8>>,
+    out_items: &[OutItem],
+    payloads: &mut std::vec::IntoIter<Vec<u8>>,
     to: &mut TestPort,
     now: Time,
     (path, conn): (PathId, ConnId),
@@ -275,7 +285,14 @@ fn unpack(
         Outgoing::Bundle { head, items: range, body_len } => {
             let (mut stream, mut ssn, mut size) = (head.stream, head.ssn, 0);
             assert_eq!(usize::from(head.count), range.len());
-            for (k, out) in batch.items[range.clone()].iter().enumerate() {
+            let mut rest = Vec::new();
+            for (k, out) in out_items[range.clone()].iter().enumerate() {
+                if out.bytes == ItemBytes::Next {
+                    assert_eq!(rest, b"", "of the payload before");
+                    rest = payloads.next().unwrap();
+                }
+                let behind = rest.split_off(out.len as usize);
+                let payload = std::mem::replace(&mut rest, behind);
                 if let Some(named) = out.stream {
                     (stream, ssn) = named;
                     size += 12;
@@ -289,7 +306,7 @@ fn unpack(
                     offset: 0,
                     len: out.len,
                 };
-                items.push(Inbound::Message { item, payload: out.payload.clone().unwrap_or_default() });
+                items.push(Inbound::Message { item, payload });
                 ssn = ssn.next();
             }
             assert_eq!(size, *body_len);
