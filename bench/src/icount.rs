@@ -217,7 +217,7 @@ impl Bench {
                     return Err("an incomplete frame, or a fragment".into());
                 }
                 Step::Frame { frame, consumed } => {
-                    self.inbound.push(Inbound::Frame(frame));
+                    self.inbound.push(Inbound::Frame(Box::new(frame)));
                     rest = &rest[consumed..];
                 }
                 Step::Bundle { head, body, consumed } => {

@@ -1,15 +1,13 @@
 //! Handles: the pointer that C holds is no address but a kind, a generation and the number of a slot, so that a stale one is found out
 //! instead of being followed.
 //!
-//! The lookup is on the send path of every thread: it must not write to memory that threads share, so there is no reference count of
-//! the object in it. `arc_swap` gives that: a load borrows the object by a note in a place of the thread's own, and an object taken out
-//! of its slot is freed when the last such note is gone.
+//! A lookup takes the lock of its slot and counts a reference. That is too much for each message of a thread that sends, so a thread may
+//! keep what it has looked up ([`Held`]), and then only reads whether the handle is still good.
 
 use std::collections::VecDeque;
-use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use arc_swap::{ArcSwapOption, Guard};
 use parking_lot::Mutex;
 
 use crate::error::{CDPS_E_BAD_HANDLE, CDPS_E_LIMIT, Failure};
@@ -37,11 +35,10 @@ pub(crate) struct Table<T> {
     free: Mutex<Free>,
 }
 
-struct Slot<T>(ArcSwapOption<Object<T>>);
-
-struct Object<T> {
-    handle: usize,
-    value: T,
+struct Slot<T> {
+    /// What names the object; 0: nothing does.
+    handle: AtomicUsize,
+    object: Mutex<Option<Arc<T>>>,
 }
 
 struct Free {
@@ -51,8 +48,12 @@ struct Free {
     used: usize,
 }
 
-/// An object in use by one call.
-pub(crate) struct Pinned<T>(Guard<Option<Arc<Object<T>>>>);
+/// An object that was looked up, and what tells whether its handle is still good. As long as it is kept the object is not freed.
+pub(crate) struct Held<T: 'static> {
+    handle: usize,
+    slot: &'static Slot<T>,
+    object: Arc<T>,
+}
 
 /// A handle whose object does not exist yet. Dropping it gives the number back.
 pub(crate) struct Reserved<T: 'static> {
@@ -84,26 +85,26 @@ impl<T> Table<T> {
     }
 
     /// The object of a handle.
-    pub(crate) fn get(&self, handle: usize) -> Result<Pinned<T>, Failure> {
-        let slot = self.slot(handle).ok_or(const { Failure::bare(CDPS_E_BAD_HANDLE) })?;
-        let object = slot.0.load();
-        match &*object {
-            Some(found) if found.handle == handle => Ok(Pinned(object)),
-            Some(_) | None => Err(Failure::bare(CDPS_E_BAD_HANDLE)),
-        }
+    pub(crate) fn get(&self, handle: usize) -> Result<Arc<T>, Failure> {
+        self.slot(handle)?.get(handle)
+    }
+
+    /// The object of a handle, to be kept.
+    pub(crate) fn hold(&'static self, handle: usize) -> Result<Held<T>, Failure> {
+        let slot = self.slot(handle)?;
+        Ok(Held { handle, slot, object: slot.get(handle)? })
     }
 
     /// Makes a handle stale. Of several callers one succeeds.
-    pub(crate) fn take(&self, handle: usize) -> Result<Taken<T>, Failure> {
-        let slot = self.slot(handle).ok_or(const { Failure::bare(CDPS_E_BAD_HANDLE) })?;
-        let current = slot.0.load_full().filter(|object| object.handle == handle);
-        let Some(current) = current else { return Err(Failure::bare(CDPS_E_BAD_HANDLE)) };
-        let before = slot.0.compare_and_swap(&current, None);
-        if !before.as_ref().is_some_and(|before| Arc::ptr_eq(before, &current)) {
-            return Err(Failure::bare(CDPS_E_BAD_HANDLE));
-        }
+    pub(crate) fn take(&self, handle: usize) -> Result<Arc<T>, Failure> {
+        let slot = self.slot(handle)?;
+        let mut object = slot.object.lock();
+        let taken = object.take_if(|_| slot.names(handle));
+        let taken = taken.ok_or(const { Failure::bare(CDPS_E_BAD_HANDLE) })?;
+        slot.handle.store(0, Ordering::Release);
+        drop(object);
         self.give_back(handle);
-        Ok(Taken(current))
+        Ok(taken)
     }
 
     fn give_back(&self, handle: usize) {
@@ -115,12 +116,34 @@ impl<T> Table<T> {
         usize::try_from(bits).expect("64-bit machines only: checked below")
     }
 
-    fn slot(&self, handle: usize) -> Option<&Slot<T>> {
-        if handle as u64 >> 60 != self.kind as u64 {
-            return None;
-        }
+    fn slot(&self, handle: usize) -> Result<&Slot<T>, Failure> {
         let (chunk, at) = place(index_of(handle));
-        self.chunks.get(chunk)?.get()?.get(at)
+        let slot = || self.chunks.get(chunk)?.get()?.get(at);
+        let slot = if handle as u64 >> 60 == self.kind as u64 { slot() } else { None };
+        slot.ok_or(const { Failure::bare(CDPS_E_BAD_HANDLE) })
+    }
+}
+
+impl<T> Slot<T> {
+    fn names(&self, handle: usize) -> bool {
+        self.handle.load(Ordering::Acquire) == handle
+    }
+
+    fn get(&self, handle: usize) -> Result<Arc<T>, Failure> {
+        let object = self.object.lock();
+        let object = object.as_ref().filter(|_| self.names(handle));
+        object.cloned().ok_or(const { Failure::bare(CDPS_E_BAD_HANDLE) })
+    }
+}
+
+impl<T> Held<T> {
+    pub(crate) fn object(&self) -> &T {
+        &self.object
+    }
+
+    /// Whether `handle` is what named it, and still does.
+    pub(crate) fn is(&self, handle: usize) -> bool {
+        self.handle == handle && self.slot.names(handle)
     }
 }
 
@@ -136,8 +159,14 @@ impl<T> Reserved<T> {
     pub(crate) fn fill(self, value: T) {
         let (chunk, at) = place(index_of(self.handle));
         let slots = self.table.chunks[chunk]
-            .get_or_init(|| (0..FIRST_CHUNK << chunk).map(|_| Slot(ArcSwapOption::empty())).collect());
-        slots[at].0.store(Some(Arc::new(Object { handle: self.handle, value })));
+            .get_or_init(|| {
+                let empty = || Slot { handle: AtomicUsize::new(0), object: Mutex::new(None) };
+                (0..FIRST_CHUNK << chunk).map(|_| empty()).collect()
+            });
+        let mut object = slots[at].object.lock();
+        *object = Some(Arc::new(value));
+        slots[at].handle.store(self.handle, Ordering::Release);
+        drop(object);
         std::mem::forget(self);
     }
 }
@@ -145,26 +174,6 @@ impl<T> Reserved<T> {
 impl<T> Drop for Reserved<T> {
     fn drop(&mut self) {
         self.table.give_back(self.handle);
-    }
-}
-
-impl<T> Deref for Pinned<T> {
-    type Target = T;
-    fn deref(&self) -> &T {
-        match &*self.0 {
-            Some(object) => &object.value,
-            None => unreachable!("`get` gives no empty one"),
-        }
-    }
-}
-
-/// An object whose handle is stale.
-pub(crate) struct Taken<T>(Arc<Object<T>>);
-
-impl<T> Deref for Taken<T> {
-    type Target = T;
-    fn deref(&self) -> &T {
-        &self.0.value
     }
 }
 
@@ -214,6 +223,13 @@ mod tests {
         }
         drop(TABLE.reserve().unwrap());
         assert_eq!(*TABLE.get(second).unwrap(), 2);
+        let held = TABLE.hold(second).unwrap();
+        assert!(held.is(second) && !held.is(first));
+        assert_eq!(*TABLE.take(second).unwrap(), 2);
+        assert!(!held.is(second));
+        put(&TABLE, 3);
+        assert!(!held.is(second), "its slot is another's");
+        assert_eq!(*held.object(), 2);
     }
 
     /// Chunks join without gap or overlap.

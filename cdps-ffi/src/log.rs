@@ -15,12 +15,8 @@ use crate::types::{
 };
 
 thread_local! {
+    /// This thread is inside a log callback.
     static IN_LOG: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether this thread is inside a log callback, where nothing may wait: it may be the thread that would end the wait.
-pub(crate) fn in_log_callback() -> bool {
-    IN_LOG.get()
 }
 
 /// The driver's log, with lines of `level` and heavier; `None`: no lines at all.

@@ -251,7 +251,7 @@ pub unsafe extern "C" fn cdps_node_stats(node: *const cdps_node_t, out: *mut cdp
 
 /// Refuses calls that wait, where the calling thread may be the one that would end the wait.
 pub(crate) fn refuse_waiting() -> Result<(), Failure> {
-    if cdps::in_callback() || log::in_log_callback() {
+    if cdps::in_callback() {
         return Err(Failure::bare(CDPS_E_IN_CALLBACK));
     }
     Ok(())

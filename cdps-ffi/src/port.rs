@@ -1,5 +1,6 @@
 //! Ports: the one pipe that a client sees. Life and messages; what they tell about themselves is in `port_info.rs`.
 
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::io::IoSlice;
 use std::ptr;
@@ -20,8 +21,7 @@ use crate::error::{
 };
 use crate::gate::Gate;
 use crate::guard::{guard, guard_detail};
-use crate::handle::{Kind, Table};
-use crate::log;
+use crate::handle::{Held, Kind, Table};
 use crate::node::{NODES, config_code, duration, refuse_waiting, waited};
 use crate::port_bridge::PortBridge;
 use crate::sized;
@@ -56,6 +56,28 @@ impl Abilities {
         let borrow = if table.on_release.is_some() { Abilities::BORROW } else { 0 };
         Abilities(send | borrow)
     }
+}
+
+thread_local! {
+    /// The port that this thread called last. Kept until it calls another one or ends: one port's memory at most.
+    static LAST: Cell<Option<Held<PortEntry>>> = const { Cell::new(None) };
+}
+
+/// Calls with the object of a handle: without locks or counting if it is the one that the thread called last.
+fn with<T>(
+    port: *mut cdps_port_t,
+    call: impl FnOnce(&PortEntry) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let handle = port.addr();
+    // Taken out meanwhile: `call` may lead to a callback that calls another port. While the thread ends there is none.
+    let last = LAST.try_with(Cell::take).ok().flatten();
+    let held = match last {
+        Some(held) if held.is(handle) => held,
+        Some(_) | None => PORTS.hold(handle)?,
+    };
+    let result = call(held.object());
+    let _ = LAST.try_with(|last| last.set(Some(held)));
+    result
 }
 
 impl PortEntry {
@@ -294,19 +316,19 @@ pub unsafe extern "C" fn cdps_port_send(
     opts: *const cdps_send_opts_t,
     sn: *mut u64,
 ) -> i32 {
-    guard(|| {
-        let entry = PORTS.get(port.addr())?;
+    let send = |entry: &PortEntry| {
         // SAFETY: the header asks for a whole structure, or NULL.
         let how = unsafe { sized::read_optional(opts) }?.map_or(Ok(How::default()), |opts| how(&opts))?;
         entry.needs(Abilities::SEND)?;
         // SAFETY: the header asks for `n` pieces that refer to readable memory, or NULL.
-        let number = unsafe { with_pieces(iov, n, |pieces| give(&entry, pieces, &how)) }?;
+        let number = unsafe { with_pieces(iov, n, |pieces| give(entry, pieces, &how)) }?;
         if !sn.is_null() {
             // SAFETY: not NULL, so the caller promises that it is writable.
             unsafe { sn.write_unaligned(number.0) };
         }
         Ok(())
-    })
+    };
+    guard(|| with(port, send))
 }
 
 /// Acknowledges a received message whose sender waits (#CDPS_RECEIVED_WANTS_ACK): once, in any order.
@@ -321,10 +343,8 @@ pub unsafe extern "C" fn cdps_port_send(
 #[unsafe(no_mangle)]
 #[must_use]
 pub extern "C" fn cdps_port_ack(port: *mut cdps_port_t, sn: u64, rc: i32) -> i32 {
-    guard(|| {
-        let entry = PORTS.get(port.addr())?;
-        entry.port.ack(Sn(sn), rc).map_err(|_| Failure::bare(CDPS_E_NOT_OWED))
-    })
+    let ack = |entry: &PortEntry| entry.port.ack(Sn(sn), rc).map_err(|_| Failure::bare(CDPS_E_NOT_OWED));
+    guard(|| with(port, ack))
 }
 
 /// A call that moves a port and takes nothing else.
@@ -380,9 +400,6 @@ fn how(opts: &cdps_send_opts_t) -> Result<How, Failure> {
         CDPS_ACK_SENT => Some(AckModel::Sent),
         _ => return Err(Failure::bare(CDPS_E_UNSUPPORTED)),
     };
-    if opts.timeout_ms != 0 && log::in_log_callback() {
-        return Err(Failure::bare(CDPS_E_IN_CALLBACK));
-    }
     let options = SendOptions {
         stream: named.then_some(StreamId(opts.stream)),
         ack,

@@ -40,6 +40,10 @@ pub(crate) unsafe fn size_of(at: *const u32) -> usize {
 pub(crate) unsafe fn read<T: Sized32>(from: *const T) -> Result<T, Failure> {
     // SAFETY: as promised by the caller.
     let size = unsafe { checked_size::<T>(from) }?;
+    if size == mem::size_of::<T>() {
+        // SAFETY: as promised, and `Sized32` has no invalid values.
+        return Ok(unsafe { from.read_unaligned() });
+    }
     // SAFETY: `Sized32` promises that zero is a valid value.
     let mut value: T = unsafe { mem::zeroed() };
     let known = size.min(mem::size_of::<T>());

@@ -13,14 +13,13 @@ use crate::payload::{Received, SentHandle};
 /// Changes what was decoded before the engine sees it.
 pub(crate) fn inbound(env: &mut Env, items: &mut [Inbound<Received>]) {
     for inbound in items {
-        match (env.broken, inbound) {
-            (Some(Broken::EarlyReceipt), Inbound::Frame(Frame::Receipt(receipt)))
-                if receipt.gaps.is_empty() =>
-            {
+        let Inbound::Frame(frame) = inbound else { continue };
+        match (env.broken, &mut **frame) {
+            (Some(Broken::EarlyReceipt), Frame::Receipt(receipt)) if receipt.gaps.is_empty() => {
                 env.broke += 1;
                 receipt.cumulative = Sn(receipt.cumulative.0 + 1);
             }
-            (Some(Broken::WrongCode), Inbound::Frame(Frame::Completions(completions))) => {
+            (Some(Broken::WrongCode), Frame::Completions(completions)) => {
                 if let Some(record) = completions.records.first_mut()
                     && env.rng.chance(5)
                 {

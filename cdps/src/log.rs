@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use cdps_core::time::Time;
 
+use crate::threads::CallbackScope;
+
 /// Weight of a log line.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
@@ -24,7 +26,8 @@ pub enum Level {
 
 /// Where log lines go.
 pub trait LogSink: Send + Sync {
-    /// Takes one line: its level, the part of the library that speaks, and the text, without a line end. May be called on any thread.
+    /// Takes one line: its level, the part of the library that speaks, and the text, without a line end. May be called on any thread, and
+    /// counts as a callback: what waits is refused in it.
     fn log(&self, level: Level, target: &str, message: &str);
 }
 
@@ -49,6 +52,8 @@ impl Log {
     /// Writes a line. Not to be called under a lock.
     pub(crate) fn line(&self, level: Level, target: &str, message: fmt::Arguments<'_>) {
         if self.wants(level) {
+            // Nothing may wait in a sink: this may be the thread that would end the wait.
+            let _scope = CallbackScope::enter();
             self.sink.log(level, target, &message.to_string());
         }
     }

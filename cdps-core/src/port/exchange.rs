@@ -161,8 +161,8 @@ pub enum Inbound<R> {
         /// Its bytes.
         payload: R,
     },
-    /// A control frame.
-    Frame(Frame),
+    /// A control frame. In a box: messages are many, and should lie close.
+    Frame(Box<Frame>),
 }
 
 /// Where the body of a fragment goes.

@@ -63,7 +63,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
                 }
                 Inbound::Frame(frame) => {
                     feedback = true;
-                    self.handle_frame(now, at, path, frame)?;
+                    self.handle_frame(now, at, path, *frame)?;
                     if self.path_index(path) != Some(at) {
                         return Ok(());
                     }

@@ -62,6 +62,11 @@ impl<S, R> Events<S, R> {
         self.queue.push_back(Event::Completed { sn, rc, payload });
     }
 
+    #[inline]
+    fn received(&mut self, message: Received<R>) {
+        self.queue.push_back(Event::Received(message));
+    }
+
     fn push(&mut self, event: Event<S, R>) {
         match event {
             Event::Completed { sn, rc, payload } => return self.completed(sn, rc, payload),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::event::{CreditToken, Event, Received};
+use super::event::{CreditToken, Received};
 use super::{AckError, Events, Parts, Placement};
 use crate::id::{ConnId, Generation, PathId, Sn, Ssn, StreamId};
 use crate::reason::Reason;
@@ -15,7 +15,7 @@ struct Held<R> {
     sn: Sn,
     flags: u8,
     len: u32,
-    payload: Option<R>,
+    payload: R,
 }
 
 struct Stream<R> {
@@ -160,6 +160,9 @@ impl<R: Clone> Receiver<R> {
         if sn <= self.cumulative {
             return Ok(true);
         }
+        if sn == self.cumulative.next() {
+            return Ok(false);
+        }
         let ahead = sn.0 - self.cumulative.0 - 1;
         if ahead >= self.announced / wire::MESSAGE_COST + SPARE_SPAN {
             return Err(Reason::Limit);
@@ -195,11 +198,11 @@ impl<R: Clone> Receiver<R> {
             self.duplicates += 1;
             return Ok(Arrival::Duplicate);
         }
-        // Fragments of it came before, and now it came whole: its cost is charged already.
-        if self.assemblies.remove(&item.sn).is_none() {
+        // If fragments of it came before, and now it came whole, its cost is charged already.
+        if self.assemblies.is_empty() || self.assemblies.remove(&item.sn).is_none() {
             self.charge(item.flags, u64::from(item.len))?;
         }
-        let held = Held { sn: item.sn, flags: item.flags, len: item.len, payload: Some(payload) };
+        let held = Held { sn: item.sn, flags: item.flags, len: item.len, payload };
         self.arrive(item.stream, item.ssn, held, events)?;
         Ok(Arrival::New)
     }
@@ -248,12 +251,10 @@ impl<R: Clone> Receiver<R> {
             Some(expected) if ssn == expected => {
                 self.note(held.sn);
                 self.deliver(id, ssn, held, events);
-                let mut next = ssn.next();
-                while let Some(held) = self.streams[at].held.remove(&next) {
-                    self.deliver(id, next, held, events);
-                    next = next.next();
+                self.streams[at].expected = Some(ssn.next());
+                if !self.streams[at].held.is_empty() {
+                    self.deliver_held(id, at, ssn.next(), events);
                 }
-                self.streams[at].expected = Some(next);
             }
             Some(_) | None => {
                 let sn = held.sn;
@@ -267,6 +268,16 @@ impl<R: Clone> Receiver<R> {
         Ok(())
     }
 
+    /// Delivers what waited for the message before `next`.
+    fn deliver_held<S>(&mut self, id: StreamId, at: usize, mut next: Ssn, events: &mut Events<S, R>) {
+        while let Some(held) = self.streams[at].held.remove(&next) {
+            self.deliver(id, next, held, events);
+            next = next.next();
+        }
+        self.streams[at].expected = Some(next);
+    }
+
+    #[inline]
     fn note(&mut self, sn: Sn) {
         self.highest = self.highest.max(sn);
         if sn == self.cumulative.next() {
@@ -287,18 +298,18 @@ impl<R: Clone> Receiver<R> {
         self.above[ahead] = true;
     }
 
+    #[inline]
     fn deliver<S>(&mut self, stream: StreamId, ssn: Ssn, held: Held<R>, events: &mut Events<S, R>) {
         if held.flags & item::TOMBSTONE != 0 {
             return;
         }
-        let Some(payload) = held.payload else { return };
         let wants_ack = held.flags & item::SYNC != 0;
         if wants_ack {
             self.owe(held.sn);
         }
         self.delivered += 1;
         self.delivered_bytes += u64::from(held.len);
-        events.push(Event::Received(Received {
+        events.received(Received {
             sn: held.sn,
             stream,
             ssn,
@@ -306,8 +317,8 @@ impl<R: Clone> Receiver<R> {
             wants_ack,
             redelivered: held.flags & item::REDELIVERED != 0,
             credit: CreditToken { epoch: self.epoch, cost: u64::from(held.len) + wire::MESSAGE_COST },
-            payload,
-        }));
+            payload: held.payload,
+        });
     }
 
     fn owe(&mut self, sn: Sn) {
@@ -455,7 +466,7 @@ impl<R: Clone> Receiver<R> {
     }
 
     fn whole<S>(&mut self, head: &FragmentHead, payload: R, events: &mut Events<S, R>) -> Result<(), Reason> {
-        let held = Held { sn: head.sn, flags: head.flags, len: head.total, payload: Some(payload) };
+        let held = Held { sn: head.sn, flags: head.flags, len: head.total, payload };
         self.arrive(head.stream, head.ssn, held, events)
     }
 

@@ -122,7 +122,7 @@ impl Host {
                     self.control_frame(env, c, frame)?;
                 } else {
                     hc.frames += 1;
-                    d.items.push(Inbound::Frame(frame));
+                    d.items.push(Inbound::Frame(Box::new(frame)));
                 }
             }
             Step::Bundle { head, body, consumed } if ready && !control => {

@@ -200,7 +200,7 @@ impl Reader {
                 Ok(Step::Frame { frame, consumed }) => {
                     self.input.consume(consumed);
                     self.frames += 1;
-                    self.items.push(Inbound::Frame(frame));
+                    self.items.push(Inbound::Frame(Box::new(frame)));
                 }
                 Ok(Step::Bundle { head, body, consumed }) => {
                     self.unbundle(&head, body)?;

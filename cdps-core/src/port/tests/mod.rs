@@ -183,7 +183,7 @@ impl Pair {
                         path,
                         conn,
                         u64::MAX,
-                        &mut vec![Inbound::Frame(frame)],
+                        &mut vec![Inbound::Frame(Box::new(frame))],
                         true,
                     );
                 }
@@ -281,7 +281,7 @@ fn unpack(
     items: &mut Vec<Inbound<Vec<u8>>>,
 ) {
     match frame {
-        Outgoing::Control(frame) => items.push(Inbound::Frame(frame.clone())),
+        Outgoing::Control(frame) => items.push(Inbound::Frame(Box::new(frame.clone()))),
         Outgoing::Bundle { head, items: range, body_len } => {
             let (mut stream, mut ssn, mut size) = (head.stream, head.ssn, 0);
             assert_eq!(usize::from(head.count), range.len());
