@@ -158,11 +158,10 @@ impl<T> Reserved<T> {
     /// Makes the handle valid.
     pub(crate) fn fill(self, value: T) {
         let (chunk, at) = place(index_of(self.handle));
-        let slots = self.table.chunks[chunk]
-            .get_or_init(|| {
-                let empty = || Slot { handle: AtomicUsize::new(0), object: Mutex::new(None) };
-                (0..FIRST_CHUNK << chunk).map(|_| empty()).collect()
-            });
+        let slots = self.table.chunks[chunk].get_or_init(|| {
+            let empty = || Slot { handle: AtomicUsize::new(0), object: Mutex::new(None) };
+            (0..FIRST_CHUNK << chunk).map(|_| empty()).collect()
+        });
         let mut object = slots[at].object.lock();
         *object = Some(Arc::new(value));
         slots[at].handle.store(self.handle, Ordering::Release);

@@ -67,10 +67,13 @@ impl Drop for Lent {
 unsafe fn give_back(at: *mut Counted) -> Option<Box<Counted>> {
     // SAFETY: the caller holds a count, so the box is alive.
     let count = unsafe { &(*at).count };
-    if count.fetch_sub(1, Ordering::Release) != 1 {
-        return None;
+    // Who holds the only one need not take it away from anybody.
+    if count.load(Ordering::Acquire) != 1 {
+        if count.fetch_sub(1, Ordering::Release) != 1 {
+            return None;
+        }
+        fence(Ordering::Acquire);
     }
-    fence(Ordering::Acquire);
     // SAFETY: that was the last count: nobody else refers to the box.
     Some(unsafe { Box::from_raw(at) })
 }

@@ -64,6 +64,7 @@ thread_local! {
 }
 
 /// Calls with the object of a handle: without locks or counting if it is the one that the thread called last.
+#[inline]
 fn with<T>(
     port: *mut cdps_port_t,
     call: impl FnOnce(&PortEntry) -> Result<T, Failure>,
@@ -384,6 +385,7 @@ impl Default for How {
     }
 }
 
+#[inline]
 fn how(opts: &cdps_send_opts_t) -> Result<How, Failure> {
     const KNOWN: u32 = CDPS_SEND_BORROW | CDPS_SEND_STREAM;
     if opts.flags & !KNOWN != 0 {
@@ -410,6 +412,7 @@ fn how(opts: &cdps_send_opts_t) -> Result<How, Failure> {
     Ok(How { options, borrow: opts.flags & CDPS_SEND_BORROW != 0 })
 }
 
+#[inline]
 fn give(entry: &PortEntry, pieces: &[IoSlice<'_>], how: &How) -> Result<Sn, Failure> {
     let sent = if how.borrow {
         entry.needs(Abilities::BORROW)?;
@@ -439,6 +442,7 @@ fn not_sent(error: &SendError) -> i32 {
 ///
 /// # Safety
 /// `iov` is NULL or points to `n` pieces, each of which refers to `len` readable bytes or is NULL.
+#[inline]
 unsafe fn with_pieces<T>(
     iov: *const cdps_iov_t,
     n: usize,

@@ -59,7 +59,7 @@ impl Deref for SentHandle {
 
 impl Payload for SentHandle {
     fn join(&mut self, next: &Self) -> bool {
-        let joins = self.id + self.behind.len() as u64 + 1 == next.id && next.id % ROW != 0;
+        let joins = self.id + self.behind.len() as u64 + 1 == next.id && !next.id.is_multiple_of(ROW);
         if joins {
             self.behind.push(Rc::clone(&next.sent));
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cdps_core::port::{CreditToken, Event, Received};
 
-use crate::fence::Delivery;
+use crate::fence::{Delivery, Glance};
 use crate::message::Message;
 use crate::port::{Port, PortEvent, PortHandler};
 use crate::received::ReceivedBuf;
@@ -30,26 +30,75 @@ pub(crate) struct Dispatch {
     contexts: Vec<u64>,
 }
 
+/// What a drainer collects from the messages that are dropped on its thread meanwhile, which is the usual end of a message.
+struct Current {
+    /// The port that it delivers events of.
+    port: Cell<*const PortShared>,
+    credit: Cell<CreditToken>,
+    /// A reference to the port that one of them had, for the next: counting is dear where several processors do it.
+    reference: Cell<bool>,
+}
+
+const NO_CREDIT: CreditToken = CreditToken { epoch: 0, cost: 0 };
+
 thread_local! {
-    /// The port that this thread delivers events of, and the credit of the messages that were dropped meanwhile.
-    static CURRENT: Cell<(*const PortShared, CreditToken)> =
-        const { Cell::new((std::ptr::null(), CreditToken { epoch: 0, cost: 0 })) };
+    static CURRENT: Current = const {
+        Current { port: Cell::new(std::ptr::null()), credit: Cell::new(NO_CREDIT), reference: Cell::new(false) }
+    };
 }
 
-/// A message was dropped. True: its credit goes back with that of others, when the drainer of this thread has finished its batch.
-pub(crate) fn collect(port: &Arc<PortShared>, token: CreditToken) -> bool {
-    let (current, sum) = CURRENT.get();
-    if !std::ptr::eq(current, Arc::as_ptr(port)) || (sum.cost != 0 && sum.epoch != token.epoch) {
-        return false;
+/// A reference for a message.
+pub(crate) fn reference(port: &Arc<PortShared>) -> Arc<PortShared> {
+    CURRENT.with(|current| {
+        let here = std::ptr::eq(current.port.get(), Arc::as_ptr(port));
+        if here && current.reference.replace(false) {
+            // SAFETY: the reference is that of `collect`, and nobody else's any more.
+            return unsafe { Arc::from_raw(Arc::as_ptr(port)) };
+        }
+        Arc::clone(port)
+    })
+}
+
+/// A message was dropped. `Ok`: its credit goes back with that of others, when the drainer of this thread has finished its batch.
+pub(crate) fn collect(port: Arc<PortShared>, token: CreditToken) -> Result<(), Arc<PortShared>> {
+    CURRENT.with(|current| {
+        let sum = current.credit.get();
+        let here = std::ptr::eq(current.port.get(), Arc::as_ptr(&port));
+        if !here || (sum.cost != 0 && sum.epoch != token.epoch) {
+            return Err(port);
+        }
+        current.credit.set(CreditToken { epoch: token.epoch, cost: sum.cost + token.cost });
+        if !current.reference.replace(true) {
+            // The drainer drops it in the end.
+            let _ = Arc::into_raw(port);
+        }
+        Ok(())
+    })
+}
+
+fn collected() -> Option<CreditToken> {
+    CURRENT.with(|current| {
+        let sum = current.credit.replace(NO_CREDIT);
+        (sum.cost != 0).then_some(sum)
+    })
+}
+
+/// Makes a port the one that this thread delivers events of, until it is dropped.
+struct Turn<'a>(&'a Arc<PortShared>);
+
+impl Turn<'_> {
+    fn begin(port: &Arc<PortShared>) -> Turn<'_> {
+        CURRENT.with(|current| current.port.set(Arc::as_ptr(port)));
+        Turn(port)
     }
-    CURRENT.set((current, CreditToken { epoch: token.epoch, cost: sum.cost + token.cost }));
-    true
 }
 
-fn collected(port: &Arc<PortShared>) -> Option<CreditToken> {
-    let (_, sum) = CURRENT.get();
-    CURRENT.set((Arc::as_ptr(port), CreditToken { epoch: sum.epoch, cost: 0 }));
-    (sum.cost != 0).then_some(sum)
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let last = CURRENT.with(|current| current.reference.get()).then(|| reference(self.0));
+        CURRENT.with(|current| current.port.set(std::ptr::null()));
+        drop(last);
+    }
 }
 
 /// Delivers what waits on a port. True: there is more, and others have their turn first.
@@ -58,10 +107,10 @@ pub(crate) fn drain(port: &Arc<PortShared>) -> bool {
     // A target whose connect request came to nothing has none, and a port that is over has none left.
     let handler = port.handler.lock().clone();
     let user = User { port: Port::from_shared(Arc::clone(port)), handler };
-    CURRENT.set((Arc::as_ptr(port), CreditToken { epoch: 0, cost: 0 }));
+    let turn = Turn::begin(port);
     let again = (0..ROUNDS).all(|_| user.round(&mut own));
-    let rest = collected(port);
-    CURRENT.set((std::ptr::null(), CreditToken { epoch: 0, cost: 0 }));
+    let rest = collected();
+    drop(turn);
     *port.dispatch.lock() = own;
     if let Some(token) = rest {
         port.call(|engine, now| engine.release(now, token));
@@ -88,7 +137,7 @@ impl User {
     /// One batch. False: nothing is left for this drainer to do.
     fn round(&self, own: &mut Dispatch) -> bool {
         let port = self.port.shared();
-        let delivery = match port.poll_events(collected(port), &mut own.taken) {
+        let delivery = match port.poll_events(collected(), &mut own.taken) {
             Polled::Some(delivery) => delivery,
             Polled::Idle => return false,
             Polled::Over => {
@@ -115,6 +164,7 @@ impl User {
     /// Tells events, in order.
     fn tell_all(&self, taken: &mut Taken, delivery: Delivery, left: &mut usize) -> Told {
         let port = self.port.shared();
+        let mut glance = Glance::default();
         while *left > 0
             && let Some(event) = taken.events.pop_front()
         {
@@ -125,7 +175,7 @@ impl User {
                     Delivery::Over => continue,
                     _ if port.gives_up() || port.fence.cut() != taken.cut => continue,
                     Delivery::Free => false,
-                    Delivery::Leased => !port.fence.leased(),
+                    Delivery::Leased => !port.fence.leased_still(&mut glance),
                     Delivery::Held => true,
                 };
                 if wait {
@@ -159,8 +209,9 @@ impl User {
     fn receive(&self, received: Received<ReceivedBuf>) {
         let port = self.port.shared();
         self.tell(PortEvent::Received(Message::new(port, received)));
-        if CURRENT.get().1.cost > port.window() / CREDIT_PART
-            && let Some(token) = collected(port)
+        let waits = CURRENT.with(|current| current.credit.get().cost);
+        if waits > port.window() / CREDIT_PART
+            && let Some(token) = collected()
         {
             port.call(|engine, now| engine.release(now, token));
         }

@@ -1,6 +1,7 @@
 //! Received messages: shared, read-only bytes that give their credit back when they are dropped (M5, M7).
 
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use cdps_core::id::{Generation, Sn, Ssn, StreamId};
@@ -13,7 +14,8 @@ use crate::shared::PortShared;
 /// A received message. It may be kept past the callback and moved to any thread; dropping it releases it, and only then may the peer
 /// send as much again.
 pub struct Message {
-    port: Arc<PortShared>,
+    /// Taken out when it is dropped.
+    port: ManuallyDrop<Arc<PortShared>>,
     received: Received<ReceivedBuf>,
 }
 
@@ -30,7 +32,7 @@ pub enum Deliverable {
 
 impl Message {
     pub(crate) fn new(port: &Arc<PortShared>, received: Received<ReceivedBuf>) -> Message {
-        Message { port: Arc::clone(port), received }
+        Message { port: ManuallyDrop::new(dispatch::reference(port)), received }
     }
 
     /// The bytes.
@@ -111,8 +113,10 @@ impl Message {
 impl Drop for Message {
     fn drop(&mut self) {
         let token = self.received.credit;
-        if !dispatch::collect(&self.port, token) {
-            self.port.call(|engine, now| engine.release(now, token));
+        // SAFETY: taken once: nothing else is done with it after this.
+        let port = unsafe { ManuallyDrop::take(&mut self.port) };
+        if let Err(port) = dispatch::collect(port, token) {
+            port.call(|engine, now| engine.release(now, token));
         }
     }
 }

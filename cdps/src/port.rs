@@ -273,12 +273,14 @@ impl Port {
         self.shared.call(f).unwrap_or_else(|| Err(self.shared.refusal(call)))
     }
 
+    #[inline]
     fn length(&self, data: &[IoSlice<'_>]) -> Result<u32, SendError> {
         let len: u64 = data.iter().map(|part| part.len() as u64).sum();
         let max = || self.shared.read(|engine| u64::from(engine.config().max_message)).unwrap_or(0);
         u32::try_from(len).map_err(|_| SendError::TooLong { len, max: max() })
     }
 
+    #[inline(always)]
     fn stream(&self, options: &SendOptions) -> Result<StreamId, SendError> {
         match options.stream {
             None => Ok(streams::own(&self.shared)),
@@ -288,6 +290,7 @@ impl Port {
     }
 
     /// Hands a message to the engine, waiting for space if that is allowed. A payload that is refused is dropped without an event.
+    #[inline(always)]
     fn hand_over(
         &self,
         payload: Payload,
@@ -301,14 +304,26 @@ impl Port {
             let payload = unsent.take()?;
             Some(engine.send(now, Outbound { stream, len, ack, payload }))
         });
-        let (error, payload) = match sent.flatten() {
-            Some(Ok(sn)) => return Ok(sn),
-            Some(Err(refused)) => refused,
+        match sent.flatten() {
+            Some(Ok(sn)) => Ok(sn),
+            Some(Err((error, payload))) => self.not_sent(error, payload, len, stream, options),
             None => {
                 unsent.into_iter().for_each(|payload| self.take_back(payload));
-                return Err(self.shared.refusal(Call::Send).into());
+                Err(self.shared.refusal(Call::Send).into())
             }
-        };
+        }
+    }
+
+    /// What follows a refusal: waiting, if it is for space and that is allowed.
+    #[cold]
+    fn not_sent(
+        &self,
+        error: Refusal,
+        payload: Payload,
+        len: u32,
+        stream: StreamId,
+        options: &SendOptions,
+    ) -> Result<Sn, SendError> {
         let full = matches!(error, Refusal::Full { .. });
         if !full || options.timeout == Some(Duration::ZERO) {
             self.take_back(payload);

@@ -220,6 +220,7 @@ impl PortShared {
     }
 
     /// Calls the engine for a send: as [`PortShared::call`], but the clock is not read for each of many sends in a row.
+    #[inline(always)]
     pub(crate) fn call_send<T>(self: &Arc<Self>, f: impl FnOnce(&mut Engine, Time) -> T) -> Option<T> {
         let mut guard = self.state.lock();
         let state = &mut *guard;
@@ -255,7 +256,14 @@ impl PortShared {
     }
 
     /// Does what an engine call left to be done. No lock may be held.
+    #[inline]
     pub(crate) fn after(self: &Arc<Self>, post: Post) {
+        if !post.is_empty() {
+            self.do_after(post);
+        }
+    }
+
+    fn do_after(self: &Arc<Self>, post: Post) {
         if post.wake {
             self.space.notify_all();
         }
@@ -569,6 +577,7 @@ impl PortShared {
 }
 
 impl PortState {
+    #[inline(always)]
     fn post(&mut self, port: &PortShared) -> Post {
         let mut post = Post::default();
         let Some(engine) = self.engine.as_mut() else { return post };

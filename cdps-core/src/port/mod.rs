@@ -6,6 +6,7 @@
 
 mod bundle;
 mod conns;
+mod early;
 mod event;
 mod exchange;
 mod inbound;
@@ -343,6 +344,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         self.room_for(len).is_ok()
     }
 
+    #[inline]
     fn room_for(&self, len: u32) -> Result<(), SendError> {
         let held = self.sender.bytes();
         let max = self.config.send_buffer_max;

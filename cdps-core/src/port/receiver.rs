@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::early::Early;
 use super::event::{CreditToken, Received};
 use super::{AckError, Events, Parts, Placement};
 use crate::id::{ConnId, Generation, PathId, Sn, Ssn, StreamId};
@@ -21,7 +22,7 @@ struct Held<R> {
 struct Stream<R> {
     /// `None` until START has come.
     expected: Option<Ssn>,
-    held: BTreeMap<Ssn, Held<R>>,
+    held: Early<Held<R>>,
 }
 
 /// A message whose fragments are still coming.
@@ -153,6 +154,7 @@ impl<R: Clone> Receiver<R> {
     }
 
     /// Whether an SN has been received; `Err` if it cannot be.
+    #[inline]
     fn known(&self, sn: Sn) -> Result<bool, Reason> {
         if self.base.is_none() || sn.0 == 0 {
             return Err(Reason::ProtocolError);
@@ -171,6 +173,7 @@ impl<R: Clone> Receiver<R> {
     }
 
     /// Takes a message's cost from the credit that was granted.
+    #[inline]
     fn charge(&mut self, flags: u8, len: u64) -> Result<(), Reason> {
         if flags & item::TOMBSTONE != 0 {
             return if len == 0 { Ok(()) } else { Err(Reason::ProtocolError) };
@@ -188,6 +191,7 @@ impl<R: Clone> Receiver<R> {
     }
 
     /// A whole message.
+    #[inline]
     pub(super) fn handle_message<S>(
         &mut self,
         item: &Item,
@@ -207,19 +211,22 @@ impl<R: Clone> Receiver<R> {
         Ok(Arrival::New)
     }
 
+    #[inline]
     fn stream(&mut self, id: StreamId) -> Result<usize, Reason> {
-        if let Some((last, at)) = self.last_stream
-            && last == id
-        {
-            return Ok(at);
+        match self.last_stream {
+            Some((last, at)) if last == id => Ok(at),
+            Some(_) | None => self.another_stream(id),
         }
+    }
+
+    fn another_stream(&mut self, id: StreamId) -> Result<usize, Reason> {
         let at = match self.index.get(&id) {
             Some(at) => *at,
             None => {
                 if self.streams.len() >= self.max_streams as usize {
                     return Err(Reason::Limit);
                 }
-                self.streams.push(Stream { expected: None, held: BTreeMap::new() });
+                self.streams.push(Stream { expected: None, held: Early::new() });
                 self.index.insert(id, self.streams.len() - 1);
                 self.streams.len() - 1
             }
@@ -229,6 +236,7 @@ impl<R: Clone> Receiver<R> {
     }
 
     /// Notes the SN, then delivers the message and what waited for it, or holds it.
+    #[inline]
     fn arrive<S>(
         &mut self,
         id: StreamId,
@@ -240,7 +248,7 @@ impl<R: Clone> Receiver<R> {
         let stream = &mut self.streams[at];
         if held.flags & item::START != 0 {
             if stream.expected.is_some_and(|e| e != ssn)
-                || stream.held.first_key_value().is_some_and(|h| *h.0 <= ssn)
+                || stream.held.first().is_some_and(|first| first <= ssn)
             {
                 return Err(Reason::ProtocolError);
             }
@@ -258,10 +266,9 @@ impl<R: Clone> Receiver<R> {
             }
             Some(_) | None => {
                 let sn = held.sn;
-                if stream.held.contains_key(&ssn) {
+                if !stream.held.insert(ssn, held) {
                     return Err(Reason::ProtocolError);
                 }
-                stream.held.insert(ssn, held);
                 self.note(sn);
             }
         }
@@ -270,9 +277,12 @@ impl<R: Clone> Receiver<R> {
 
     /// Delivers what waited for the message before `next`.
     fn deliver_held<S>(&mut self, id: StreamId, at: usize, mut next: Ssn, events: &mut Events<S, R>) {
-        while let Some(held) = self.streams[at].held.remove(&next) {
-            self.deliver(id, next, held, events);
-            next = next.next();
+        while let Some(mut run) = self.streams[at].held.take(next) {
+            for held in run.drain(..) {
+                self.deliver(id, next, held, events);
+                next = next.next();
+            }
+            self.streams[at].held.recycle(run);
         }
         self.streams[at].expected = Some(next);
     }

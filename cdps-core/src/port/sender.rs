@@ -18,7 +18,7 @@ use crate::wire::{self, CompletionRecord, FragmentHead, item};
 /// Messages between the oldest unfinished one and the newest; past it a send says AGAIN.
 pub(super) const MAX_SPAN: usize = 1 << 20;
 /// Items taken under one lock.
-const MAX_ITEMS: usize = 512;
+const MAX_ITEMS: usize = 1024;
 /// Bytes taken under one lock, unless the first frame alone is longer.
 pub(super) const MAX_RUN: u64 = 64 << 10;
 
@@ -254,10 +254,15 @@ impl<S: Payload> Sender<S> {
         self.spent + cost <= self.credit || (cost > self.window && all_given_back)
     }
 
+    #[inline]
     fn stream(&mut self, id: StreamId) -> Option<usize> {
-        if self.streams.get(self.last_stream).is_some_and(|s| s.0 == id) {
-            return Some(self.last_stream);
+        match self.streams.get(self.last_stream) {
+            Some(last) if last.0 == id => Some(self.last_stream),
+            Some(_) | None => self.another_stream(id),
         }
+    }
+
+    fn another_stream(&mut self, id: StreamId) -> Option<usize> {
         let at = match self.index.get(&id) {
             Some(at) => *at,
             None => {
@@ -274,6 +279,7 @@ impl<S: Payload> Sender<S> {
     }
 
     /// Numbers a message and queues it. The caller has checked the limits of the port.
+    #[inline(always)]
     pub(super) fn push(
         &mut self,
         id: StreamId,

@@ -20,6 +20,7 @@ pub(super) fn tick(suspect: Duration) -> Duration {
 
 impl<S: Payload, R: Clone> Port<S, R> {
     /// There is traffic: what time may bring is looked at every tick.
+    #[inline]
     pub(super) fn touch(&mut self, now: Time) {
         self.busy_until = Time(now.0 + LINGER_NS);
         let at = now + self.tick;

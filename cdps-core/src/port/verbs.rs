@@ -152,6 +152,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
     ///
     /// # Errors
     /// Why not, and the payload back; nothing will come for it.
+    #[inline(always)]
     pub fn send(&mut self, now: Time, message: Outbound<S>) -> Result<Sn, (SendError, S)> {
         let Outbound { stream, len, ack, payload } = message;
         if let Err(error) = self.may_send(len) {
@@ -170,6 +171,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
     }
 
     /// Tells the user when the backlog passes a mark (M7).
+    #[inline]
     pub(super) fn watch_flow(&mut self) {
         let (bytes, messages) = (self.sender.bytes(), self.sender.messages());
         match self.flow {
@@ -190,12 +192,13 @@ impl<S: Payload, R: Clone> Port<S, R> {
         }
     }
 
+    #[inline]
     fn may_send(&self, len: u32) -> Result<(), SendError> {
-        if matches!(self.link, Link::Down | Link::Drained) && self.state == State::Connected {
-            return Err(SendError::Down);
-        }
         // The usual case first: the table is for the others.
         if !matches!((self.state, self.link), (State::Connected | State::ConnectedTo, Link::Up)) {
+            if matches!(self.link, Link::Down | Link::Drained) && self.state == State::Connected {
+                return Err(SendError::Down);
+            }
             state::next(Call::Send, self.state, self.link)?;
         }
         if self.drain.is_some() {
