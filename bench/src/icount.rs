@@ -149,7 +149,7 @@ impl Bench {
         for _ in 0..messages {
             let len = SIZE as u32;
             let message = Outbound { stream: StreamId(1), len, ack: None, payload: Handle };
-            self.source.send(self.now, message).map_err(|(e, _)| e)?;
+            self.source.send(self.now, message).map_err(|refused| refused.0)?;
             if frames == Frames::Single && work > Work::Send {
                 self.transmit(Side::Source, work >= Work::Encode);
             }

@@ -99,7 +99,7 @@ pub unsafe extern "C" fn cdps_node_open_abi(
             return Err(Failure::null("out"));
         }
         // SAFETY: the header asks for a whole table, or NULL.
-        let table = unsafe { sized::read_optional(callbacks) }?;
+        let table = if callbacks.is_null() { None } else { Some(unsafe { sized::read(callbacks) }?) };
         let (on_log, on_final) = match &table {
             Some(table) => (table.on_log, table.on_final),
             None => (None, None),

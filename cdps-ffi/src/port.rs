@@ -318,11 +318,12 @@ pub unsafe extern "C" fn cdps_port_send(
     sn: *mut u64,
 ) -> i32 {
     let send = |entry: &PortEntry| {
-        // SAFETY: the header asks for a whole structure, or NULL.
-        let how = unsafe { sized::read_optional(opts) }?.map_or(Ok(How::default()), |opts| how(&opts))?;
         entry.needs(Abilities::SEND)?;
         // SAFETY: the header asks for `n` pieces that refer to readable memory, or NULL.
-        let number = unsafe { with_pieces(iov, n, |pieces| give(entry, pieces, &how)) }?;
+        let give =
+            |opts: &cdps_send_opts_t| unsafe { with_pieces(iov, n, |pieces| give(entry, pieces, opts)) };
+        // SAFETY: the header asks for a whole structure, or NULL.
+        let number = unsafe { sized::with(opts, &DEFAULT_OPTS, give) }?;
         if !sn.is_null() {
             // SAFETY: not NULL, so the caller promises that it is writable.
             unsafe { sn.write_unaligned(number.0) };
@@ -370,23 +371,19 @@ fn refused(error: &PortError) -> Failure {
     Failure::new(code, error)
 }
 
-/// How a message goes.
-struct How {
-    options: SendOptions,
-    borrow: bool,
-}
-
-impl Default for How {
-    fn default() -> How {
-        How {
-            options: SendOptions { timeout: Some(Duration::ZERO), ..SendOptions::default() },
-            borrow: false,
-        }
-    }
-}
+/// What NULL stands for.
+const DEFAULT_OPTS: cdps_send_opts_t = cdps_send_opts_t {
+    struct_size: sized::own_size::<cdps_send_opts_t>(),
+    flags: 0,
+    stream: 0,
+    ack: CDPS_ACK_DEFAULT,
+    timeout_ms: 0,
+    reserved0: 0,
+    context: ptr::null_mut(),
+};
 
 #[inline]
-fn how(opts: &cdps_send_opts_t) -> Result<How, Failure> {
+fn options(opts: &cdps_send_opts_t) -> Result<SendOptions, Failure> {
     const KNOWN: u32 = CDPS_SEND_BORROW | CDPS_SEND_STREAM;
     if opts.flags & !KNOWN != 0 {
         return Err(unknown_flags(opts.flags, KNOWN));
@@ -402,24 +399,24 @@ fn how(opts: &cdps_send_opts_t) -> Result<How, Failure> {
         CDPS_ACK_SENT => Some(AckModel::Sent),
         _ => return Err(Failure::bare(CDPS_E_UNSUPPORTED)),
     };
-    let options = SendOptions {
+    Ok(SendOptions {
         stream: named.then_some(StreamId(opts.stream)),
         ack,
         context: opts.context.expose_provenance() as u64,
         timeout: (opts.timeout_ms != CDPS_WAIT_FOREVER)
             .then(|| Duration::from_millis(u64::from(opts.timeout_ms))),
-    };
-    Ok(How { options, borrow: opts.flags & CDPS_SEND_BORROW != 0 })
+    })
 }
 
 #[inline]
-fn give(entry: &PortEntry, pieces: &[IoSlice<'_>], how: &How) -> Result<Sn, Failure> {
-    let sent = if how.borrow {
+fn give(entry: &PortEntry, pieces: &[IoSlice<'_>], opts: &cdps_send_opts_t) -> Result<Sn, Failure> {
+    let options = options(opts)?;
+    let sent = if opts.flags & CDPS_SEND_BORROW != 0 {
         entry.needs(Abilities::BORROW)?;
         // SAFETY: the header says that the memory is the library's, unchanged, until on_release with this context.
-        unsafe { entry.port.send_borrowed(pieces, &how.options) }
+        unsafe { entry.port.send_borrowed(pieces, &options) }
     } else {
-        entry.port.send(pieces, &how.options)
+        entry.port.send(pieces, &options)
     };
     sent.map_err(|e| Failure::bare(not_sent(&e)))
 }

@@ -40,10 +40,6 @@ pub(crate) unsafe fn size_of(at: *const u32) -> usize {
 pub(crate) unsafe fn read<T: Sized32>(from: *const T) -> Result<T, Failure> {
     // SAFETY: as promised by the caller.
     let size = unsafe { checked_size::<T>(from) }?;
-    if size == mem::size_of::<T>() {
-        // SAFETY: as promised, and `Sized32` has no invalid values.
-        return Ok(unsafe { from.read_unaligned() });
-    }
     // SAFETY: `Sized32` promises that zero is a valid value.
     let mut value: T = unsafe { mem::zeroed() };
     let known = size.min(mem::size_of::<T>());
@@ -60,16 +56,31 @@ pub(crate) unsafe fn read<T: Sized32>(from: *const T) -> Result<T, Failure> {
     }
 }
 
-/// As [`read`]; NULL gives `None`.
+/// Calls with the caller's structure, or with `otherwise` for NULL. A structure of this release is looked at where it is.
 ///
 /// # Safety
-/// As for [`read`].
-pub(crate) unsafe fn read_optional<T: Sized32>(from: *const T) -> Result<Option<T>, Failure> {
+/// As for [`read`], and nobody writes to it meanwhile.
+#[inline]
+pub(crate) unsafe fn with<T: Sized32, R>(
+    from: *const T,
+    otherwise: &T,
+    call: impl FnOnce(&T) -> Result<R, Failure>,
+) -> Result<R, Failure> {
     if from.is_null() {
-        return Ok(None);
+        return call(otherwise);
     }
+    let copy: T;
     // SAFETY: as promised by the caller.
-    unsafe { read(from) }.map(Some)
+    let whole = from.is_aligned() && unsafe { size_of(from.cast()) } == mem::size_of::<T>();
+    let value = if whole {
+        // SAFETY: aligned, not NULL, of that size, and `Sized32` has no invalid values.
+        unsafe { &*from }
+    } else {
+        // SAFETY: as promised by the caller.
+        copy = unsafe { read(from) }?;
+        &copy
+    };
+    call(value)
 }
 
 /// Stores as much of `value` as the caller's structure has room for, and the size that this library knows.

@@ -371,7 +371,8 @@ impl Host {
                 }
                 Ok(())
             }
-            Err((e, given_back)) => {
+            Err(refused) => {
+                let (e, given_back) = *refused;
                 if given_back.id != payload.id {
                     env.oracle.fail(
                         Invariant::OneEnd,

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use cdps_core::port::{CreditToken, Event, Received};
@@ -36,14 +37,15 @@ struct Current {
     port: Cell<*const PortShared>,
     credit: Cell<CreditToken>,
     /// A reference to the port that one of them had, for the next: counting is dear where several processors do it.
-    reference: Cell<bool>,
+    /// [`Turn`] empties it, so that this needs no destructor, and messages can be dropped to the last of a thread.
+    reference: ManuallyDrop<Cell<Option<Arc<PortShared>>>>,
 }
 
 const NO_CREDIT: CreditToken = CreditToken { epoch: 0, cost: 0 };
 
 thread_local! {
     static CURRENT: Current = const {
-        Current { port: Cell::new(std::ptr::null()), credit: Cell::new(NO_CREDIT), reference: Cell::new(false) }
+        Current { port: Cell::new(std::ptr::null()), credit: Cell::new(NO_CREDIT), reference: ManuallyDrop::new(Cell::new(None)) }
     };
 }
 
@@ -51,11 +53,8 @@ thread_local! {
 pub(crate) fn reference(port: &Arc<PortShared>) -> Arc<PortShared> {
     CURRENT.with(|current| {
         let here = std::ptr::eq(current.port.get(), Arc::as_ptr(port));
-        if here && current.reference.replace(false) {
-            // SAFETY: the reference is that of `collect`, and nobody else's any more.
-            return unsafe { Arc::from_raw(Arc::as_ptr(port)) };
-        }
-        Arc::clone(port)
+        let left = if here { current.reference.take() } else { None };
+        left.unwrap_or_else(|| Arc::clone(port))
     })
 }
 
@@ -68,10 +67,7 @@ pub(crate) fn collect(port: Arc<PortShared>, token: CreditToken) -> Result<(), A
             return Err(port);
         }
         current.credit.set(CreditToken { epoch: token.epoch, cost: sum.cost + token.cost });
-        if !current.reference.replace(true) {
-            // The drainer drops it in the end.
-            let _ = Arc::into_raw(port);
-        }
+        current.reference.set(Some(port));
         Ok(())
     })
 }
@@ -84,20 +80,21 @@ fn collected() -> Option<CreditToken> {
 }
 
 /// Makes a port the one that this thread delivers events of, until it is dropped.
-struct Turn<'a>(&'a Arc<PortShared>);
+struct Turn;
 
-impl Turn<'_> {
-    fn begin(port: &Arc<PortShared>) -> Turn<'_> {
+impl Turn {
+    fn begin(port: &Arc<PortShared>) -> Turn {
         CURRENT.with(|current| current.port.set(Arc::as_ptr(port)));
-        Turn(port)
+        Turn
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Turn {
     fn drop(&mut self) {
-        let last = CURRENT.with(|current| current.reference.get()).then(|| reference(self.0));
-        CURRENT.with(|current| current.port.set(std::ptr::null()));
-        drop(last);
+        CURRENT.with(|current| {
+            current.port.set(std::ptr::null());
+            current.reference.set(None);
+        });
     }
 }
 

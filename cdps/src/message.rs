@@ -1,7 +1,6 @@
 //! Received messages: shared, read-only bytes that give their credit back when they are dropped (M5, M7).
 
 use std::fmt;
-use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use cdps_core::id::{Generation, Sn, Ssn, StreamId};
@@ -14,8 +13,8 @@ use crate::shared::PortShared;
 /// A received message. It may be kept past the callback and moved to any thread; dropping it releases it, and only then may the peer
 /// send as much again.
 pub struct Message {
-    /// Taken out when it is dropped.
-    port: ManuallyDrop<Arc<PortShared>>,
+    /// `None` only while it is dropped.
+    port: Option<Arc<PortShared>>,
     received: Received<ReceivedBuf>,
 }
 
@@ -32,7 +31,14 @@ pub enum Deliverable {
 
 impl Message {
     pub(crate) fn new(port: &Arc<PortShared>, received: Received<ReceivedBuf>) -> Message {
-        Message { port: ManuallyDrop::new(dispatch::reference(port)), received }
+        Message { port: Some(dispatch::reference(port)), received }
+    }
+
+    fn port(&self) -> &Arc<PortShared> {
+        match &self.port {
+            Some(port) => port,
+            None => unreachable!("nothing is asked of it while it is dropped"),
+        }
     }
 
     /// The bytes.
@@ -79,7 +85,7 @@ impl Message {
     pub fn ack(&self, rc: i32) -> Result<(), AckError> {
         let sn = self.sn();
         let generation = self.generation();
-        let acked = self.port.call(|engine, now| {
+        let acked = self.port().call(|engine, now| {
             if engine.generation() == generation {
                 engine.ack(now, sn, rc)
             } else {
@@ -99,7 +105,7 @@ impl Message {
     /// there, and has them worked on later, must ask again when one is taken out.
     #[must_use]
     pub fn deliverable(&self) -> Deliverable {
-        let port = &self.port;
+        let port = self.port();
         if port.gives_up() {
             Deliverable::Never
         } else if port.fence.leased() || port.read(|engine| !engine.needs_lease()).unwrap_or(false) {
@@ -113,8 +119,7 @@ impl Message {
 impl Drop for Message {
     fn drop(&mut self) {
         let token = self.received.credit;
-        // SAFETY: taken once: nothing else is done with it after this.
-        let port = unsafe { ManuallyDrop::take(&mut self.port) };
+        let Some(port) = self.port.take() else { return };
         if let Err(port) = dispatch::collect(port, token) {
             port.call(|engine, now| engine.release(now, token));
         }

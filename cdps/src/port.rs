@@ -306,7 +306,10 @@ impl Port {
         });
         match sent.flatten() {
             Some(Ok(sn)) => Ok(sn),
-            Some(Err((error, payload))) => self.not_sent(error, payload, len, stream, options),
+            Some(Err(refused)) => {
+                let (error, payload) = *refused;
+                self.not_sent(error, payload, len, stream, options)
+            }
             None => {
                 unsent.into_iter().for_each(|payload| self.take_back(payload));
                 Err(self.shared.refusal(Call::Send).into())
@@ -350,7 +353,8 @@ impl Port {
                 let payload = waiting.take()?;
                 match engine.send(now, Outbound { stream, len, ack, payload }) {
                     Ok(sn) => Some(Ok(sn)),
-                    Err((error, payload)) => {
+                    Err(refused) => {
+                        let (error, payload) = *refused;
                         waiting = Some(payload);
                         (!matches!(error, Refusal::Full { .. })).then_some(Err(error))
                     }

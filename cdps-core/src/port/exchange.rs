@@ -80,6 +80,9 @@ pub enum SendError {
     },
 }
 
+/// A send that was refused: why, and the payload back. In a box, so that the usual answer is short.
+pub type Refused<S> = Box<(SendError, S)>;
+
 impl SendError {
     /// Whether the same send may succeed later without anything else being done.
     #[must_use]

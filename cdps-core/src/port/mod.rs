@@ -27,7 +27,7 @@ use std::collections::VecDeque;
 pub use event::{Action, Certainty, ConnStatus, CreditToken, Event, FlowReason, Received};
 pub use exchange::{
     AckError, Batch, ConnectError, Inbound, ItemBytes, OutItem, Outbound, Outgoing, Parts, PathStats,
-    Payload, Placement, SendError, Stats,
+    Payload, Placement, Refused, SendError, Stats,
 };
 pub use state::{Call, Link, State, StateError, graph};
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::bundle::OpenBundle;
 use super::event::{Certainty, Event};
 use super::path::Flight;
-use super::{Batch, Events, Outgoing, Payload, SendError};
+use super::{Batch, Events, Outgoing, Payload, Refused, SendError};
 use crate::config::AckModel;
 use crate::id::{Sn, Ssn, StreamId};
 use crate::reason::Reason;
@@ -286,10 +286,10 @@ impl<S: Payload> Sender<S> {
         len: u32,
         model: AckModel,
         payload: S,
-    ) -> Result<Sn, (SendError, S)> {
+    ) -> Result<Sn, Refused<S>> {
         let max = self.max_streams;
         let Some(at) = self.stream(id) else {
-            return Err((SendError::TooManyStreams { stream: id, max }, payload));
+            return Err(Box::new((SendError::TooManyStreams { stream: id, max }, payload)));
         };
         if self.entries.is_empty() {
             // Numbers of messages that were nacked unsent are not used again.

@@ -4,7 +4,7 @@ use super::event::{Action, ConnStatus, Event, FlowReason};
 use super::sender::MAX_SPAN;
 use super::session::Lease;
 use super::state::{self, Call, Link, State, StateError};
-use super::{AckError, ConnectError, CreditToken, Drain, Outbound, Payload, Port, SendError};
+use super::{AckError, ConnectError, CreditToken, Drain, Outbound, Payload, Port, Refused, SendError};
 use crate::id::{NodeId, Side, Sn};
 use crate::reason::Reason;
 use crate::time::{Duration, Time};
@@ -153,10 +153,10 @@ impl<S: Payload, R: Clone> Port<S, R> {
     /// # Errors
     /// Why not, and the payload back; nothing will come for it.
     #[inline(always)]
-    pub fn send(&mut self, now: Time, message: Outbound<S>) -> Result<Sn, (SendError, S)> {
+    pub fn send(&mut self, now: Time, message: Outbound<S>) -> Result<Sn, Refused<S>> {
         let Outbound { stream, len, ack, payload } = message;
         if let Err(error) = self.may_send(len) {
-            return Err((error, payload));
+            return Err(Box::new((error, payload)));
         }
         let had_work = self.sender.has_new();
         let sn = self.sender.push(stream, len, ack.unwrap_or(self.config.ack), payload)?;
