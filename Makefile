@@ -16,11 +16,12 @@ VENV := $(TARGET)/venv
 SEEDS ?= 2000
 PATHS ?= 4
 FILE ?=
+PREFIX ?= /usr/local
 BENCH_ARGS ?=
 
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help setup lib examples demo test lint unit sim python-test bench icount clean
+.PHONY: help setup lib install examples demo test lint unit sim python-test bench icount clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand -t 14
@@ -31,6 +32,10 @@ setup: ## install what the tests need (apt when root, a message otherwise)
 lib: ## build libcdps.so and libcdps.a into target/lib
 	@.ci/setup build
 	$(CARGO) xtask lib
+
+install: ## install library, header and pkg-config file: make install [PREFIX=/usr/local] [DESTDIR=/]
+	@.ci/setup build
+	$(CARGO) xtask dist --prefix $(PREFIX) --libdir lib --destdir $(or $(DESTDIR),/)
 
 examples: lib ## build the C examples into target/examples-c
 	$(MAKE) -C examples-c OUT=$(TARGET)/examples-c LIB=$(TARGET)/lib

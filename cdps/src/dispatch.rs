@@ -45,7 +45,11 @@ const NO_CREDIT: CreditToken = CreditToken { epoch: 0, cost: 0 };
 
 thread_local! {
     static CURRENT: Current = const {
-        Current { port: Cell::new(std::ptr::null()), credit: Cell::new(NO_CREDIT), reference: ManuallyDrop::new(Cell::new(None)) }
+        Current {
+            port: Cell::new(std::ptr::null()),
+            credit: Cell::new(NO_CREDIT),
+            reference: ManuallyDrop::new(Cell::new(None)),
+        }
     };
 }
 
