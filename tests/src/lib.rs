@@ -1,6 +1,7 @@
-//! What the tests that cross crates share: a deadline, processes, addresses, and a relay that plays the network.
+//! What the tests that cross crates share: a deadline, processes, addresses, C programs, and a relay that plays the network.
 
 pub mod address;
+pub mod gcc;
 pub mod process;
 pub mod relay;
 

@@ -1,7 +1,7 @@
 //! Child processes that do not outlive a test.
 
-use std::io::{self, BufRead, BufReader};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::io::{self, BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Instant;
 
@@ -9,22 +9,24 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{DEADLINE, eventually};
 
-/// A running program. Its standard output is read line by line; it is killed when this is dropped.
+/// A running program. Its standard input is ours, its standard output is read line by line; it is killed when this is dropped.
 #[derive(Debug)]
 pub struct Program {
     child: Child,
+    input: Option<ChildStdin>,
     name: String,
     lines: Receiver<String>,
 }
 
 impl Program {
-    /// Starts `command`, with its standard output captured.
+    /// Starts `command`, with pipes for its standard input and output.
     ///
     /// # Errors
     /// What starting it said.
     pub fn start(command: &mut Command) -> io::Result<Program> {
         let name = command.get_program().to_string_lossy().into_owned();
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let input = child.stdin.take();
         let (send, lines) = channel();
         if let Some(out) = child.stdout.take() {
             std::thread::spawn(move || {
@@ -35,7 +37,21 @@ impl Program {
                 }
             });
         }
-        Ok(Program { child, name, lines })
+        Ok(Program { child, input, name, lines })
+    }
+
+    /// Writes a line to its standard input.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn say(&mut self, line: &str) -> io::Result<()> {
+        let input = self.input.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
+        input.write_all(format!("{line}\n").as_bytes())
+    }
+
+    /// The next line that it has printed already, if there is one.
+    pub fn printed(&mut self) -> Option<String> {
+        self.lines.try_recv().ok()
     }
 
     /// The next line that it prints.

@@ -111,6 +111,15 @@ impl Relay {
     pub fn reset(&self) {
         self.gate.send_modify(|gate| gate.resets += 1);
     }
+
+    /// Waits until it fails.
+    ///
+    /// # Errors
+    /// What accepting said.
+    pub fn join(mut self) -> io::Result<()> {
+        let ended = self.thread.take().map(JoinHandle::join);
+        ended.unwrap_or(Ok(Ok(()))).unwrap_or_else(|_| Err(io::Error::other("the relay panicked")))
+    }
 }
 
 impl Drop for Relay {
@@ -120,17 +129,6 @@ impl Drop for Relay {
             drop(thread.join());
         }
     }
-}
-
-/// Runs a relay on this thread until it fails; `ready` is called with its address.
-///
-/// # Errors
-/// What binding or accepting said.
-pub fn run(options: Options, ready: impl FnOnce(SocketAddr)) -> io::Result<()> {
-    let listener = listener(&options)?;
-    ready(listener.local_addr()?);
-    let (_gate, watched) = watch::channel(Gate::default());
-    runtime()?.block_on(serve(listener, options, watched))
 }
 
 fn runtime() -> io::Result<tokio::runtime::Runtime> {

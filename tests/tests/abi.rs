@@ -5,42 +5,25 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use cdps_tests::gcc::{self, STRICT, must};
 use cdps_tests::project;
 
 /// Longest run of a C program: their own deadline ends them long before.
 const LIMIT: Duration = Duration::from_secs(400);
 
-const STRICT: &[&str] = &["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
-
 /// Folder of the shipped library, built once.
 fn library() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        must(Command::new(&cargo).args(["xtask", "lib"]).current_dir(project()));
-        scratch().parent().expect("below the target folder").join("lib")
-    })
+    FOLDER.get_or_init(|| gcc::library(&scratch()))
 }
 
 /// Where the programs go: a folder of cargo's for tests, below its target folder.
 fn scratch() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-}
-
-fn must(command: &mut Command) -> Output {
-    let out = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    assert!(
-        out.status.success(),
-        "{command:?}: {}\n{}{}",
-        out.status,
-        String::from_utf8_lossy(&out.stdout),
-        String::from_utf8_lossy(&out.stderr)
-    );
-    out
 }
 
 fn printed(command: &mut Command) -> String {
@@ -49,15 +32,7 @@ fn printed(command: &mut Command) -> String {
 
 /// Compiles tests/c/NAME.c against the shipped library.
 fn program(name: &str, variant: &str, flags: &[&str]) -> PathBuf {
-    let lib = library();
-    let built = scratch().join(format!("{name}{variant}"));
-    let mut gcc = Command::new("gcc");
-    gcc.args(["-std=c11", "-D_GNU_SOURCE", "-g"]).args(STRICT).args(flags);
-    gcc.arg(project().join("tests/c").join(format!("{name}.c"))).arg("-o").arg(&built);
-    gcc.arg("-I").arg(project().join("include")).arg("-L").arg(lib);
-    gcc.arg(format!("-Wl,-rpath,{}", lib.display())).args(["-lcdps", "-pthread"]);
-    must(&mut gcc);
-    built
+    gcc::program(&scratch(), library(), name, variant, flags)
 }
 
 /// Runs a program to its end; kills it at [`LIMIT`].

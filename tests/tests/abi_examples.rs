@@ -2,8 +2,9 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 
+use cdps_tests::gcc::{self, must};
 use cdps_tests::{eventually, project};
 
 /// Folder of the built examples.
@@ -11,23 +12,15 @@ fn programs() -> PathBuf {
     use std::sync::OnceLock;
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let build = || {
-        let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).parent().expect("below target").to_path_buf();
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        must(Command::new(cargo).args(["xtask", "lib"]).current_dir(project()).output());
-        let folder = target.join("tmp/examples-c");
+        let scratch = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+        let (library, folder) = (gcc::library(&scratch), scratch.join("examples-c"));
         let mut make = Command::new("make");
         make.arg("-C").arg(project().join("examples-c"));
-        make.arg(format!("OUT={}", folder.display())).arg(format!("LIB={}", target.join("lib").display()));
-        must(make.output());
+        make.arg(format!("OUT={}", folder.display())).arg(format!("LIB={}", library.display()));
+        must(&mut make);
         folder
     };
     FOLDER.get_or_init(build).clone()
-}
-
-fn must(ended: std::io::Result<Output>) -> Output {
-    let out = ended.expect("a program that can be started");
-    assert!(out.status.success(), "{}\n{}", out.status, String::from_utf8_lossy(&out.stderr));
-    out
 }
 
 /// Killed when it is dropped.
@@ -175,7 +168,7 @@ fn mistakes_are_named() {
         );
     }
     for program in ["cdps-send", "cdps-recv"] {
-        let out = must(Command::new(programs().join(program)).arg("--help").output());
+        let out = must(Command::new(programs().join(program)).arg("--help"));
         assert!(String::from_utf8_lossy(&out.stdout).contains("--events FILE"));
     }
 }

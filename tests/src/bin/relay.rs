@@ -1,14 +1,17 @@
-//! `cdps-relay`: one network path as a process that can be frozen and killed.
+//! `cdps-relay`: one network path as a process that can be frozen and killed, and told to be deaf.
 
-use std::io::{self, Write};
+use std::io::{self, BufRead, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use cdps_tests::relay::{MAX_BUFFER, Options, run};
+use cdps_tests::relay::{Direction, MAX_BUFFER, Options, Relay};
 use clap::Parser;
 
 /// Relays TCP connections and holds little of them. Prints the address that it listens on.
+///
+/// Lines on standard input are orders: "silence forth", "silence back" (nothing more goes that way; forth is from the side that
+/// connects), "flow forth", "flow back", "reset" (every connection).
 #[derive(Parser, Debug)]
 #[command(name = "cdps-relay", version)]
 struct Args {
@@ -41,18 +44,37 @@ fn buffer(text: &str) -> Result<usize, String> {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let delay = Duration::from_millis(args.delay);
-    let options = Options { listen: args.listen, to: args.to, buffer: args.buffer, rate: args.rate, delay };
-    let ready = |address: SocketAddr| {
-        // A parent that reads the address waits for it; one that has gone away needs no answer.
-        let mut out = io::stdout().lock();
-        drop(writeln!(out, "{address}").and_then(|()| out.flush()));
-    };
-    match run(options, ready) {
+    match serve(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("cdps-relay: {} -> {}: {e}", args.listen, args.to);
             ExitCode::FAILURE
         }
     }
+}
+
+fn serve(args: &Args) -> io::Result<()> {
+    let delay = Duration::from_millis(args.delay);
+    let options = Options { listen: args.listen, to: args.to, buffer: args.buffer, rate: args.rate, delay };
+    let relay = Relay::start(options)?;
+    let mut out = io::stdout().lock();
+    // A parent that reads the address waits for it; one that has gone away needs no answer.
+    drop(writeln!(out, "{}", relay.address()).and_then(|()| out.flush()));
+    for line in io::stdin().lock().lines() {
+        obey(&relay, &line?)?;
+    }
+    // Nobody has orders any more.
+    relay.join()
+}
+
+fn obey(relay: &Relay, order: &str) -> io::Result<()> {
+    match order {
+        "silence forth" => relay.silence(Direction::Forth, true),
+        "silence back" => relay.silence(Direction::Back, true),
+        "flow forth" => relay.silence(Direction::Forth, false),
+        "flow back" => relay.silence(Direction::Back, false),
+        "reset" => relay.reset(),
+        other => return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("no order: {other}"))),
+    }
+    Ok(())
 }
