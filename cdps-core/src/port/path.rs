@@ -147,6 +147,11 @@ impl Speed {
         self.srtt.map(|s| s.0)
     }
 
+    /// How long a receipt may take.
+    fn patience(&self, least: Duration) -> Duration {
+        self.srtt.map_or(least, |(srtt, var)| least.max(srtt * 2 + var * 4))
+    }
+
     /// Half a round trip without queueing, in seconds.
     fn one_way(&self) -> f64 {
         self.rtt_min.unwrap_or(Duration::from_micros(200)).as_secs_f64() / 2.0
@@ -160,10 +165,22 @@ impl Speed {
         self.idle = true;
     }
 
-    pub(super) fn receipted(&mut self, now: Time, bytes: u64, took: Duration, drained: bool) {
+    /// A time above the patience counts as the patience (of at least `least`): one stall must not make the next silence invisible, while
+    /// a path that has become slow for good is learnt within a few receipts.
+    pub(super) fn receipted(
+        &mut self,
+        now: Time,
+        bytes: u64,
+        took: Duration,
+        drained: bool,
+        least: Duration,
+    ) {
         self.srtt = Some(match self.srtt {
             None => (took, took / 2),
-            Some((srtt, var)) => ((srtt * 7 + took) / 8, (var * 3 + srtt.abs_diff(took)) / 4),
+            Some((srtt, var)) => {
+                let took = took.min(self.patience(least));
+                ((srtt * 7 + took) / 8, (var * 3 + srtt.abs_diff(took)) / 4)
+            }
         });
         self.rtt_min = Some(self.rtt_min.map_or(took, |m| m.min(took)));
         let Some((since, sum)) = &mut self.window else { return };
@@ -270,9 +287,29 @@ impl Path {
 
     /// How long its oldest data may go without a receipt.
     pub(super) fn patience(&self, least: Duration) -> Duration {
-        match self.speed.srtt {
-            Some((srtt, var)) => least.max(srtt * 2 + var * 4),
-            None => least,
-        }
+        self.speed.patience(least)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// [T3] One receipt that took long does not make the next silence invisible; a path that is slow for good is learnt.
+    #[test]
+    fn patience_survives_a_stall() {
+        let least = 200 * MS;
+        let mut path = Path::new(PathId(0), None, None, Dial::Passive);
+        let mut receipts = |count: u32, took: Duration| {
+            (0..count).for_each(|_| path.speed.receipted(Time(1), 1, took, true, least));
+            path.patience(least)
+        };
+        assert_eq!(receipts(50, MS), least);
+        let after_stall = receipts(1, 1000 * MS);
+        assert!(after_stall < least * 3 / 2, "{after_stall:?}");
+        let slow = receipts(50, 1000 * MS);
+        assert!(slow > 2000 * MS, "{slow:?}");
     }
 }
