@@ -1,4 +1,5 @@
-/* One end of a session under full load, for the tests of faults: a source that sends as fast as it can, or a target that checks and acknowledges.
+/* One end of a session, for the tests of faults: a source that sends as fast as it can (or, with SIZE 0, nothing), or a target that checks and
+ * acknowledges.
  *
  *     load source ID "ID=ADDR,ADDR;ID=ADDR" SIZE [KEY=VALUE ...]
  *     load target ID ADDR,ADDR MEMBER [KEY=VALUE ...]
@@ -6,6 +7,7 @@
  * It prints what happens, a line for each event: a time (CLOCK_MONOTONIC, ns), a name, words. It obeys lines of standard input, and ends with it:
  *
  *     look    print all counters
+ *     cost    print the bytes allocated now
  *     stop    (source) send no more, and print all counters once every accepted message has come to its end
  *     hold    (target) stay inside the callback of the next message, until "go"
  *     go
@@ -15,6 +17,7 @@
  */
 #include "check.h"
 
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 
@@ -99,6 +102,12 @@ static void say_counters(cdps_port_t *port)
     }
     say("counters resent=%" PRIu64 " duplicates=%" PRIu64 " switches=%" PRIu64 " suspicions=%" PRIu64 "%s", stats.retransmitted,
         stats.duplicates, stats.switches, stats.suspicions, text);
+}
+
+static void say_cost(void)
+{
+    struct mallinfo2 all = mallinfo2();
+    say("cost heap=%zu", all.uordblks + all.hblkhd);
 }
 
 /* --- source ------------------------------------------------------------------------------------------------------------ */
@@ -262,6 +271,23 @@ static void say_source(void)
         atomic_load(&source.refused_down), atomic_load(&source.refused_else), atomic_load(&source.by[2]), atomic_load(&source.by[3]));
 }
 
+static void start_senders(pthread_t *threads)
+{
+    static uint32_t firsts[THREADS];
+    source.ended = calloc(MOST / 8, 1);
+    source.body = calloc(1, source.size);
+    struct loan *all = calloc(LOANS, sizeof *all);
+    CHECK(source.ended && source.body && all);
+    for (unsigned i = 0; i < LOANS; i++) {
+        all[i].next = loans.free;
+        loans.free = &all[i];
+    }
+    for (unsigned i = 0; i < THREADS; i++) {
+        firsts[i] = i;
+        CHECK(pthread_create(&threads[i], NULL, sender, &firsts[i]) == 0);
+    }
+}
+
 static void stop_source(pthread_t *threads)
 {
     atomic_store(&source.stop, true);
@@ -277,7 +303,6 @@ static void stop_source(pthread_t *threads)
 static void run_source(cdps_node_t *node, cdps_config_t *config)
 {
     static pthread_t threads[THREADS];
-    static uint32_t firsts[THREADS];
     cdps_client_t *client;
     cdps_client_callbacks_t client_callbacks = CDPS_CLIENT_CALLBACKS_INIT;
     cdps_port_callbacks_t callbacks = CDPS_PORT_CALLBACKS_INIT;
@@ -288,14 +313,6 @@ static void run_source(cdps_node_t *node, cdps_config_t *config)
     callbacks.on_connstatus = on_source_status;
     callbacks.on_path = on_path;
     callbacks.on_final = on_final;
-    source.ended = calloc(MOST / 8, 1);
-    source.body = calloc(1, source.size);
-    struct loan *all = calloc(LOANS, sizeof *all);
-    CHECK(source.ended && source.body && all);
-    for (unsigned i = 0; i < LOANS; i++) {
-        all[i].next = loans.free;
-        loans.free = &all[i];
-    }
     EXPECT(CDPS_OK, cdps_client_register(node, "loader", &client_callbacks, NULL, &client, NULL));
     EXPECT(CDPS_OK, cdps_port_create(node, config, &callbacks, NULL, &source.port, NULL));
     EXPECT(CDPS_OK, cdps_port_register(source.port, client, NULL));
@@ -303,14 +320,14 @@ static void run_source(cdps_node_t *node, cdps_config_t *config)
     EXPECT(CDPS_OK, cdps_port_connect(source.port, 0, NULL));
     while (!atomic_load(&source.connected))
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-    for (unsigned i = 0; i < THREADS; i++) {
-        firsts[i] = i;
-        CHECK(pthread_create(&threads[i], NULL, sender, &firsts[i]) == 0);
-    }
+    if (source.size > 0)
+        start_senders(threads);
     char line[64];
     while (fgets(line, sizeof line, stdin)) {
         if (strcmp(line, "look\n") == 0)
             say_source();
+        else if (strcmp(line, "cost\n") == 0)
+            say_cost();
         else if (strcmp(line, "stop\n") == 0)
             stop_source(threads);
         else
@@ -441,6 +458,8 @@ static void run_target(cdps_node_t *node)
     while (fgets(line, sizeof line, stdin)) {
         if (strcmp(line, "look\n") == 0)
             say_target();
+        else if (strcmp(line, "cost\n") == 0)
+            say_cost();
         else if (strcmp(line, "hold\n") == 0 || strcmp(line, "go\n") == 0)
             set_hold(*line == 'h');
         else
@@ -463,7 +482,7 @@ int main(int argc, char **argv)
         check_set(config, "port.client", "load");
         check_set(config, "port.ack", "sync");
         source.size = (size_t)atol(argv[4]);
-        CHECK(source.size >= sizeof(struct header) && source.size <= 16 << 20);
+        CHECK(source.size == 0 || (source.size >= sizeof(struct header) && source.size <= 16 << 20));
     } else {
         check_set(config, "node.listen", argv[3]);
         target.config = config;

@@ -1,12 +1,15 @@
 //! Control connections: heartbeats and node messages of one link.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use cdps_core::node::LinkKey;
 use cdps_core::reason::Reason;
+use cdps_core::time::Time;
 use cdps_core::wire::{Decoder, Hello, Step, encode_frame};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -14,10 +17,13 @@ use tokio::sync::Notify;
 
 use super::handshake::Greeting;
 use super::{CHECKED, socket};
+use crate::clock;
 use crate::hub::NodeShared;
 
 /// Bytes that wait for the socket before the engine is asked for more.
 const QUEUED: usize = 16 << 10;
+/// What comes within this time may be of one beat.
+const TOGETHER: Duration = Duration::from_millis(50);
 /// Room for a read.
 const ROOM: usize = 1 << 10;
 
@@ -87,6 +93,19 @@ pub(crate) async fn run(node: Arc<NodeShared>, control: Arc<Control>, greeting: 
     }
 }
 
+/// Heartbeats of all links are sent at the same time, and the first of them may have interrupted the peer, on this processor, in sending
+/// the others. It gets the processor back once, so that the rest are here when this thread looks for them: else each would wake it again.
+fn let_the_others_write() {
+    thread_local! {
+        static LAST: Cell<Time> = const { Cell::new(Time::ZERO) };
+    }
+    let now = clock::now();
+    if now.since(LAST.get()) > TOGETHER {
+        LAST.set(now);
+        std::thread::yield_now();
+    }
+}
+
 struct Line<'a> {
     node: &'a Arc<NodeShared>,
     control: &'a Control,
@@ -120,6 +139,7 @@ impl Line<'_> {
                     if ready.is_err() || self.read(stream).is_err() {
                         return Some(Reason::ConnectionLost);
                     }
+                    let_the_others_write();
                 }
                 ready = stream.writable(), if !self.output.is_empty() => {
                     if ready.is_err() {

@@ -112,6 +112,34 @@ impl Actor {
         self.events[at].figures()
     }
 
+    /// The addresses of a target.
+    fn listening(&mut self) -> Vec<String> {
+        let at = self.wait("the target to listen", 0, |event| event.name == "listening");
+        self.events[at].words.clone()
+    }
+
+    /// Context switches of all its threads so far, wanted or not.
+    pub(crate) fn switches(&self) -> u64 {
+        let tasks = format!("/proc/{}/task", self.program.id());
+        let tasks = std::fs::read_dir(tasks).expect("it lives").map(|task| task.expect("listed").path());
+        let statuses: Vec<String> =
+            tasks.map(|task| std::fs::read_to_string(task.join("status")).expect("it lives")).collect();
+        let lines =
+            statuses.iter().flat_map(|status| status.lines()).filter(|line| line.contains("ctxt_switches"));
+        lines.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).sum()
+    }
+
+    /// Lets all its threads run on this processor alone, from now on.
+    pub(crate) fn pin(&self, processor: usize) {
+        let mut set = rustix::thread::CpuSet::new();
+        set.set(processor);
+        for task in std::fs::read_dir(format!("/proc/{}/task", self.program.id())).expect("it lives") {
+            let name = task.expect("listed").file_name();
+            let id = name.to_str().and_then(|name| name.parse().ok()).and_then(rustix::thread::Pid::from_raw);
+            rustix::thread::sched_setaffinity(id, &set).expect("there are so many processors");
+        }
+    }
+
     /// Number of the next event that will come.
     pub(crate) fn mark(&mut self) -> usize {
         self.read();
@@ -190,30 +218,36 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Full load of messages of this size begins at once. `settings` are the source's.
     pub(crate) fn start(targets: usize, size: usize, settings: &[&str]) -> Cluster {
-        let mut all: Vec<Actor> = (0..targets).map(target).collect();
+        let mut all: Vec<Actor> = (0..targets).map(|index| target(index, PATHS)).collect();
         let relays: Vec<Vec<Relay>> = all
             .iter_mut()
             .map(|target| {
-                let at = target.wait("listening", 0, |event| event.name == "listening");
-                let addresses = &target.events[at].words;
+                let addresses = target.listening();
                 addresses.iter().map(|to| Relay::start(format!("{}:0", address::own_ip()), to)).collect()
             })
             .collect();
-        let table: Vec<String> = relays
-            .iter()
-            .enumerate()
-            .map(|(i, relays)| {
-                let list: Vec<&str> = relays.iter().map(|relay| relay.listen.as_str()).collect();
-                format!("{}={}", i + 2, list.join(","))
-            })
-            .collect();
-        let mut arguments = vec!["source".into(), "1".into(), table.join(";"), size.to_string()];
-        arguments.extend(settings.iter().map(|&setting| setting.to_owned()));
-        let mut cluster = Cluster { source: Actor::start(&arguments), targets: all, relays };
-        for path in 0..PATHS {
-            cluster.wait_path(0, path, "GOOD");
-        }
+        let table: Vec<Vec<&str>> =
+            relays.iter().map(|relays| relays.iter().map(|relay| relay.listen.as_str()).collect()).collect();
+        let source = source(&table, size, settings);
+        let mut cluster = Cluster { source, targets: all, relays };
+        cluster.wait_good(PATHS);
         cluster
+    }
+
+    /// A session over so many paths, without relays, that carries nothing.
+    pub(crate) fn idle(paths: usize) -> Cluster {
+        let mut target = target(0, paths);
+        let addresses = target.listening();
+        let source = source(&[addresses.iter().map(String::as_str).collect()], 0, &[]);
+        let mut cluster = Cluster { source, targets: vec![target], relays: Vec::new() };
+        cluster.wait_good(paths);
+        cluster
+    }
+
+    fn wait_good(&mut self, paths: usize) {
+        for path in 0..paths {
+            self.wait_path(0, path, "GOOD");
+        }
     }
 
     /// Waits until the source's user is told that a path is so; gives the number of the event.
@@ -238,7 +272,16 @@ impl Cluster {
     }
 }
 
-fn target(index: usize) -> Actor {
-    let listen: Vec<String> = (0..PATHS).map(|_| format!("{}:0", address::own_ip())).collect();
+fn target(index: usize, paths: usize) -> Actor {
+    let listen: Vec<String> = (0..paths).map(|_| format!("{}:0", address::own_ip())).collect();
     Actor::start(&["target".into(), (index + 2).to_string(), listen.join(","), "1".into()])
+}
+
+/// `table`: by target, from node 2 on, what to dial.
+fn source(table: &[Vec<&str>], size: usize, settings: &[&str]) -> Actor {
+    let table = table.iter().enumerate().map(|(i, list)| format!("{}={}", i + 2, list.join(",")));
+    let table: Vec<String> = table.collect();
+    let mut arguments = vec!["source".into(), "1".into(), table.join(";"), size.to_string()];
+    arguments.extend(settings.iter().map(|&setting| setting.to_owned()));
+    Actor::start(&arguments)
 }

@@ -268,3 +268,57 @@ fn order_of_events_when_the_target_is_frozen() {
     // The window is smaller than what may be queued: there are some of each kind.
     assert!(counts.len() == 2 && counts["NOT_SENT"] > 100 && counts["UNKNOWN"] > 100, "{counts:?}");
 }
+
+/// Most bytes that an idle path may have allocated at one end; sockets' buffers are the kernel's.
+const HEAP_OF_A_PATH: u64 = 8 << 10;
+
+/// [T5] [U5] What an idle path costs in memory, at either end: the difference that more paths make.
+#[test]
+fn an_idle_path_takes_little_memory() {
+    let _alone = alone();
+    let costs = [4, 12].map(|paths| {
+        let mut cluster = Cluster::idle(paths);
+        // Buffers of the handshakes are gone once heartbeats have come and gone.
+        run_for(Duration::from_secs(1));
+        let Cluster { source, targets, .. } = &mut cluster;
+        [source, &mut targets[0]].map(|end| end.ask("cost", "cost")["heap"])
+    });
+    for (end, name) in ["source", "target"].into_iter().enumerate() {
+        let each = costs[1][end].saturating_sub(costs[0][end]) / 8;
+        eprintln!("{name}: {} bytes allocated with 4 paths, {each} more for each further one", costs[0][end]);
+        assert!(costs[0][end] > 1000, "nothing was measured: {costs:?}");
+        assert!(each <= HEAP_OF_A_PATH, "{name}: {each} bytes a path; {HEAP_OF_A_PATH} is the limit");
+    }
+}
+
+/// Most context switches a second of an idle end with four paths, all threads together.
+const SWITCHES: f64 = 20.0;
+
+/// [T5] What an idle port with four paths costs in wake-ups, each end by itself: each on a processor of its own, as on two machines, and
+/// where the scheduler puts them (beside each other, so that each heartbeat that arrives interrupts the end that is still sending others).
+#[test]
+#[ignore = "needs a quiet machine and a minute: make bars"]
+fn an_idle_port_wakes_seldom() {
+    let _alone = alone();
+    let seconds = 30;
+    for apart in [true, false] {
+        let cluster = Cluster::idle(PATHS);
+        let ends = [("source", &cluster.source), ("target", &cluster.targets[0])];
+        if apart {
+            ends.iter().enumerate().for_each(|(processor, (_, end))| end.pin(processor));
+        }
+        // What the handshakes cost is over.
+        run_for(Duration::from_secs(3));
+        let before = ends.map(|(_, end)| end.switches());
+        run_for(Duration::from_secs(seconds));
+        for ((name, end), before) in ends.into_iter().zip(before) {
+            let rate = (end.switches() - before) as f64 / seconds as f64;
+            eprintln!("{name}, a processor of its own: {apart}: {rate:.1} context switches a second");
+            assert!(
+                rate > 3.0,
+                "{name}: {rate:.1} a second is less than its heartbeats: nothing was measured"
+            );
+            assert!(rate <= SWITCHES, "{name}: {rate:.1} context switches a second; {SWITCHES} is the limit");
+        }
+    }
+}
