@@ -18,10 +18,12 @@ PATHS ?= 4
 FILE ?=
 PREFIX ?= /usr/local
 BENCH_ARGS ?=
+# Seconds of full load in which no path may be suspected, for large and for small messages.
+CALM ?= 60
 
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help setup lib install examples demo test lint unit sim python-test bench icount clean
+.PHONY: help setup lib install examples demo test lint unit sim python-test bars bench icount clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand -t 14
@@ -60,6 +62,9 @@ sim: ## the simulator: make sim [SEEDS=2000]
 
 python-test: ## build the wheel, install it into a venv of its own, run its tests
 	@.ci/python-test "$(VENV)"
+
+bars: lib ## what faults and idleness cost, with figures, four minutes; the machine should be quiet: make bars [CALM=60]
+	CDPS_CALM_SECONDS=$(CALM) $(CARGO) test --quiet --package cdps-tests --test bars -- --include-ignored --nocapture --test-threads=1
 
 bench: lib ## side by side against plain C and ZeroMQ, under three minutes
 	@.ci/setup bench

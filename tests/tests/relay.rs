@@ -160,6 +160,45 @@ fn the_program_prints_its_address_and_freezes() {
 }
 
 #[test]
+fn the_program_obeys_orders() {
+    let (listener, at) = listen();
+    let listen = format!("{}:0", address::own_ip());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cdps-relay"));
+    let mut relay =
+        Program::start(command.args(["--listen", &listen, "--to", &at.to_string()])).expect("starts");
+    let relayed: SocketAddr = relay.line().parse().expect("an address");
+    let (mut near, mut far) = through(relayed, &listener);
+    for way in ["forth", "back"] {
+        let (from, to) = if way == "forth" { (&mut near, &mut far) } else { (&mut far, &mut near) };
+        from.write_all(b"before").expect("written");
+        to.read_exact(&mut [0; 6]).expect("read");
+        relay.say(&format!("silence {way}")).expect("it lives");
+        // Orders and bytes are not in step: what was written before it obeys still comes.
+        to.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout");
+        let mut sent = 0;
+        let mut got = 0;
+        cdps_tests::eventually("silence", || {
+            from.write_all(b"x").expect("written");
+            sent += 1;
+            to.read_exact(&mut [0; 1]).map_or(Some(()), |()| {
+                got += 1;
+                None
+            })
+        });
+        to.write_all(b"answer").expect("written");
+        from.read_exact(&mut [0; 6]).expect("the other direction flows");
+        relay.say(&format!("flow {way}")).expect("it lives");
+        to.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+        to.read_exact(&mut vec![0; sent - got]).expect("nothing is lost");
+    }
+    relay.say("reset").expect("it lives");
+    assert_eq!(near.read(&mut [0; 1]).expect_err("a reset").kind(), ErrorKind::ConnectionReset);
+
+    relay.say("dance").expect("it lives");
+    assert!(!relay.exit().success(), "an order that there is not");
+}
+
+#[test]
 fn when_the_other_side_refuses_the_connection_is_reset() {
     let (listener, at) = listen();
     drop(listener);

@@ -72,7 +72,18 @@ pub(crate) struct Actor {
 
 impl Actor {
     fn start(arguments: &[String]) -> Actor {
-        let program = Program::start(Command::new(load()).args(arguments)).expect("gcc made it");
+        Actor::spawn(Command::new(load()).args(arguments))
+    }
+
+    /// One whose count of allocated bytes is exact: what malloc keeps for a thread after it was freed would count too.
+    fn start_exact(arguments: &[String]) -> Actor {
+        Actor::spawn(
+            Command::new(load()).args(arguments).env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0"),
+        )
+    }
+
+    fn spawn(command: &mut Command) -> Actor {
+        let program = Program::start(command).expect("gcc made it");
         Actor { program, events: Vec::new() }
     }
 
@@ -218,7 +229,7 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Full load of messages of this size begins at once. `settings` are the source's.
     pub(crate) fn start(targets: usize, size: usize, settings: &[&str]) -> Cluster {
-        let mut all: Vec<Actor> = (0..targets).map(|index| target(index, PATHS)).collect();
+        let mut all: Vec<Actor> = (0..targets).map(|index| Actor::start(&target(index, PATHS))).collect();
         let relays: Vec<Vec<Relay>> = all
             .iter_mut()
             .map(|target| {
@@ -228,7 +239,7 @@ impl Cluster {
             .collect();
         let table: Vec<Vec<&str>> =
             relays.iter().map(|relays| relays.iter().map(|relay| relay.listen.as_str()).collect()).collect();
-        let source = source(&table, size, settings);
+        let source = Actor::start(&source(&table, size, settings));
         let mut cluster = Cluster { source, targets: all, relays };
         cluster.wait_good(PATHS);
         cluster
@@ -236,9 +247,10 @@ impl Cluster {
 
     /// A session over so many paths, without relays, that carries nothing.
     pub(crate) fn idle(paths: usize) -> Cluster {
-        let mut target = target(0, paths);
+        let mut target = Actor::start_exact(&target(0, paths));
         let addresses = target.listening();
-        let source = source(&[addresses.iter().map(String::as_str).collect()], 0, &[]);
+        let table = [addresses.iter().map(String::as_str).collect()];
+        let source = Actor::start_exact(&source(&table, 0, &[]));
         let mut cluster = Cluster { source, targets: vec![target], relays: Vec::new() };
         cluster.wait_good(paths);
         cluster
@@ -272,16 +284,16 @@ impl Cluster {
     }
 }
 
-fn target(index: usize, paths: usize) -> Actor {
+fn target(index: usize, paths: usize) -> Vec<String> {
     let listen: Vec<String> = (0..paths).map(|_| format!("{}:0", address::own_ip())).collect();
-    Actor::start(&["target".into(), (index + 2).to_string(), listen.join(","), "1".into()])
+    vec!["target".into(), (index + 2).to_string(), listen.join(","), "1".into()]
 }
 
 /// `table`: by target, from node 2 on, what to dial.
-fn source(table: &[Vec<&str>], size: usize, settings: &[&str]) -> Actor {
+fn source(table: &[Vec<&str>], size: usize, settings: &[&str]) -> Vec<String> {
     let table = table.iter().enumerate().map(|(i, list)| format!("{}={}", i + 2, list.join(",")));
     let table: Vec<String> = table.collect();
     let mut arguments = vec!["source".into(), "1".into(), table.join(";"), size.to_string()];
     arguments.extend(settings.iter().map(|&setting| setting.to_owned()));
-    Actor::start(&arguments)
+    arguments
 }
