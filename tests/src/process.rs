@@ -5,7 +5,7 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Instant;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::{DEADLINE, eventually};
 
@@ -96,12 +96,14 @@ impl Program {
         self.child.id()
     }
 
-    /// Freezes it (SIGSTOP).
+    /// Freezes it (SIGSTOP). Returns when all its threads stand still.
     ///
     /// # Errors
     /// What the system said.
     pub fn freeze(&self) -> io::Result<()> {
-        self.signal(Signal::STOP)
+        self.signal(Signal::STOP)?;
+        let stopped = waitid(WaitId::Pid(Pid::from_child(&self.child)), WaitIdOptions::STOPPED)?;
+        stopped.map(drop).ok_or_else(|| io::Error::other(format!("{} has ended", self.name)))
     }
 
     /// Lets it go on (SIGCONT).
