@@ -167,7 +167,7 @@ impl From<Refusal> for SendError {
             Refusal::Down => SendError::Down,
             Refusal::Closing => SendError::Closing,
             Refusal::TooLong { len, max } => SendError::TooLong { len: len.into(), max },
-            Refusal::Full { .. } | Refusal::Backlog { .. } => SendError::Again,
+            Refusal::Full { .. } | Refusal::Crowded { .. } | Refusal::Backlog { .. } => SendError::Again,
             Refusal::TooManyStreams { max, .. } => SendError::TooManyStreams { max },
         }
     }

@@ -327,8 +327,7 @@ impl Port {
         stream: StreamId,
         options: &SendOptions,
     ) -> Result<Sn, SendError> {
-        let full = matches!(error, Refusal::Full { .. });
-        if !full || options.timeout == Some(Duration::ZERO) {
+        if !error.is_for_room() || options.timeout == Some(Duration::ZERO) {
             self.take_back(payload);
             return Err(error.into());
         }
@@ -356,7 +355,7 @@ impl Port {
                     Err(refused) => {
                         let (error, payload) = *refused;
                         waiting = Some(payload);
-                        (!matches!(error, Refusal::Full { .. })).then_some(Err(error))
+                        (!error.is_for_room()).then_some(Err(error))
                     }
                 }
             });

@@ -64,7 +64,13 @@ pub enum SendError {
         /// The limit.
         max: u64,
     },
-    /// Too many completions wait for dispatch, or too many messages for an old one: again later (M6).
+    /// The oldest unfinished message has too many after it: again later (M6).
+    #[error("{messages} messages have been sent since the oldest unfinished one, the most that there may be")]
+    Crowded {
+        /// How many.
+        messages: u64,
+    },
+    /// Too many completions wait for dispatch: again later, but not by waiting, for the thread may be the one that they wait for (M6).
     #[error("{pending} completions wait to be dispatched (max_pending_events)")]
     Backlog {
         /// How many wait.
@@ -84,11 +90,17 @@ pub enum SendError {
 pub type Refused<S> = Box<(SendError, S)>;
 
 impl SendError {
+    /// Whether to wait may help: [`super::Port::has_room`] will say so.
+    #[must_use]
+    pub fn is_for_room(&self) -> bool {
+        matches!(self, SendError::Full { .. } | SendError::Crowded { .. })
+    }
+
     /// Whether the same send may succeed later without anything else being done.
     #[must_use]
     pub fn is_again(&self) -> bool {
         match self {
-            SendError::Full { .. } | SendError::Backlog { .. } => true,
+            SendError::Full { .. } | SendError::Crowded { .. } | SendError::Backlog { .. } => true,
             SendError::State(_)
             | SendError::Down
             | SendError::Closing

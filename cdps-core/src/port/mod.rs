@@ -351,7 +351,10 @@ impl<S: Payload, R: Clone> Port<S, R> {
         if held > 0 && held + u64::from(len) > max {
             return Err(SendError::Full { held, len, max });
         }
-        if self.events.pending >= self.config.max_pending_events || self.sender.span_full() {
+        if self.sender.span_full() {
+            return Err(SendError::Crowded { messages: self.sender.messages() });
+        }
+        if self.events.pending >= self.config.max_pending_events {
             return Err(SendError::Backlog { pending: self.events.pending });
         }
         Ok(())

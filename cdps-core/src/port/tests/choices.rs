@@ -184,3 +184,26 @@ fn a_target_ignores_the_former_incarnation_of_its_source() {
         assert_eq!(target.state(), State::ConnectedTo, "after {incarnation}");
     }
 }
+
+/// [M6] So many messages behind an unfinished one are the most; who can wait for room may wait for that, but not for completions that
+/// nobody dispatches, which he may have to dispatch himself.
+#[test]
+fn what_a_send_may_wait_for() {
+    let mut pair = Pair::connected(PortConfig { max_pending_events: 2, ..config(1) });
+    let message = || Outbound { stream: StreamId(0), len: 0, ack: Some(AckModel::Sent), payload: Vec::new() };
+    for _ in 0..super::super::sender::MAX_SPAN {
+        pair.source.send(pair.now, message()).unwrap();
+    }
+    assert!(!pair.source.has_room(0));
+    let crowded = *pair.source.send(pair.now, message()).unwrap_err();
+    assert!(matches!(crowded.0, SendError::Crowded { messages: 1_048_576 }) && crowded.0.is_for_room());
+    let mut pair = Pair::connected(PortConfig { max_pending_events: 2, ..config(1) });
+    let (path, conn) = pair.conns[0];
+    for _ in 0..2 {
+        pair.source.send(pair.now, message()).unwrap();
+    }
+    while pair.source.poll_transmit(pair.now, path, conn, &mut Batch::default()) {}
+    let backlog = *pair.source.send(pair.now, message()).unwrap_err();
+    assert!(matches!(backlog.0, SendError::Backlog { pending: 2 }) && !backlog.0.is_for_room());
+    assert!(backlog.0.is_again());
+}
