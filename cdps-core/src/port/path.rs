@@ -152,9 +152,9 @@ impl Speed {
         self.srtt.map_or(least, |(srtt, var)| least.max(srtt * 2 + var * 4))
     }
 
-    /// Half a round trip without queueing, in seconds.
+    /// Half a round trip without queueing, in seconds; of a path that has carried nothing none, so that it is tried.
     fn one_way(&self) -> f64 {
-        self.rtt_min.unwrap_or(Duration::from_micros(200)).as_secs_f64() / 2.0
+        self.rtt_min.unwrap_or(Duration::ZERO).as_secs_f64() / 2.0
     }
 
     pub(super) fn started(&mut self, now: Time) {
@@ -311,5 +311,26 @@ mod tests {
         assert!(after_stall < least * 3 / 2, "{after_stall:?}");
         let slow = receipts(50, 1000 * MS);
         assert!(slow > 2000 * MS, "{slow:?}");
+    }
+
+    /// [T1] A path that has carried nothing looks at least as fast as one that is known to be fast: it is tried.
+    #[test]
+    fn unknown_paths_are_tried() {
+        let (mut known, mut new) = (
+            Path::new(PathId(0), None, None, Dial::Passive),
+            Path::new(PathId(1), None, None, Dial::Passive),
+        );
+        let start = Time(1_000_000_000);
+        known.up(ConnId(1), start);
+        new.up(ConnId(1), start);
+        let mut now = start;
+        for _ in 0..100 {
+            known.speed.started(now);
+            now = now + MS;
+            known.speed.receipted(now, 900_000, MS / 50, true, 200 * MS);
+        }
+        for more in [64, 64 << 10] {
+            assert!(new.delivery_time(now, more) <= known.delivery_time(now, more), "{more} bytes");
+        }
     }
 }
