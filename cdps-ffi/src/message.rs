@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use cdps::Message;
 
@@ -72,7 +72,7 @@ unsafe fn give_back(at: *mut Counted) -> Option<Box<Counted>> {
         if count.fetch_sub(1, Ordering::Release) != 1 {
             return None;
         }
-        fence(Ordering::Acquire);
+        count.load(Ordering::Acquire);
     }
     // SAFETY: that was the last count: nobody else refers to the box.
     Some(unsafe { Box::from_raw(at) })

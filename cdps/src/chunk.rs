@@ -6,7 +6,7 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::Cell;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// References that an owner takes at a time.
 const AHEAD: usize = 1 << 16;
@@ -62,13 +62,16 @@ unsafe fn bytes_of(head: NonNull<Head>) -> *mut u8 {
 /// # Safety
 /// The caller holds that many.
 unsafe fn give_up(head: NonNull<Head>, count: usize) {
-    // SAFETY: the chunk exists as long as there are references to it, and the caller has some.
-    let (before, room) =
-        unsafe { (head.as_ref().references.fetch_sub(count, Ordering::Release), head.as_ref().room) };
-    if before == count {
-        fence(Ordering::Acquire);
-        // SAFETY: these were the last, and the fence orders every other holder's reads before this; allocated by `Chunk::new`.
-        unsafe { dealloc(head.cast().as_ptr(), layout(room)) };
+    // SAFETY: the chunk exists as long as there are references to it, and the caller has some. This is the last look at it unless they were
+    // the last: another holder may free it the moment after.
+    if unsafe { head.as_ref() }.references.fetch_sub(count, Ordering::Release) != count {
+        return;
+    }
+    // SAFETY: these were the last; the load orders every other holder's use before the end; allocated by `Chunk::new`.
+    unsafe {
+        head.as_ref().references.load(Ordering::Acquire);
+        let layout = layout(head.as_ref().room);
+        dealloc(head.cast().as_ptr(), layout);
     }
 }
 

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::io::IoSlice;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -191,9 +191,11 @@ impl Drop for Loan {
         if unsafe { self.0.as_ref() }.users.fetch_sub(1, Ordering::Release) != 1 {
             return;
         }
-        fence(Ordering::Acquire);
-        // SAFETY: this was the last user, and the fence orders every other one's reads before this.
-        let home = unsafe { self.0.as_mut() }.home.take();
+        // SAFETY: this was the last user, and the load orders every other one's reads before this.
+        let home = unsafe {
+            self.0.as_ref().users.load(Ordering::Acquire);
+            self.0.as_mut().home.take()
+        };
         if let Some(home) = home {
             home.push(self.0);
         }
