@@ -11,6 +11,7 @@ use cdps_core::cluster::{Health, LinkState};
 use cdps_core::config::{AckModel, PortConfig, Target};
 use cdps_core::id::{ConnId, Incarnation, NodeId, PathId, SessionId, StreamId};
 use cdps_core::port::{Action, Batch, Event, Inbound, Outbound, Outgoing, Payload, Port};
+use cdps_core::secret::Secret;
 use cdps_core::time::{Duration, Time};
 use cdps_core::wire::{
     Checksum, Decoder, Items, NodeBody, Step, encode_bundle_head, encode_frame, encode_item,
@@ -98,7 +99,7 @@ impl Bench {
         while let Some(action) = source.poll_action() {
             match action {
                 Action::Tell { body: NodeBody::Connect(connect), .. } => {
-                    let port = Engine::target(config.clone(), &connect, [7; 32], now, 2)?;
+                    let port = Engine::target(config.clone(), &connect, Secret::new([7; 32]), now, 2)?;
                     source.handle_answer(now, &port.answer(vec![address]));
                     target = Some(port);
                 }

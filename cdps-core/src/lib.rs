@@ -14,5 +14,6 @@ pub mod node;
 pub mod port;
 pub mod prng;
 pub mod reason;
+pub mod secret;
 pub mod time;
 pub mod wire;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use cdps_core::cluster::PeerState;
 use cdps_core::id::{Generation, Incarnation, NodeId, SessionId, Side};
 use cdps_core::reason::Reason;
+use cdps_core::secret::Secret;
 use cdps_core::wire::{self, Answer, Connect, NodeBody, reason_of};
 
 use crate::client::{ClientShared, ConnectRequest, Decision};
@@ -312,7 +313,7 @@ fn accept(
         liveness: node.liveness.clone(),
         ..config
     };
-    let secret = random::bytes().map_err(|error| (Reason::Refused, error.to_string()))?;
+    let secret = random::bytes().map(Secret::new).map_err(|error| (Reason::Refused, error.to_string()))?;
     let seed = node.seed() ^ u64::from(connect.session.port).rotate_left(32);
     let engine = Engine::target(config, connect, secret, crate::clock::now(), seed).map_err(|error| {
         node.log(
@@ -334,18 +335,8 @@ fn accept(
 }
 
 fn refuse(node: &Arc<NodeShared>, connect: &Connect, reason: Reason, text: String) {
-    let answer = Answer {
-        session: connect.session,
-        generation: connect.generation,
-        reason: reason as u16,
-        highest: node.highest(&connect.client, connect.session.node),
-        window: 0,
-        max_message: 0,
-        max_streams: 0,
-        secret: [0; 32],
-        addresses: Vec::new(),
-        text,
-    };
+    let highest = node.highest(&connect.client, connect.session.node);
+    let answer = Answer::refusal(connect, reason, highest, text);
     node.call(|engine, now| engine.tell(now, connect.session.node, NodeBody::Answer(answer), false));
 }
 

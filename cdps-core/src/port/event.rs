@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::cluster::Health;
 use crate::id::{ConnId, Generation, NodeId, PathId, SessionId, Sn, Ssn, StreamId};
 use crate::reason::Reason;
+use crate::secret::Secret;
 use crate::time::Time;
 use crate::wire::{Frame, NodeBody};
 
@@ -210,7 +211,7 @@ pub enum Action {
         /// To where.
         remote: SocketAddr,
         /// Key for the proof.
-        secret: [u8; 32],
+        secret: Secret,
     },
     /// Drop a connection, or the attempt to make it. Nothing is reported for it afterwards.
     Hangup {

@@ -40,6 +40,7 @@ use crate::config::{ConfigError, PortConfig};
 use crate::id::{ConnId, Generation, Incarnation, NodeId, PathId, SessionId, Side, Sn};
 use crate::prng::Prng;
 use crate::reason::Reason;
+use crate::secret::Secret;
 use crate::time::{Duration, Time};
 use crate::wire::{self, Connect};
 
@@ -119,7 +120,7 @@ pub struct Port<S, R> {
     peer: Option<NodeId>,
     peer_incarnation: Option<Incarnation>,
     /// Key of the proofs of this generation.
-    secret: [u8; 32],
+    secret: Secret,
     max_message: u64,
     paths: Vec<Path>,
     sender: Sender<S>,
@@ -194,7 +195,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
     pub fn target(
         config: PortConfig,
         connect: &Connect,
-        secret: [u8; 32],
+        secret: Secret,
         now: Time,
         seed: u64,
     ) -> Result<Self, ConfigError> {
@@ -224,7 +225,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             generation,
             peer: None,
             peer_incarnation: None,
-            secret: [0; 32],
+            secret: Secret::NONE,
             max_message: u64::from(config.max_message),
             paths: Vec::new(),
             sender: Sender::new(config.max_streams),
@@ -306,7 +307,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
     }
 
     /// Key of the proofs of this generation's connections.
-    pub fn secret(&self) -> [u8; 32] {
+    pub fn secret(&self) -> Secret {
         self.secret
     }
 

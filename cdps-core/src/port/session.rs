@@ -9,6 +9,7 @@ use super::{Payload, Port};
 use crate::cluster::PeerState;
 use crate::id::{Generation, Incarnation, NodeId, PathId, SessionId, Side};
 use crate::reason::Reason;
+use crate::secret::Secret;
 use crate::time::{Duration, Time};
 use crate::wire::{self, Answer, Connect, Frame, NodeBody, reason_of};
 
@@ -221,7 +222,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
 
     // ---- the target's way up ----
 
-    pub(super) fn accept(&mut self, connect: &Connect, secret: [u8; 32], now: Time) {
+    pub(super) fn accept(&mut self, connect: &Connect, secret: Secret, now: Time) {
         if self.go(Call::ConnectRequest).is_err() {
             return;
         }

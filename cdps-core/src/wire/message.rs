@@ -9,6 +9,7 @@ use super::fields::{Fields, Put};
 use super::{
     Answer, Connect, MAX_ADDRESSES, MAX_CLIENT_NAME, MAX_MESSAGE, MAX_NODE_MESSAGE, MAX_PATHS, NodeBody,
 };
+use crate::secret::Secret;
 
 /// CONNECT flag: reserved for exclusive clients (L4).
 const FLAG_EXCLUSIVE: u16 = 0x0001;
@@ -115,7 +116,7 @@ fn put_answer(answer: &Answer, out: &mut Vec<u8>) {
     out.put_u64(answer.max_message);
     out.put_u32(answer.max_streams);
     out.put_u32(answer.addresses.len() as u32);
-    out.bytes(&answer.secret);
+    out.bytes(answer.secret.expose());
     for address in &answer.addresses {
         put_address(address, out);
     }
@@ -144,7 +145,7 @@ fn read_answer(mut body: Fields<'_>) -> Result<Answer, DecodeError> {
         window,
         max_message,
         max_streams,
-        secret: body.array("session secret")?,
+        secret: Secret::new(body.array("session secret")?),
         addresses: (0..count).map(|_| read_address(&mut body)).collect::<Result<_, _>>()?,
         text: body.string("text", MAX_NODE_MESSAGE)?.to_owned(),
     })

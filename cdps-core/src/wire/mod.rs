@@ -21,6 +21,7 @@ use crate::id::{
     ConnId, Generation, Incarnation, LinkId, NodeId, PathId, SessionId, Side, Sn, Ssn, StreamId,
 };
 use crate::reason::Reason;
+use crate::secret::Secret;
 
 /// First bytes of every HELLO.
 pub const MAGIC: [u8; 8] = *b"CDPS\r\n\x1a\0";
@@ -257,7 +258,7 @@ pub struct Answer {
     /// Most streams of a direction.
     pub max_streams: u32,
     /// Key for the proofs of this generation's data connections.
-    pub secret: [u8; 32],
+    pub secret: Secret,
     /// Where the target listens.
     pub addresses: Vec<SocketAddr>,
     /// For a log line.
@@ -405,6 +406,25 @@ pub enum Frame {
         /// Who says so.
         side: Side,
     },
+}
+
+impl Answer {
+    /// The answer to a CONNECT that is not accepted. `highest`: the highest generation accepted before.
+    #[must_use]
+    pub fn refusal(connect: &Connect, reason: Reason, highest: Generation, text: String) -> Answer {
+        Answer {
+            session: connect.session,
+            generation: connect.generation,
+            reason: reason as u16,
+            highest,
+            window: 0,
+            max_message: 0,
+            max_streams: 0,
+            secret: Secret::NONE,
+            addresses: Vec::new(),
+            text,
+        }
+    }
 }
 
 /// A reason from the wire, with numbers that this version does not know read as a protocol error.

@@ -7,6 +7,7 @@ use cdps_core::config::{PortConfig, Target};
 use cdps_core::id::{ConnId, Incarnation, NodeId, PathId, SessionId};
 use cdps_core::port::{Action, Link, Payload, Port, State};
 use cdps_core::reason::Reason;
+use cdps_core::secret::Secret;
 use cdps_core::time::{Duration, Time};
 use cdps_core::wire::{Answer, NodeBody};
 
@@ -54,7 +55,7 @@ impl Source {
                         window: 1 << 20,
                         max_message: 1 << 20,
                         max_streams: 16,
-                        secret: [1; 32],
+                        secret: Secret::new([1; 32]),
                         addresses: Vec::new(),
                         text: String::new(),
                     };

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use cdps_core::id::{
     ConnId, Generation, Incarnation, LinkId, NodeId, PathId, SessionId, Side, Sn, Ssn, StreamId,
 };
+use cdps_core::secret::Secret;
 use cdps_core::wire::{
     Answer, BundleHead, Checksum, CompletionRecord, Completions, Connect, DecodeError, Decoder, FRAME_HEADER,
     FragmentHead, Frame, Heartbeat, Hello, Items, MAX_ADDRESSES, MAX_BUNDLED, MAX_MESSAGE, MAX_NUMBER,
@@ -431,7 +432,7 @@ fn answer() -> impl Strategy<Value = Answer> {
                 window,
                 max_message,
                 max_streams,
-                secret,
+                secret: Secret::new(secret),
                 addresses,
                 text,
             }

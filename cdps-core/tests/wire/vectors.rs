@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use cdps_core::id::{
     ConnId, Generation, Incarnation, LinkId, NodeId, PathId, SessionId, Side, Sn, Ssn, StreamId,
 };
+use cdps_core::secret::Secret;
 use cdps_core::wire::{
     Answer, CompletionRecord, Completions, Connect, FragmentHead, Frame, Heartbeat, Hello, NodeBody,
     NodeMessage, PathRecord, PathStatus, Purpose, Receipt, Refuse, Welcome, item,
@@ -235,7 +236,7 @@ fn answer() {
         window: 0x0100_0000,
         max_message: 0x0010_0000,
         max_streams: 4096,
-        secret: array(0xc0),
+        secret: Secret::new(array(0xc0)),
         addresses: vec![address("127.0.0.2:4660"), address("[2001:db8::1]:4660")],
         text: "old".into(),
     };

@@ -5,6 +5,7 @@ use cdps_core::id::{ConnId, Generation, LinkId, NodeId, PathId, SessionId, Side 
 use cdps_core::node::LinkKey;
 use cdps_core::port::Action;
 use cdps_core::reason::Reason;
+use cdps_core::secret::Secret;
 use cdps_core::time::nanos;
 use cdps_core::wire::{self, Decoder, FragmentHead, Frame, Hello, Purpose, Refuse, Welcome};
 use std::net::SocketAddr;
@@ -84,7 +85,7 @@ pub(crate) struct HostConn {
     pub(super) kicked: bool,
     /// Frames received whole since READY.
     pub(super) frames: u64,
-    secret: [u8; 32],
+    secret: Secret,
     nonces: [u64; 2],
     hello: Option<Hello>,
 }
@@ -102,7 +103,7 @@ impl HostConn {
             written: 0,
             kicked: false,
             frames: 0,
-            secret: [0; 32],
+            secret: Secret::NONE,
             nonces: [0; 2],
             hello: None,
         }
@@ -110,9 +111,9 @@ impl HostConn {
 }
 
 /// Stands for the HMAC: equal only if secret, label and nonces are.
-fn proof(secret: &[u8; 32], label: u8, nonces: [u64; 2]) -> [u8; 32] {
+fn proof(secret: &Secret, label: u8, nonces: [u64; 2]) -> [u8; 32] {
     let mut state = 0x5bd1_e995_u64 ^ u64::from(label);
-    for word in secret.iter().map(|b| u64::from(*b)).chain(nonces) {
+    for word in secret.expose().iter().map(|b| u64::from(*b)).chain(nonces) {
         state = (state ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
     }
     let mut mac = [0; 32];

@@ -9,6 +9,7 @@ use cdps_core::id::{Generation, Incarnation, NodeId, PathId, SessionId, Side};
 use cdps_core::node::LinkKey;
 use cdps_core::port::State;
 use cdps_core::reason::Reason;
+use cdps_core::secret::Secret;
 use cdps_core::wire::{Answer, Connect, NodeBody, reason_of};
 
 use super::{Host, HostEvent, SimPort, Slot};
@@ -217,18 +218,8 @@ impl Host {
 
     fn refuse_connect(&mut self, env: &Env, connect: &Connect, reason: Reason) {
         let now = self.clock(env);
-        let answer = Answer {
-            session: connect.session,
-            generation: connect.generation,
-            reason: reason as u16,
-            highest: self.highest.get(&connect.session).copied().unwrap_or_default(),
-            window: 0,
-            max_message: 0,
-            max_streams: 0,
-            secret: [0; 32],
-            addresses: Vec::new(),
-            text: String::new(),
-        };
+        let highest = self.highest.get(&connect.session).copied().unwrap_or_default();
+        let answer = Answer::refusal(connect, reason, highest, String::new());
         if let Some(engine) = self.engine.as_mut() {
             engine.tell(now, connect.session.node, NodeBody::Answer(answer), false);
         }
@@ -266,7 +257,7 @@ impl Host {
         secret[..8].copy_from_slice(&env.rng.next().to_le_bytes());
         let config: PortConfig = plan.sources[number].target_config.clone();
         let seed = env.rng.next();
-        let port = match SimPort::target(config, connect, secret, now, seed) {
+        let port = match SimPort::target(config, connect, Secret::new(secret), now, seed) {
             Ok(port) => port,
             Err(e) => {
                 env.oracle.fail(Invariant::Sanity, format!("target port {number} was not created: {e}"));

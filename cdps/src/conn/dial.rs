@@ -7,6 +7,7 @@ use std::time::Duration;
 use cdps_core::id::{ConnId, Generation, LinkId, NodeId, PathId, SessionId};
 use cdps_core::node::LinkKey;
 use cdps_core::reason::Reason;
+use cdps_core::secret::Secret;
 use cdps_core::wire::{self, Frame, Hello, Purpose, Welcome};
 use tokio::time::timeout;
 
@@ -27,7 +28,7 @@ pub(crate) struct Target {
     pub(crate) node: NodeId,
     pub(crate) local: Option<IpAddr>,
     pub(crate) remote: SocketAddr,
-    pub(crate) secret: [u8; 32],
+    pub(crate) secret: Secret,
 }
 
 /// Begins to make a data connection. The engine hears how it went, unless it hangs up first.

@@ -4,6 +4,7 @@ use std::io;
 
 use cdps_core::id::{ConnId, Generation, PathId, SessionId};
 use cdps_core::reason::Reason;
+use cdps_core::secret::Secret;
 use cdps_core::wire::{self, Decoder, Frame, Hello, Refuse, Step, Welcome, encode_frame, reason_of};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -154,7 +155,7 @@ pub(crate) fn check_welcome(hello: &Hello, welcome: &Welcome) -> Result<(), Fail
 
 /// What a proof is about.
 pub(crate) struct Claim<'a> {
-    pub(crate) secret: &'a [u8; 32],
+    pub(crate) secret: &'a Secret,
     pub(crate) dialler_nonce: &'a [u8; 32],
     pub(crate) acceptor_nonce: &'a [u8; 32],
     pub(crate) session: SessionId,
@@ -188,7 +189,8 @@ impl Claim<'_> {
             Prover::Target => b"cdps data target",
             Prover::Source => b"cdps data source",
         };
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.secret).expect("HMAC takes keys of any length");
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(self.secret.expose()).expect("HMAC takes keys of any length");
         mac.update(label);
         mac.update(self.dialler_nonce);
         mac.update(self.acceptor_nonce);
@@ -214,7 +216,7 @@ mod tests {
     fn proofs_bind_everything() {
         let session = SessionId { node: NodeId(1), incarnation: Incarnation(2), port: 3 };
         let generation = Generation { role_epoch: 4, counter: 5 };
-        let (secret, a, b) = ([6; 32], [7; 32], [8; 32]);
+        let (secret, other, a, b) = (Secret::new([6; 32]), Secret::new([7; 32]), [7; 32], [8; 32]);
         let claim = |change: usize| {
             let mut session = session;
             let mut generation = generation;
@@ -226,7 +228,7 @@ mod tests {
             let path = PathId(9 + u16::from(change == 6));
             let conn = ConnId(10 + u32::from(change == 7));
             let nonces = if change == 8 { (&b, &a) } else { (&a, &b) };
-            let secret = if change == 9 { &a } else { &secret };
+            let secret = if change == 9 { &other } else { &secret };
             let claim = Claim {
                 secret,
                 dialler_nonce: nonces.0,

@@ -8,6 +8,7 @@ use super::*;
 use crate::cluster::Health;
 use crate::config::{AckModel, Target};
 use crate::id::{Sn, Ssn, StreamId};
+use crate::secret::Secret;
 use crate::wire::{Answer, FragmentHead, Item, NodeBody};
 
 type TestPort = Port<Vec<u8>, Vec<u8>>;
@@ -146,9 +147,9 @@ impl Pair {
             Action::Tell { node: NodeId(2), body: NodeBody::Connect(connect), .. } => {
                 let now = self.now;
                 let config = self.target_config.clone();
-                let target = self
-                    .target
-                    .get_or_insert_with(|| TestPort::target(config, &connect, [7; 32], now, 2).unwrap());
+                let target = self.target.get_or_insert_with(|| {
+                    TestPort::target(config, &connect, Secret::new([7; 32]), now, 2).unwrap()
+                });
                 let answer = target.answer(Vec::new());
                 self.source.handle_answer(now, &answer);
             }
@@ -158,7 +159,7 @@ impl Pair {
             | Action::Rearm { .. }
             | Action::Revoke => {}
             Action::Dial { path, conn, generation, secret, .. } => {
-                assert_eq!(secret, [7; 32]);
+                assert_eq!(secret, Secret::new([7; 32]));
                 if self.silent.contains(&path) {
                     return;
                 }
