@@ -49,6 +49,7 @@ mod tests {
             session,
             generation,
             version: 1,
+            flags: 0,
             paths: 1,
             features: 0,
             window: 0,

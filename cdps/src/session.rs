@@ -202,12 +202,13 @@ fn revoke(node: &Arc<NodeShared>, from: NodeId, session: SessionId, generation: 
 }
 
 fn connect_request(node: &Arc<NodeShared>, connect: Connect) {
+    if let Err(reason) = connect.judge() {
+        let text = format!("version {}, flags {:#06x}", connect.version, connect.flags);
+        return refuse(node, &connect, reason, text);
+    }
     let Some(client) = node.client(&connect.client) else {
         return refuse(node, &connect, Reason::NoSuchClient, String::new());
     };
-    if connect.version != wire::VERSION {
-        return refuse(node, &connect, Reason::UnsupportedVersion, String::new());
-    }
     let session = connect.session;
     let lease = node.links.lease(session.node, session.incarnation);
     lease.fetch_max(

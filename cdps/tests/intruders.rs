@@ -8,9 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cdps::{AckModel, Level, Log, Member, NodeId, NodeStats, SendError};
-use cdps_core::id::{ConnId, Generation, Incarnation, LinkId, PathId};
+use cdps_core::id::{ConnId, Generation, Incarnation, LinkId, PathId, SessionId, Sn};
 use cdps_core::reason::Reason;
-use cdps_core::wire::{self, Checksum, Decoder, Frame, Hello, Purpose, Step, encode_frame};
+use cdps_core::wire::{
+    self, Checksum, Connect, Decoder, Frame, Heartbeat, Hello, NodeBody, NodeMessage, Purpose, Step,
+    encode_frame,
+};
 use cluster::*;
 
 fn crc32c(state: u32, bytes: &[u8]) -> u32 {
@@ -119,6 +122,23 @@ fn next_frame(stream: &mut TcpStream, input: &mut Vec<u8>) -> Option<Frame> {
             Ok(n) if n > 0 => input.extend_from_slice(&more[..n]),
             _ => return None,
         }
+    }
+}
+
+fn a_connect() -> Connect {
+    Connect {
+        session: SessionId::default(),
+        generation: Generation { role_epoch: 0, counter: 1 },
+        version: wire::VERSION,
+        flags: 0,
+        paths: 1,
+        features: 0,
+        window: 1 << 20,
+        max_message: 1 << 20,
+        max_streams: 16,
+        session_timeout_ms: 10_000,
+        first: Sn(1),
+        client: "nobody".into(),
     }
 }
 
@@ -242,6 +262,53 @@ fn garbage_after_the_handshake() {
         victim.is_closed(stream);
     }
     victim.wait_stats("counted", |s| s.protocol_errors + s.checksum_errors >= count);
+    victim.is_well();
+    victim.pair.end();
+}
+
+/// [L3] [L4] [S4] A CONNECT that asks for a reserved feature is refused in words, and its control connection goes on: it may carry other sessions.
+#[test]
+fn a_reserved_feature_is_refused_politely() {
+    let mut victim = Victim::new();
+    let me = victim.hello(Purpose::Control);
+    let mut stream = victim.dial();
+    stream.write_all(&bytes(&Frame::Hello(me.clone()))).expect("writes");
+    let mut input = Vec::new();
+    let welcome = next_frame(&mut stream, &mut input);
+    assert!(matches!(welcome, Some(Frame::Welcome(_))), "{welcome:?}");
+    let mut ask = |port: u32, flags: u16| {
+        let session = SessionId { node: me.node, incarnation: me.incarnation, port };
+        let connect = Connect { session, flags, ..a_connect() };
+        let body = NodeBody::Connect(connect);
+        let message = NodeMessage {
+            from: me.node,
+            from_incarnation: me.incarnation,
+            to: me.peer,
+            to_incarnation: Incarnation(0),
+            body,
+        };
+        stream.write_all(&bytes(&Frame::NodeMessage(message))).expect("writes");
+        loop {
+            match next_frame(&mut stream, &mut input).expect("the connection goes on") {
+                Frame::NodeMessage(NodeMessage { body: NodeBody::Answer(answer), .. }) => {
+                    assert_eq!(answer.session, session);
+                    return Reason::from_number(answer.reason).expect("a known reason");
+                }
+                Frame::Heartbeat(beat) if beat.reply => {
+                    let answer =
+                        Heartbeat { reply: false, sent: beat.sent, echo: beat.sent, count: 1, ..beat };
+                    stream.write_all(&bytes(&Frame::Heartbeat(answer))).expect("writes");
+                }
+                Frame::Heartbeat(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    for bit in 0..16 {
+        assert_eq!(ask(1 + bit, 1 << bit), Reason::UnsupportedFeature, "flag {bit}");
+    }
+    assert_eq!(ask(20, 0), Reason::NoSuchClient, "the same connection, and a request as it should be");
+    assert_eq!(victim.pair.target.stats().protocol_errors, 0);
     victim.is_well();
     victim.pair.end();
 }

@@ -117,6 +117,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             session: self.session,
             generation: self.generation,
             version: wire::VERSION,
+            flags: 0,
             paths: u32::try_from(self.paths.len()).unwrap_or(u32::MAX),
             features: 0,
             window: self.config.window,

@@ -11,9 +11,6 @@ use super::{
 };
 use crate::secret::Secret;
 
-/// CONNECT flag: reserved for exclusive clients (L4).
-const FLAG_EXCLUSIVE: u16 = 0x0001;
-
 /// Number of the kind of a node message.
 pub(super) fn kind_number(body: &NodeBody) -> u8 {
     match body {
@@ -64,7 +61,7 @@ fn put_connect(connect: &Connect, out: &mut Vec<u8>) {
     out.put_session(connect.session);
     out.put_generation(connect.generation);
     out.put_u16(connect.version);
-    out.put_u16(0);
+    out.put_u16(connect.flags);
     out.put_u32(connect.paths);
     out.put_u64(connect.features);
     out.put_u64(connect.window);
@@ -80,11 +77,7 @@ fn read_connect(mut body: Fields<'_>) -> Result<Connect, DecodeError> {
     let session = body.session()?;
     let generation = body.generation()?;
     let version = body.u16("version")?;
-    match body.u16("flags")? {
-        0 => {}
-        flags if flags & FLAG_EXCLUSIVE != 0 => return Err(body.reserved("flags", flags.into())),
-        flags => return Err(body.wrong("flags", flags.into())),
-    }
+    let flags = body.u16("flags")?;
     let paths = body.u32("paths")?;
     if paths as usize > MAX_PATHS {
         return Err(body.above("paths", paths.into()));
@@ -93,6 +86,7 @@ fn read_connect(mut body: Fields<'_>) -> Result<Connect, DecodeError> {
         session,
         generation,
         version,
+        flags,
         paths,
         features: body.u64("features")?,
         window: body.u64("window")?,

@@ -76,6 +76,12 @@ pub mod item {
     pub const RETIRE: u8 = 0x40;
 }
 
+/// Flags of CONNECT.
+pub mod connect {
+    /// Reserved: the client serves one source at a time (L4).
+    pub const EXCLUSIVE: u16 = 0x0001;
+}
+
 /// What a connection is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purpose {
@@ -222,6 +228,8 @@ pub struct Connect {
     pub generation: Generation,
     /// Protocol version of the session.
     pub version: u16,
+    /// What is asked for beyond that (see [`connect`]). Any value can be decoded: the target judges it.
+    pub flags: u16,
     /// Paths that will be dialled.
     pub paths: u32,
     /// Features offered.
@@ -406,6 +414,22 @@ pub enum Frame {
         /// Who says so.
         side: Side,
     },
+}
+
+impl Connect {
+    /// Whether a target of this version can serve what is asked for. If not, the answer says why, and nothing else comes of it.
+    ///
+    /// # Errors
+    /// Another version, or a flag that is reserved or not known.
+    pub fn judge(&self) -> Result<(), Reason> {
+        if self.version != VERSION {
+            return Err(Reason::UnsupportedVersion);
+        }
+        if self.flags != 0 {
+            return Err(Reason::UnsupportedFeature);
+        }
+        Ok(())
+    }
 }
 
 impl Answer {

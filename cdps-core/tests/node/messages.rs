@@ -4,7 +4,7 @@ use cdps_core::id::{Generation, Incarnation, NodeId, SessionId, Side, Sn};
 use cdps_core::node::Output;
 use cdps_core::reason::Reason;
 use cdps_core::time::Duration;
-use cdps_core::wire::{Connect, Frame, NodeBody, NodeMessage};
+use cdps_core::wire::{self, Connect, Frame, NodeBody, NodeMessage};
 
 use crate::net::{End, MS, Mode, Net, address};
 
@@ -21,6 +21,7 @@ fn connect(net: &Net, node: u32, port: u32) -> NodeBody {
         session: SessionId { node: NodeId(node), incarnation: net.node(node).incarnation(), port },
         generation: Generation { role_epoch: 0, counter: 1 },
         version: 1,
+        flags: 0,
         paths: 4,
         features: 0,
         window: 1 << 20,
@@ -177,6 +178,29 @@ fn messages_that_claim_too_much_are_refused() {
         let verdict = net.with(2, |node, now| node.handle_frame(now, key, conn, Frame::NodeMessage(message)));
         assert_eq!((verdict, net.messages(0, 2).len()), (expected, 0));
     }
+}
+
+/// [L3] A CONNECT that asks for what is not served is no crime: it is handed out to be refused, and the connection goes on.
+#[test]
+fn a_connect_with_reserved_flags_is_handed_out() {
+    let mut net = settled(1);
+    let (key, conn) = net.conn(address(2, 1), End::Acceptor);
+    let mut body = connect(&net, 1, 1);
+    if let NodeBody::Connect(connect) = &mut body {
+        connect.flags = wire::connect::EXCLUSIVE;
+    }
+    let faults = net.node(2).counters().faults;
+    let message = NodeMessage {
+        from: NodeId(1),
+        from_incarnation: net.node(1).incarnation(),
+        to: NodeId(2),
+        to_incarnation: net.node(2).incarnation(),
+        body: body.clone(),
+    };
+    let verdict = net.with(2, |node, now| node.handle_frame(now, key, conn, Frame::NodeMessage(message)));
+    assert_eq!((verdict, net.messages(0, 2)), (Ok(()), vec![body]));
+    assert_eq!(net.node(2).counters().faults, faults);
+    assert_eq!(net.conn(address(2, 1), End::Acceptor), (key, conn), "the connection is the same");
 }
 
 /// [T5] The driver is told once that there is something to write, until it has polled everything.

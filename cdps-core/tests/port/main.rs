@@ -1,3 +1,4 @@
 //! The engine of a port, through its public interface.
 
 mod redial;
+mod refused;

@@ -12,8 +12,8 @@ use cdps_core::time::{Duration, Time};
 use cdps_core::wire::{Answer, NodeBody};
 
 /// What is sent: it sends nothing.
-#[derive(Clone)]
-struct Nothing;
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Nothing;
 
 impl Payload for Nothing {}
 

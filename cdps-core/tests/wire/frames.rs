@@ -396,14 +396,15 @@ fn node_message(body: BoxedStrategy<NodeBody>) -> BoxedStrategy<Frame> {
 }
 
 fn connect() -> impl Strategy<Value = Connect> {
-    let numbers = (any::<(u16, u64, u64, u32, u32)>(), 0..=64u32, 0..=u64::from(MAX_MESSAGE));
+    let numbers = (any::<(u16, u16, u64, u64, u32, u32)>(), 0..=64u32, 0..=u64::from(MAX_MESSAGE));
     (session(), generation(), numbers, 1..=MAX_NUMBER, text(255)).prop_map(
         |(session, generation, (plain, paths, max_message), first, client)| {
-            let (version, features, window, max_streams, session_timeout_ms) = plain;
+            let (version, flags, features, window, max_streams, session_timeout_ms) = plain;
             Connect {
                 session,
                 generation,
                 version,
+                flags,
                 paths,
                 features,
                 window,

@@ -4,7 +4,7 @@ use cdps_core::id::{Incarnation, NodeId, Sn, Ssn, StreamId};
 use cdps_core::reason::Reason;
 use cdps_core::wire::{
     BundleHead, Checksum, DecodeError, Decoder, FRAME_HEADER, Frame, FrameKind, Items, MAX_HEAD, MAX_NUMBER,
-    Step, item,
+    NodeBody, Step, connect, item,
 };
 
 use crate::frames::{CRC, Parts, Sent, SentItem, raw, samples};
@@ -266,11 +266,9 @@ fn fields_given_as_zero_are_held_to_it() {
     answer.body.extend([4, 0, 1, 2, 127, 0, 0, 1, 0, 0]);
     assert!(Decoder::new(CRC).step(&answer.bytes()).is_ok());
     refuse_byte(answer, Place::Body(113), 1, Reason::ProtocolError);
-    // Priority classes (M11), and exclusive clients (L4).
+    // Priority classes (M11).
     refuse_byte(sample_of(FrameKind::Bundle), Place::Head(22), 1, Reason::UnsupportedFeature);
     refuse_byte(sample_of(FrameKind::Fragment), Place::Head(29), 1, Reason::UnsupportedFeature);
-    refuse_byte(node_message(1), Place::Body(34), 1, Reason::UnsupportedFeature);
-    refuse_byte(node_message(1), Place::Body(34), 2, Reason::ProtocolError);
     refuse_byte(node_message(2), Place::Body(34), 1, Reason::ProtocolError);
 }
 
@@ -327,6 +325,34 @@ fn counts_are_held_to_their_limits() {
     assert_eq!(put(node_message(2), 64, &((1u64 << 30) + 1).to_le_bytes()), Reason::Limit, "max_message");
     assert_eq!(put(node_message(2), 76, &17u32.to_le_bytes()), Reason::Limit, "addresses");
     assert_eq!(put(node_message(2), 76, &u32::MAX.to_le_bytes()), Reason::Limit, "addresses");
+}
+
+/// [L3, L4] A CONNECT may ask for anything: the decoder takes it, and the target says no to what it does not serve. A control connection
+/// carries other sessions too, and does not end for that.
+#[test]
+fn a_connect_with_unknown_flags_is_judged_by_the_target() {
+    let judged = |version: u16, flags: u16| {
+        let mut parts = node_message(1);
+        parts.body[32..34].copy_from_slice(&version.to_le_bytes());
+        parts.body[34..36].copy_from_slice(&flags.to_le_bytes());
+        match Decoder::new(CRC).step(&parts.bytes()) {
+            Ok(Step::Frame { frame: Frame::NodeMessage(message), .. }) => match message.body {
+                NodeBody::Connect(connect) => {
+                    assert_eq!((connect.version, connect.flags), (version, flags));
+                    connect.judge()
+                }
+                other => panic!("{other:?}"),
+            },
+            other => panic!("version {version}, flags {flags:#06x}: {other:?}"),
+        }
+    };
+    assert_eq!(judged(1, 0), Ok(()));
+    for bit in 0..16 {
+        assert_eq!(judged(1, 1 << bit), Err(Reason::UnsupportedFeature), "flag {bit}");
+    }
+    assert_eq!(judged(1, connect::EXCLUSIVE | 0x8000), Err(Reason::UnsupportedFeature));
+    assert_eq!(judged(2, 0), Err(Reason::UnsupportedVersion));
+    assert_eq!(judged(2, 1), Err(Reason::UnsupportedVersion), "another version may mean another thing by it");
 }
 
 /// Every node message that is cut short is refused, wherever it is cut.

@@ -9,7 +9,7 @@ use cdps_core::id::{
 };
 use cdps_core::secret::Secret;
 use cdps_core::wire::{
-    Answer, CompletionRecord, Completions, Connect, FragmentHead, Frame, Heartbeat, Hello, NodeBody,
+    self, Answer, CompletionRecord, Completions, Connect, FragmentHead, Frame, Heartbeat, Hello, NodeBody,
     NodeMessage, PathRecord, PathStatus, Purpose, Receipt, Refuse, Welcome, item,
 };
 
@@ -196,6 +196,7 @@ fn connect() {
         session: SESSION,
         generation: GENERATION,
         version: 1,
+        flags: wire::connect::EXCLUSIVE,
         paths: 4,
         features: 1,
         window: 0x0100_0000,
@@ -207,14 +208,14 @@ fn connect() {
     };
     check(
         node_message(NodeBody::Connect(connect)),
-        "11 00 20 00 56 00 00 00 11 d4 11 21 69 c9 a4 7d
+        "11 00 20 00 56 00 00 00 bb 20 7f 85 3a 07 b1 7a
          01 00 00 00 07 00 00 00            ; kind, 0, source node
          88 77 66 55 44 33 22 11            ; its incarnation
          09 00 00 00 00 00 00 00            ; destination node, 0
          99 00 00 00 00 00 00 00            ; its incarnation
          07 00 00 00 88 77 66 55 44 33 22 11 05 00 00 00
          0a 00 00 00 00 00 00 00 0b 00 00 00 00 00 00 00
-         01 00 00 00 04 00 00 00            ; version, flags, paths
+         01 00 01 00 04 00 00 00            ; version, flags, paths
          01 00 00 00 00 00 00 00            ; features
          00 00 00 01 00 00 00 00            ; window
          00 00 10 00 00 00 00 00            ; max_message

@@ -170,6 +170,10 @@ impl Host {
     }
 
     fn connect_asked(&mut self, env: &mut Env, connect: Connect) {
+        if let Err(reason) = connect.judge() {
+            self.refuse_connect(env, &connect, reason);
+            return;
+        }
         let (session, generation) = (connect.session, connect.generation);
         if let Some(slot) = self.slot_of(Side::Target, session)
             && let Some(s) = self.slots[slot].as_ref()
