@@ -234,8 +234,9 @@ pub unsafe extern "C" fn cdps_port_stop(port: *mut cdps_port_t, err: *mut cdps_e
 }
 
 /// Closes. On a source port it takes one from the use count; the last close of a CONNECTED port leads to STOPPED, with session and paths
-/// kept, and that of a STOPPED port to INITIALIZED, and the target is told. A target port closes the session. Returns at once:
-/// on_connstatus says #CDPS_CONN_DRAINED and #CDPS_CONN_CLOSED.
+/// kept, and that of a STOPPED port to INITIALIZED, and the target is told. A target port closes the session, after everything that it has
+/// received was told to its user, and acknowledged where that is asked for. Returns at once: on_connstatus says #CDPS_CONN_DRAINED and
+/// #CDPS_CONN_CLOSED.
 ///
 /// @param port   the port.
 /// @param flags  #CDPS_CLOSE_DRAIN or #CDPS_CLOSE_IMMEDIATE.

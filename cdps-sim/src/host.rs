@@ -318,6 +318,7 @@ impl Host {
                 self.output(env, output);
             }
             for slot in 0..self.slots.len() {
+                self.see_closed(env, slot);
                 while let Some(s) = self.slots[slot].as_mut() {
                     let kicks = s.port.take_kicks();
                     busy |= kicks != 0;
@@ -493,6 +494,7 @@ impl Host {
             self.later(env, until - env.now, HostEvent::Dispatch(slot));
             return;
         }
+        self.told(env, slot);
         if let Some(s) = self.slots[slot].as_mut() {
             s.dispatching = false;
         }
@@ -513,7 +515,16 @@ impl Host {
                 None => break,
             }
         }
+        self.told(env, slot);
         self.bury(env, slot);
+    }
+
+    /// The user has returned from every callback.
+    fn told(&mut self, env: &Env, slot: usize) {
+        let now = self.clock(env);
+        if let Some(s) = self.slots[slot].as_mut() {
+            s.port.handle_told(now);
+        }
     }
 
     /// Whether this callback takes long: nothing else is dispatched to the port meanwhile.

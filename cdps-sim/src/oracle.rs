@@ -35,7 +35,7 @@ pub(crate) enum FlowKey {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum End {
     Completed,
-    Nacked,
+    Nacked(Reason),
 }
 
 struct SendRecord {
@@ -61,6 +61,8 @@ struct Receiver {
     skipped: Vec<(StreamId, Ssn, Ssn)>,
     /// Return code, and when it was given.
     answers: BTreeMap<Sn, (i32, u64)>,
+    /// Its user closed gracefully, and it came to that before the close had to be over.
+    closed_well: bool,
 }
 
 #[derive(Default)]
@@ -82,7 +84,8 @@ struct Session {
     down: Option<Sn>,
     refusing: bool,
     newest_delivered: Generation,
-    /// Newest generation that the source's user closed: what its target has may be delivered without a lease.
+    /// Newest generation that the source's user closed: what its target has was completed, and is delivered without a lease (docs/semantics.md,
+    /// "After a clean close").
     closed: Option<Generation>,
     /// The target that is being given up.
     leaving: Option<NodeId>,
@@ -180,7 +183,7 @@ impl Oracle {
             Some(record) => {
                 record.handed = true;
                 record.handed_at = record.handed_at.min(self.now);
-                if record.end == Some(End::Nacked) {
+                if matches!(record.end, Some(End::Nacked(_))) {
                     self.fail(Invariant::OneEnd, format!("{flow:?}: {sn} travels after it was nacked"));
                 }
             }
@@ -354,7 +357,7 @@ impl Oracle {
         given_back: &Sent,
     ) {
         self.tally.nacked += 1;
-        if !self.ended(flow, sn, End::Nacked, given_back) {
+        if !self.ended(flow, sn, End::Nacked(reason), given_back) {
             return;
         }
         let Some(record) = self.flows[&flow].record(sn) else { return };
@@ -570,6 +573,41 @@ impl Oracle {
         }
         if let Some(text) = found {
             self.fail(Invariant::Order, text);
+        }
+    }
+
+    /// A target's user had closed gracefully, and now the session has ended in time.
+    pub(crate) fn closed_well(&mut self, flow: FlowKey, at: Generation) {
+        self.tally.closed_well += 1;
+        self.flows.entry(flow).or_default().receivers.entry(at).or_default().closed_well = true;
+    }
+
+    /// At the very end: a target that closed gracefully has delivered what it had taken for good, and its answers have arrived.
+    pub(crate) fn check_closed(&mut self) {
+        let mut found = None;
+        for (key, f) in self.flows.iter().filter(|(_, f)| !f.void) {
+            for (generation, receiver) in f.receivers.iter().filter(|r| r.1.closed_well) {
+                let lost = receiver.arrived.difference(&receiver.delivered).find(|sn| {
+                    let record = f.record(**sn);
+                    record.is_some_and(|r| r.end == Some(End::Completed) && r.model == AckModel::Asynchronous)
+                });
+                let unheard = receiver.answers.keys().find(|sn| {
+                    f.record(**sn).is_some_and(|r| r.end == Some(End::Nacked(Reason::PeerClosed)))
+                });
+                if let Some(sn) = lost {
+                    found.get_or_insert(format!(
+                        "{key:?} generation {generation}: {sn} was completed, and its target closed without delivering it"
+                    ));
+                }
+                if let Some(sn) = unheard {
+                    found.get_or_insert(format!(
+                        "{key:?} generation {generation}: {sn} was acknowledged before its target closed, and nacked"
+                    ));
+                }
+            }
+        }
+        if let Some(text) = found {
+            self.fail(Invariant::Drain, text);
         }
     }
 

@@ -27,6 +27,8 @@ pub enum Invariant {
     PathHidden,
     /// A reachable backup hides the target's faults.
     SwitchHidden,
+    /// A target that closes gracefully, and in time, loses nothing that it has taken.
+    Drain,
     /// The engine does not spin.
     Timers,
     /// The engine or the simulator broke down, or the engine contradicts its own interface.
@@ -47,6 +49,7 @@ impl fmt::Display for Invariant {
             Invariant::Lease => ("F8", "a former target delivers nothing"),
             Invariant::PathHidden => ("T2", "path faults are hidden"),
             Invariant::SwitchHidden => ("F5", "target faults are hidden by autoswitch"),
+            Invariant::Drain => ("L5", "a graceful close drains"),
             Invariant::Timers => ("timers", "bounded steps per virtual second"),
             Invariant::Sanity => ("sanity", "the engine keeps its own interface"),
         };
@@ -102,6 +105,8 @@ pub struct Tally {
     pub downs: u64,
     /// Switches to a backup.
     pub switches: u64,
+    /// Sessions that their target's user closed gracefully, and that ended in time.
+    pub closed_well: u64,
     /// Paths suspected, as the sources' users heard.
     pub suspicions: u64,
     /// Of those, paths that had no fault between ends that had none.

@@ -6,6 +6,8 @@ use std::rc::Rc;
 use cdps_core::config::PortConfig;
 use cdps_core::id::{Generation, Side, Sn};
 use cdps_core::port::{ConnStatus, CreditToken, Event, Link, Outbound, SendError, State};
+use cdps_core::reason::Reason;
+use cdps_core::time::nanos;
 
 use crate::broken::Broken;
 use crate::env::{Env, MS, note};
@@ -50,6 +52,10 @@ pub(crate) struct User {
     stalled: u32,
     revoked: bool,
     ticking: bool,
+    /// A target's user has closed gracefully: when that must be over.
+    closes_by: Option<u64>,
+    /// It was over in time.
+    closed_in_time: bool,
 }
 
 impl User {
@@ -68,6 +74,8 @@ impl User {
             stalled: 0,
             revoked: false,
             ticking: false,
+            closes_by: None,
+            closed_in_time: false,
         }
     }
 
@@ -261,7 +269,10 @@ impl Host {
     fn status(&mut self, env: &mut Env, slot: usize, status: &ConnStatus) {
         let Some(s) = self.slots[slot].as_mut() else { return };
         match status {
-            ConnStatus::Closed { .. } => {
+            ConnStatus::Closed { reason } => {
+                if *reason == Reason::Closed && s.user.closed_in_time {
+                    env.oracle.closed_well(s.flow_in(s.born), s.born);
+                }
                 s.user.closing = false;
                 s.user.ticking = false;
                 self.want_tick(env, slot);
@@ -270,6 +281,17 @@ impl Host {
             ConnStatus::Drained => s.user.knows_drained = true,
             ConnStatus::Down { .. } => s.user.knows_drained = false,
             ConnStatus::Connected { .. } | ConnStatus::Switching { .. } | ConnStatus::Switched { .. } => {}
+        }
+    }
+
+    /// The engine may have ended the session that its user is closing.
+    pub(crate) fn see_closed(&mut self, env: &Env, slot: usize) {
+        if let Some(s) = self.slots[slot].as_mut()
+            && let Some(by) = s.user.closes_by
+            && s.port.state() != State::ConnectedTo
+        {
+            s.user.closes_by = None;
+            s.user.closed_in_time = env.now < by;
         }
     }
 
@@ -481,6 +503,15 @@ impl Host {
         if s.side == Side::Source {
             env.oracle.promise(s.session, Promise::default());
             s.user.resume_at = env.now + env.rng.below(1000 * MS);
+        }
+        match verb {
+            Verb::TargetClose { immediate: false } if s.port.state() == State::ConnectedTo => {
+                // Less what a clock may be wrong by.
+                let timeout = nanos(s.port.config().close_timeout) / 100 * 99;
+                s.user.closes_by.get_or_insert(env.now + timeout);
+            }
+            Verb::TargetClose { immediate: true } | Verb::TargetDestroy => s.user.closes_by = None,
+            _ => {}
         }
         // What the state does not allow is refused and changes nothing: also worth trying.
         let _ = match verb {

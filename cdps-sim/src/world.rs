@@ -324,6 +324,7 @@ impl World {
                     Some(what) => self.expect_progress(&what),
                     None => {
                         self.env.oracle.check_ends();
+                        self.env.oracle.check_closed();
                         self.act = Act::Over;
                     }
                 }

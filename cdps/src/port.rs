@@ -168,7 +168,8 @@ impl Port {
         Ok(self.verb(Call::Stop, |engine, now| engine.stop(now))?)
     }
 
-    /// Closes: drains first, or nacks what is unfinished if `immediate` (L5).
+    /// Closes: drains first, or nacks what is unfinished if `immediate` (L5). A target drains both directions: its handler is told of every
+    /// message that has been received, and acknowledges those that ask for it, before the session ends.
     ///
     /// # Errors
     /// In a state that does not allow it.

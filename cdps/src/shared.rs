@@ -384,6 +384,7 @@ impl PortShared {
                     engine.release(now, token);
                 }
                 if taken.events.is_empty() {
+                    engine.handle_told(now);
                     taken.cut = self.fence.cut();
                     engine.take_events(!matches!(delivery, Delivery::Held), &mut taken.events);
                 }

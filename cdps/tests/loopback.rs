@@ -3,9 +3,10 @@
 mod cluster;
 
 use std::io::IoSlice;
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use cdps::{AckModel, ConnStatus, PortEvent, SendError, SendOptions, State, StreamId};
+use cdps::{AckModel, ConnStatus, PortConfig, PortEvent, Reason, SendError, SendOptions, State, StreamId};
 use cluster::*;
 
 /// [L1] [L3] [A1] A port connects, sends, is acknowledged with the target's return code, closes; both ends hear of it.
@@ -305,5 +306,45 @@ fn lone_messages_are_not_forgotten() {
     workers.into_iter().for_each(|w| w.join().expect("ends well"));
     let slow = pair.port.stats().suspicions;
     assert_eq!(slow, 0, "a path stood still");
+    pair.end();
+}
+
+/// [L5] [A2] A target that closes gracefully tells its user first what it has taken, also while that user is busy in a callback.
+#[test]
+fn a_closing_target_delivers_what_it_has() {
+    let gate = Arc::new(Barrier::new(2));
+    let make = {
+        let gate = Arc::clone(&gate);
+        move || {
+            let gate = Arc::clone(&gate);
+            User::reacting(Box::new(move |_, event| {
+                if matches!(event, PortEvent::Received(message) if message.sn().0 == 1) {
+                    gate.wait();
+                    gate.wait();
+                }
+            }))
+        }
+    };
+    let patient = |c: &mut PortConfig| c.close_timeout = 10 * DEADLINE;
+    let pair = Pair::with(2, |c| c.ack = AckModel::Asynchronous, patient, User::new(), make);
+    let count = 1000;
+    for i in 0..count {
+        send(&pair.port, &pattern(100, i), i).expect("is accepted");
+    }
+    assert_eq!(pair.user.wait_ends(count as usize).len(), count as usize, "received is completed");
+    gate.wait();
+    let (far, host) = pair.far();
+    far.close(false).expect("closes");
+    assert_eq!(far.state(), State::ConnectedTo);
+    gate.wait();
+    host.wait_status("closed", |s| matches!(s, ConnStatus::Closed { reason: Reason::Closed }));
+    let got = host.wait_received(count as usize);
+    check_order(got.iter());
+    assert!(
+        matches!(host.seen().last(), Some(Seen::Status(ConnStatus::Closed { .. }))),
+        "closed is the last"
+    );
+    pair.user.wait_status("closed", |s| matches!(s, ConnStatus::Closed { reason: Reason::PeerClosed }));
+    assert_eq!(nacked(&pair.user.seen()), []);
     pair.end();
 }

@@ -126,6 +126,8 @@ pub struct Port<S, R> {
     sender: Sender<S>,
     receiver: Receiver<R>,
     events: Events<S, R>,
+    /// The user may not have been told yet of everything that was given out.
+    untold: bool,
     actions: VecDeque<Action>,
     kicks: u64,
     /// Round robin: whose turn it is.
@@ -231,6 +233,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             sender: Sender::new(config.max_streams),
             receiver,
             events: Events::new(),
+            untold: false,
             actions: VecDeque::new(),
             kicks: 0,
             turn: 0,
@@ -386,7 +389,18 @@ impl<S: Payload, R: Clone> Port<S, R> {
         if !leased && self.needs_lease() && matches!(self.events.queue.front(), Some(Event::Received(_))) {
             return None;
         }
-        self.events.pop()
+        let event = self.events.pop();
+        self.untold |= event.is_some();
+        event
+    }
+
+    /// The user has been told of every event that was given out so far, and is in no callback. To be called before more are taken, and
+    /// when there are none: a target that closes waits for it.
+    pub fn handle_told(&mut self, now: Time) {
+        if std::mem::take(&mut self.untold) && self.drain.is_some() {
+            self.check_drained(now);
+            self.rearm(now);
+        }
     }
 
     /// Takes everything that [`Self::poll_event`] would give, in its order. `into` must be empty. Without a lease to wait for it costs no
@@ -395,6 +409,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         if into.is_empty() && (leased || !self.needs_lease()) {
             std::mem::swap(&mut self.events.queue, into);
             self.events.pending = 0;
+            self.untold |= !into.is_empty();
             return;
         }
         while let Some(event) = self.poll_event(leased) {

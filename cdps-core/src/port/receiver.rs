@@ -69,6 +69,8 @@ pub(super) struct Receiver<R> {
     released: u64,
     /// Credit that the last receipt announced.
     announced: u64,
+    /// The session is being closed: what was announced is all that there will be.
+    pub(super) frozen: bool,
     /// The peer waits for credit: announce the next that there is.
     pub(super) credit_wanted: bool,
     /// Sync messages delivered and not acknowledged: one flag per SN from `owed_base` on.
@@ -113,6 +115,7 @@ impl<R: Clone> Receiver<R> {
             spent: 0,
             released: 0,
             announced: window,
+            frozen: false,
             credit_wanted: false,
             owed: VecDeque::new(),
             owed_base: Sn(1),
@@ -376,6 +379,9 @@ impl<R: Clone> Receiver<R> {
             return false;
         }
         self.released += token.cost;
+        if self.frozen {
+            return false;
+        }
         let grown = self.window + self.released - self.announced;
         grown >= self.window / 8 || (self.credit_wanted && grown > 0)
     }
@@ -508,7 +514,9 @@ impl<R: Clone> Receiver<R> {
 
     /// What has arrived, and what the peer may send: absolute values, so that repeating them is harmless.
     pub(super) fn receipt(&mut self) -> Receipt {
-        self.announced = self.window + self.released;
+        if !self.frozen {
+            self.announced = self.window + self.released;
+        }
         self.credit_wanted = false;
         Receipt {
             cumulative: self.cumulative,
@@ -539,6 +547,11 @@ impl<R: Clone> Receiver<R> {
     /// Whether messages of the peer are missing below others.
     pub(super) fn has_gaps(&self) -> bool {
         !self.above.is_empty() || !self.assemblies.is_empty()
+    }
+
+    /// Whether the user owes acknowledgments.
+    pub(super) fn is_owed(&self) -> bool {
+        !self.owed.is_empty()
     }
 
     /// Whether acknowledgments wait to be sent.

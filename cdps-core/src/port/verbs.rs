@@ -86,8 +86,8 @@ impl<S: Payload, R: Clone> Port<S, R> {
     }
 
     /// Closes (L1, L5). With other users: one less. From CONNECTED: takes no more sends, and drains within `close_timeout`, or nacks at
-    /// once if `immediate`; then Drained. From STOPPED: ends the session when drained; then Closed. On the target side: drains, ends the
-    /// session.
+    /// once if `immediate`; then Drained. From STOPPED: ends the session when drained; then Closed. On the target side: drains both
+    /// directions, ends the session.
     ///
     /// # Errors
     /// The state forbids it.
@@ -108,7 +108,12 @@ impl<S: Payload, R: Clone> Port<S, R> {
                 self.use_count = 1;
                 self.begin_drain(Drain { deadline, then_close: false });
             }
-            State::Stopped | State::ConnectedTo => self.begin_drain(Drain { deadline, then_close: true }),
+            State::Stopped => self.begin_drain(Drain { deadline, then_close: true }),
+            State::ConnectedTo => {
+                // What has been granted may still come; without more, there is an end to it.
+                self.receiver.frozen = true;
+                self.begin_drain(Drain { deadline, then_close: true });
+            }
             State::Idle | State::Registered | State::Initialized | State::Destroyed => {}
         }
         if immediate && self.state != State::Initialized {
@@ -242,6 +247,16 @@ impl<S: Payload, R: Clone> Port<S, R> {
         self.watch_flow();
     }
 
+    /// Whether nothing of what came from the peer waits for its end. Acknowledgments that were given have arrived; and on the target side,
+    /// where the end of the session takes the right to deliver away, the user has been told of everything and has acknowledged it.
+    fn has_served(&self) -> bool {
+        let done = match self.side {
+            Side::Source => true,
+            Side::Target => !self.untold && !self.has_events() && !self.receiver.is_owed(),
+        };
+        done && (self.peer.is_none() || self.link != Link::Up || !self.receiver.unconfirmed())
+    }
+
     /// Says Drained, and closes, once nothing is unfinished.
     pub(super) fn check_drained(&mut self, now: Time) {
         let Some(drain) = self.drain else { return };
@@ -249,7 +264,9 @@ impl<S: Payload, R: Clone> Port<S, R> {
             return;
         }
         if drain.then_close {
-            self.end_session(now, Reason::Closed, true);
+            if now >= drain.deadline || self.has_served() {
+                self.end_session(now, Reason::Closed, true);
+            }
         } else if !std::mem::replace(&mut self.drained_said, true) {
             self.events.status(ConnStatus::Drained);
         }

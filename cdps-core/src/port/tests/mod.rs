@@ -1,6 +1,7 @@
 //! Two ports wired back to back, without bytes: what one gives out the other takes in.
 
 mod choices;
+mod closing;
 
 use std::collections::VecDeque;
 
@@ -132,6 +133,7 @@ impl Pair {
         }
         let events = if from_source { &mut self.source_events } else { &mut self.target_events };
         let mut taken = VecDeque::new();
+        port.handle_told(self.now);
         port.take_events(true, &mut taken);
         did |= !taken.is_empty();
         events.extend(taken);
