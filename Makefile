@@ -23,7 +23,7 @@ CALM ?= 60
 
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help setup lib install examples demo test lint unit sim python-test bars bench icount clean
+.PHONY: help setup lib install examples demo test lint loom unit sim python-test bars bench icount clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand -t 14
@@ -53,6 +53,9 @@ test: setup lint unit sim python-test ## everything: lints, unit, integration, C
 lint: ## rustfmt and clippy, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+
+loom: ## the driver's small protocols between threads, in every order up to a bound (part of unit)
+	$(CARGO) test --package cdps --test loom
 
 unit: lib ## unit and integration tests, C programs, header, manifest arrows
 	$(CARGO) test --workspace --quiet --no-fail-fast

@@ -29,6 +29,7 @@ use crate::hub::NodeShared;
 use crate::payload::{Lending, Payload};
 use crate::port::PortHandler;
 use crate::received::ReceivedBuf;
+use crate::schedule::Schedule;
 use crate::streams::Automatic;
 use crate::threads::Job;
 use crate::timer::Sleep;
@@ -82,10 +83,8 @@ struct PortState {
     actions: VecDeque<Action>,
     /// Somebody carries actions out. They are carried out one at a time, in order.
     acting: bool,
-    /// It is in its callback thread's queue, or being drained.
-    scheduled: bool,
-    /// Events wait for the lease.
-    held: bool,
+    /// Who tells its events.
+    schedule: Schedule,
     /// When the timer task will look next.
     armed: Time,
     /// Senders that wait for space.
@@ -157,8 +156,7 @@ impl PortShared {
             engine,
             actions: VecDeque::new(),
             acting: false,
-            scheduled: false,
-            held: false,
+            schedule: Schedule::default(),
             armed: Time::NEVER,
             waiting: 0,
             shortest: u32::MAX,
@@ -335,7 +333,8 @@ impl PortShared {
 
     /// Has the port drained unless it will be anyway.
     pub(crate) fn wake_dispatch(self: &Arc<Self>) {
-        if !std::mem::replace(&mut self.state.lock().scheduled, true) {
+        let claimed = self.state.lock().schedule.claim();
+        if claimed {
             self.schedule();
         }
     }
@@ -345,7 +344,7 @@ impl PortShared {
     pub(crate) fn loan_taken_back(self: &Arc<Self>) {
         let schedule = {
             let mut state = self.state.lock();
-            self.destroyed.load(Ordering::Acquire) && !std::mem::replace(&mut state.scheduled, true)
+            self.destroyed.load(Ordering::Acquire) && state.schedule.claim()
         };
         if schedule {
             self.schedule();
@@ -354,11 +353,8 @@ impl PortShared {
 
     /// The lease was renewed: events that waited for it may go.
     pub(crate) fn lease_renewed(self: &Arc<Self>) {
-        let schedule = {
-            let mut state = self.state.lock();
-            std::mem::take(&mut state.held) && !std::mem::replace(&mut state.scheduled, true)
-        };
-        if schedule {
+        let renewed = self.state.lock().schedule.renewed();
+        if renewed {
             self.schedule();
         }
     }
@@ -366,7 +362,7 @@ impl PortShared {
     /// Whether its user has been told everything that there was, and is in no callback of it.
     pub(crate) fn has_told_all(&self) -> bool {
         let state = self.state.lock();
-        !state.scheduled && !state.held && !state.engine.as_ref().is_some_and(Engine::has_events)
+        state.schedule.is_idle() && !state.engine.as_ref().is_some_and(Engine::has_events)
     }
 
     /// For the dispatcher: gives credit back, and takes what waits if `taken` is empty. With [`Polled::Idle`] and [`Polled::Over`] the
@@ -388,7 +384,7 @@ impl PortShared {
                     taken.cut = self.fence.cut();
                     engine.take_events(!matches!(delivery, Delivery::Held), &mut taken.events);
                 }
-                state.scheduled = true;
+                state.schedule.enter();
                 post = state.post(self);
             }
             let polled = if !taken.events.is_empty() || self.lending.came_home() {
@@ -397,8 +393,7 @@ impl PortShared {
                 // It stays marked as scheduled, so that nobody schedules it again.
                 Polled::Over
             } else {
-                state.scheduled = false;
-                state.held = matches!(delivery, Delivery::Held);
+                state.schedule.leave(matches!(delivery, Delivery::Held));
                 Polled::Idle
             };
             (polled, post)
@@ -413,8 +408,7 @@ impl PortShared {
         let state = &mut *guard;
         let hold = matches!(self.delivery(state.engine.as_ref()), Delivery::Held) && cut == self.fence.cut();
         if hold {
-            state.scheduled = false;
-            state.held = true;
+            state.schedule.leave(true);
         }
         hold
     }
@@ -588,18 +582,15 @@ impl PortState {
             if action == Action::Revoke {
                 // At once: what is on its way to the user must see it. What waited for the lease waits no more.
                 port.fence.void();
-                voided = self.held;
+                voided = self.schedule.is_held();
             } else {
                 self.actions.push_back(action);
             }
         }
         post.act = !self.actions.is_empty() && !std::mem::replace(&mut self.acting, true);
-        let held = self.held && !voided && engine.needs_lease() && !port.gives_up();
-        if !self.scheduled && !held && (self.held || engine.has_events() || port.lending.came_home()) {
-            self.scheduled = true;
-            self.held = false;
-            post.schedule = true;
-        }
+        let waits = || engine.has_events() || port.lending.came_home();
+        let lease = || !voided && engine.needs_lease() && !port.gives_up();
+        post.schedule = self.schedule.changed(waits, lease);
         let at = engine.poll_timeout();
         if at < self.armed {
             self.armed = at;

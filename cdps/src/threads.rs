@@ -4,16 +4,15 @@
 //! nothing else.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use parking_lot::{Condvar, Mutex};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
+use crate::jobs::Jobs;
 use crate::shared::PortShared;
 use crate::timer;
 
@@ -146,41 +145,10 @@ pub(crate) enum Job {
     Last(Box<dyn FnOnce() + Send>),
 }
 
-/// The jobs of one callback thread. Bounded by its feeders: a port is in it at most once; connect requests, cluster events and clients
-/// are counted where they arise.
-pub(crate) struct CallbackQueue {
-    state: Mutex<QueueState>,
-    some: Condvar,
-}
-
-struct QueueState {
-    jobs: VecDeque<Job>,
-    asleep: bool,
-}
+/// The jobs of one callback thread.
+pub(crate) type CallbackQueue = Jobs<Job>;
 
 impl CallbackQueue {
-    pub(crate) fn push(&self, job: Job) {
-        let wake = {
-            let mut state = self.state.lock();
-            state.jobs.push_back(job);
-            std::mem::replace(&mut state.asleep, false)
-        };
-        if wake {
-            self.some.notify_one();
-        }
-    }
-
-    fn pop(&self) -> Job {
-        let mut state = self.state.lock();
-        loop {
-            if let Some(job) = state.jobs.pop_front() {
-                return job;
-            }
-            state.asleep = true;
-            self.some.wait(&mut state);
-        }
-    }
-
     fn run(&self) {
         loop {
             match self.pop() {
@@ -210,8 +178,7 @@ pub(crate) struct CallbackThread {
 
 impl CallbackThread {
     pub(crate) fn start(index: usize) -> io::Result<CallbackThread> {
-        let state = QueueState { jobs: VecDeque::new(), asleep: false };
-        let queue = Arc::new(CallbackQueue { state: Mutex::new(state), some: Condvar::new() });
+        let queue = Arc::new(CallbackQueue::new());
         let thread = spawn(format!("cdps-cb-{index}"), {
             let queue = Arc::clone(&queue);
             move || queue.run()

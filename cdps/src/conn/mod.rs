@@ -6,11 +6,12 @@ pub(crate) mod dial;
 pub(crate) mod handshake;
 mod reader;
 pub(crate) mod socket;
+mod turn;
 mod writer;
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
 use cdps_core::id::{ConnId, PathId, Side};
@@ -23,6 +24,7 @@ use tokio::sync::Notify;
 
 use crate::hub::Alive;
 use crate::shared::{Engine, PortShared};
+use turn::Turn;
 use writer::Writer;
 
 /// How long a connection whose last bytes are written waits for the peer's end.
@@ -51,11 +53,7 @@ pub(crate) struct Conn {
     reason: AtomicU16,
     /// Written last, when the engine is done with it.
     farewell: Mutex<Option<Frame>>,
-    writer: Mutex<Writer>,
-    /// Somebody asked for writing, and nobody has looked since.
-    work: AtomicBool,
-    /// The socket is full: its task waits until it is not.
-    blocked: AtomicBool,
+    turn: Turn<Writer>,
     /// When something was last written, ns.
     wrote: AtomicU64,
     /// Wakes the writing task.
@@ -102,9 +100,7 @@ impl Conn {
             phase: AtomicU8::new(OPEN),
             reason: AtomicU16::new(Reason::None as u16),
             farewell: Mutex::new(None),
-            writer: Mutex::new(Writer::default()),
-            work: AtomicBool::new(false),
-            blocked: AtomicBool::new(false),
+            turn: Turn::new(Writer::default()),
             wrote: AtomicU64::new(0),
             wake: Notify::new(),
             counters: Counters::default(),

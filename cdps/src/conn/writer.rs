@@ -1,30 +1,28 @@
 //! Writing, by whoever has the time (architecture, point 3).
 //!
 //! A kicked path is served at once by the thread that kicked it if the path has been quiet, which saves the wake-up of a task; else by
-//! the path's task, which then finds a longer run to write. No kick is forgotten: a kick first marks that there is work, then tries the
-//! lock; who holds the lock looks at the mark again after letting go, and wakes the task if there is work.
+//! the path's task, which then finds a longer run to write. How they take turns: [`super::turn`].
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::Ordering;
 
 use cdps_core::port::{Batch, ItemBytes, Outgoing};
 use cdps_core::reason::Reason;
 use cdps_core::wire::{self, Checksum};
-use parking_lot::MutexGuard;
 use tokio::io::Interest;
 
+use super::turn::Step;
 use super::{Conn, FLUSHING, socket};
 use crate::clock;
 use crate::payload::Payload;
 use crate::shared::Post;
+use crate::sync::MutexGuard;
 
 /// A path that has written nothing for so long is served by the thread that kicks it.
 const QUIET_NS: u64 = 50_000;
-/// What a kicker does: it writes a batch, and finds that there is no other. If there is, it writes that, and leaves the rest to the task.
-const KICK: usize = 2;
 /// Most pieces of one vectored write.
 const MAX_PIECES: usize = 64;
 /// Batches that the task writes before other tasks of its thread get their turn.
@@ -63,17 +61,6 @@ enum Piece {
     Payload(Payload, usize, usize),
 }
 
-enum Step {
-    /// Nothing left to write.
-    Idle,
-    /// There is more.
-    More,
-    /// The socket is full: its task waits until it takes more.
-    Full,
-    /// The connection is broken or over.
-    Over,
-}
-
 thread_local! {
     /// Buffers of a connection that had nothing left to write, for the next.
     static SPARE: RefCell<Option<Box<Buffers>>> = const { RefCell::new(None) };
@@ -82,44 +69,23 @@ thread_local! {
 impl Conn {
     /// The engine has something for this connection.
     pub(crate) fn kick(self: &Arc<Self>) {
-        if self.work.swap(true, Ordering::SeqCst) || self.blocked.load(Ordering::SeqCst) {
-            // Somebody is on the way already, or its task will be as soon as the socket takes more.
-            return;
-        }
-        if clock::now().0.saturating_sub(self.wrote.load(Ordering::Relaxed)) < QUIET_NS {
-            self.wake.notify_one();
-            return;
-        }
-        for _ in 0..KICK {
-            // Orders the mark before the look at the lock, as the holder's orders letting go before the look at the mark.
-            fence(Ordering::SeqCst);
-            // If somebody else holds it, he sees the mark.
-            let Some(guard) = self.writer.try_lock() else { return };
-            match self.step(guard) {
-                Step::Idle => return,
-                Step::More => {}
-                Step::Full | Step::Over => break,
-            }
-        }
-        self.wake.notify_one();
+        let quiet = || clock::now().0.saturating_sub(self.wrote.load(Ordering::Relaxed)) >= QUIET_NS;
+        self.turn.kick(quiet, |guard| self.step(guard), || self.wake.notify_one());
     }
 
     /// Writes what is buffered, asks the engine for more, writes that, and does what the engine call left to be done.
     fn step(self: &Arc<Self>, mut writer: MutexGuard<'_, Writer>) -> Step {
         let mut post = None;
         let step = self.write(&mut writer, &mut post);
-        // Also cleared here: who kicked may have found the socket full, and the task not any more.
-        self.blocked.store(matches!(step, Step::Full), Ordering::SeqCst);
         if matches!(step, Step::Idle | Step::Over) {
             writer.shrink();
         }
-        drop(writer);
-        fence(Ordering::SeqCst);
+        self.turn.let_go(writer, step);
         if let Some(post) = post {
             self.port.after(post);
         }
         self.port.payloads_dropped();
-        if matches!(step, Step::Idle) && self.work.load(Ordering::SeqCst) { Step::More } else { step }
+        self.turn.settle(step)
     }
 
     fn write(&self, writer: &mut Writer, post: &mut Option<Post>) -> Step {
@@ -127,7 +93,7 @@ impl Conn {
         if let Some(step) = self.flush(buffers) {
             return step;
         }
-        self.work.store(false, Ordering::SeqCst);
+        self.turn.look();
         if self.phase.load(Ordering::Acquire) == FLUSHING {
             if let Some(frame) = self.farewell.lock().take() {
                 buffers.batch.frames.push(Outgoing::Control(frame));
@@ -168,7 +134,7 @@ impl Conn {
     fn said_farewell(&self) -> bool {
         self.phase.load(Ordering::Acquire) == FLUSHING
             && self.farewell.lock().is_none()
-            && self.writer.try_lock().is_some_and(|writer| writer.buffers.is_none())
+            && self.turn.peek().is_some_and(|writer| writer.buffers.is_none())
     }
 
     /// Waits until the socket takes more, and has taken what is buffered. False: the connection is over.
@@ -179,12 +145,12 @@ impl Conn {
             }
             // Through the runtime, which learns from a refusal that it has to wait for the socket.
             let written = self.socket.try_io(Interest::WRITABLE, || {
-                let mut writer = self.writer.lock();
+                let mut writer = self.turn.wait();
                 writer.buffers().flush(self.fd(), &self.counters.bytes_out)
             });
             match written {
                 Ok(()) => {
-                    self.blocked.store(false, Ordering::SeqCst);
+                    self.turn.unblock();
                     return true;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -202,7 +168,7 @@ pub(super) async fn run(conn: Arc<Conn>) {
     let mut turn = 0;
     while !conn.is_over() {
         // If somebody else holds the lock, he wakes this task should there be anything left to do.
-        let step = match conn.writer.try_lock() {
+        let step = match conn.turn.take() {
             Some(guard) => conn.step(guard),
             None => Step::Idle,
         };
@@ -231,7 +197,7 @@ pub(super) async fn run(conn: Arc<Conn>) {
     }
     if conn.is_over() {
         // What was polled is not going to be written: the payloads are let go.
-        conn.writer.lock().buffers = None;
+        conn.turn.wait().buffers = None;
         conn.port.payloads_dropped();
     }
 }
