@@ -2,6 +2,7 @@
 
 mod choices;
 mod closing;
+mod feedback;
 
 use std::collections::VecDeque;
 
@@ -10,7 +11,7 @@ use crate::cluster::Health;
 use crate::config::{AckModel, Target};
 use crate::id::{Sn, Ssn, StreamId};
 use crate::secret::Secret;
-use crate::wire::{Answer, FragmentHead, Item, NodeBody};
+use crate::wire::{Answer, FragmentHead, Frame, Item, NodeBody};
 
 type TestPort = Port<Vec<u8>, Vec<u8>>;
 
