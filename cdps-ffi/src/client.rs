@@ -12,7 +12,7 @@ use crate::error::{CDPS_E_CLOSED, CDPS_E_INVALID, CDPS_E_NAME_TAKEN, Failure, cd
 use crate::gate::Gate;
 use crate::guard::{guard, guard_detail};
 use crate::handle::{Kind, Table};
-use crate::node::NODES;
+use crate::live::{self, Live};
 use crate::sized;
 use crate::strings;
 use crate::types::{cdps_client_callbacks_t, cdps_client_t, cdps_node_t};
@@ -43,7 +43,7 @@ pub unsafe extern "C" fn cdps_client_register(
     err: *mut cdps_error_t,
 ) -> i32 {
     let body = || {
-        let entry = NODES.get(node.addr())?;
+        let entry = live::node(node)?;
         // SAFETY: the header asks for a text that ends with NUL and a whole table, or NULL.
         let (name, table) = unsafe { (strings::text(name, "name")?, sized::read(callbacks)?) };
         callback::check_client(&table)?;
@@ -75,7 +75,7 @@ pub unsafe extern "C" fn cdps_client_register(
 pub extern "C" fn cdps_client_unregister(client: *mut cdps_client_t) -> i32 {
     guard(|| {
         if !client.is_null() {
-            CLIENTS.take(client.addr())?.unregister();
+            Live::of(CLIENTS.take(client.addr())?).unregister();
         }
         Ok(())
     })

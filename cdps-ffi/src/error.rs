@@ -62,7 +62,8 @@ pub const CDPS_E_CLOSED: i32 = -100;
 /// The operating system refused something; `os_errno` of cdps_error_t says what.
 pub const CDPS_E_SYSTEM: i32 = -120;
 
-/// A bug in the library. The object concerned should be destroyed.
+/// A bug in the library has shown, in this call or before. The node can only be destroyed: any other call on it, its clients or its
+/// ports gives this code.
 pub const CDPS_E_INTERNAL: i32 = -140;
 
 /// Class of #CDPS_OK.

@@ -15,12 +15,15 @@ mod callback;
 pub mod client;
 mod client_bridge;
 pub mod config;
+#[cfg(test)]
+mod connected;
 pub mod error;
 mod fork;
 mod gate;
 mod guard;
 mod handle;
 mod key;
+mod live;
 mod log;
 pub mod message;
 pub mod names;

@@ -15,6 +15,7 @@ use crate::error::{
 };
 use crate::guard::{guard, guard_detail};
 use crate::handle::{Kind, Table};
+use crate::live::{self, Live};
 use crate::log;
 use crate::sized::{self, Sized32, own_size};
 use crate::strings;
@@ -139,7 +140,7 @@ pub unsafe extern "C" fn cdps_node_open_abi(
 pub extern "C" fn cdps_node_destroy(node: *mut cdps_node_t) -> i32 {
     guard(|| {
         if !node.is_null() {
-            NODES.take(node.addr())?.node.destroy();
+            Live::of(NODES.take(node.addr())?).node.destroy();
         }
         Ok(())
     })
@@ -160,7 +161,7 @@ pub extern "C" fn cdps_node_destroy_wait(node: *mut cdps_node_t, timeout_ms: u32
         if node.is_null() {
             return Ok(());
         }
-        NODES.take(node.addr())?.node.destroy_wait(duration(timeout_ms)).map_err(waited)
+        Live::of(NODES.take(node.addr())?).node.destroy_wait(duration(timeout_ms)).map_err(waited)
     })
 }
 
@@ -175,7 +176,7 @@ pub extern "C" fn cdps_node_destroy_wait(node: *mut cdps_node_t, timeout_ms: u32
 #[must_use]
 pub unsafe extern "C" fn cdps_node_id(node: *const cdps_node_t, out: *mut u32) -> i32 {
     // SAFETY: the header asks for a writable place, or NULL.
-    guard(|| unsafe { put(out, NODES.get(node.addr())?.node.id().0) })
+    guard(|| unsafe { put(out, live::node(node)?.node.id().0) })
 }
 
 /// Incarnation of a node: a random number of this opening.
@@ -189,7 +190,7 @@ pub unsafe extern "C" fn cdps_node_id(node: *const cdps_node_t, out: *mut u32) -
 #[must_use]
 pub unsafe extern "C" fn cdps_node_incarnation(node: *const cdps_node_t, out: *mut u64) -> i32 {
     // SAFETY: the header asks for a writable place, or NULL.
-    guard(|| unsafe { put(out, NODES.get(node.addr())?.node.incarnation().0) })
+    guard(|| unsafe { put(out, live::node(node)?.node.incarnation().0) })
 }
 
 /// An address that a node listens on, as "IP:PORT", in the order of `node.listen` and with the port that was taken.
@@ -212,7 +213,7 @@ pub unsafe extern "C" fn cdps_node_listening(
     need: *mut usize,
 ) -> i32 {
     guard(|| {
-        let addresses = NODES.get(node.addr())?.node.listening();
+        let addresses = live::node(node)?.node.listening();
         let found = addresses.get(index).ok_or(const { Failure::bare(CDPS_E_NOT_FOUND) })?;
         // SAFETY: the header asks for `cap` writable bytes, or NULL.
         unsafe { strings::store(&found.to_string(), buf, cap, need) }
@@ -230,7 +231,7 @@ pub unsafe extern "C" fn cdps_node_listening(
 #[must_use]
 pub unsafe extern "C" fn cdps_node_stats(node: *const cdps_node_t, out: *mut cdps_node_stats_t) -> i32 {
     guard(|| {
-        let stats = NODES.get(node.addr())?.node.stats();
+        let stats = live::node(node)?.node.stats();
         let value = cdps_node_stats_t {
             struct_size: own_size::<cdps_node_stats_t>(),
             reserved0: 0,

@@ -12,7 +12,6 @@ use std::time::Duration;
 use cdps::{AckModel, CreateError, NodeId, Port, PortError, SendError, SendOptions, Sn, StreamId};
 
 use crate::callback::{self, User};
-use crate::client::CLIENTS;
 use crate::config;
 use crate::error::{
     CDPS_E_AGAIN, CDPS_E_CLOSED, CDPS_E_DOWN, CDPS_E_IN_CALLBACK, CDPS_E_INVALID, CDPS_E_LIMIT,
@@ -22,7 +21,8 @@ use crate::error::{
 use crate::gate::Gate;
 use crate::guard::{guard, guard_detail};
 use crate::handle::{Held, Kind, Table};
-use crate::node::{NODES, config_code, duration, refuse_waiting, waited};
+use crate::live::{self, Alarm, Live};
+use crate::node::{config_code, duration, refuse_waiting, waited};
 use crate::port_bridge::PortBridge;
 use crate::sized;
 use crate::types::{
@@ -51,6 +51,11 @@ impl Abilities {
     const SEND: u8 = 1;
     const BORROW: u8 = 2;
 
+    #[cfg(test)]
+    pub(crate) fn all() -> Abilities {
+        Abilities(Abilities::SEND | Abilities::BORROW)
+    }
+
     pub(crate) fn of(table: &cdps_port_callbacks_t) -> Abilities {
         let send = if table.on_complete.is_some() { Abilities::SEND } else { 0 };
         let borrow = if table.on_release.is_some() { Abilities::BORROW } else { 0 };
@@ -65,7 +70,7 @@ thread_local! {
 
 /// Calls with the object of a handle: without locks or counting if it is the one that the thread called last.
 #[inline]
-fn with<T>(
+pub(crate) fn with<T>(
     port: *mut cdps_port_t,
     call: impl FnOnce(&PortEntry) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
@@ -76,7 +81,13 @@ fn with<T>(
         Some(held) if held.is(handle) => held,
         Some(_) | None => PORTS.hold(handle)?,
     };
-    let result = call(held.object());
+    let entry = held.object();
+    if entry.port.is_poisoned() {
+        return Err(live::poisoned());
+    }
+    let alarm = Alarm(entry);
+    let result = call(entry);
+    std::mem::forget(alarm);
     let _ = LAST.try_with(|last| last.set(Some(held)));
     result
 }
@@ -121,7 +132,7 @@ pub unsafe extern "C" fn cdps_port_create(
     err: *mut cdps_error_t,
 ) -> i32 {
     let body = || {
-        let entry = NODES.get(node.addr())?;
+        let entry = live::node(node)?;
         // SAFETY: the header asks for a whole table, or NULL.
         let table = unsafe { sized::read(callbacks) }?;
         callback::check_port(&table)?;
@@ -163,8 +174,8 @@ pub unsafe extern "C" fn cdps_port_register(
     err: *mut cdps_error_t,
 ) -> i32 {
     let body = || {
-        let entry = PORTS.get(port.addr())?;
-        let client = CLIENTS.get(client.addr())?;
+        let entry = live::port(port)?;
+        let client = live::client(client)?;
         entry.port.register(&client).map_err(|e| refused(&e))
     };
     // SAFETY: the header asks for a whole structure, or NULL.
@@ -248,7 +259,7 @@ pub unsafe extern "C" fn cdps_port_stop(port: *mut cdps_port_t, err: *mut cdps_e
 #[must_use]
 pub unsafe extern "C" fn cdps_port_close(port: *mut cdps_port_t, flags: u32, err: *mut cdps_error_t) -> i32 {
     let body = || {
-        let entry = PORTS.get(port.addr())?;
+        let entry = live::port(port)?;
         let immediate = match flags {
             CDPS_CLOSE_DRAIN => false,
             CDPS_CLOSE_IMMEDIATE => true,
@@ -271,7 +282,7 @@ pub unsafe extern "C" fn cdps_port_close(port: *mut cdps_port_t, flags: u32, err
 pub extern "C" fn cdps_port_destroy(port: *mut cdps_port_t) -> i32 {
     guard(|| {
         if !port.is_null() {
-            PORTS.take(port.addr())?.port.destroy();
+            Live::of(PORTS.take(port.addr())?).port.destroy();
         }
         Ok(())
     })
@@ -292,7 +303,7 @@ pub extern "C" fn cdps_port_destroy_wait(port: *mut cdps_port_t, timeout_ms: u32
         if port.is_null() {
             return Ok(());
         }
-        PORTS.take(port.addr())?.port.destroy_wait(duration(timeout_ms)).map_err(waited)
+        Live::of(PORTS.take(port.addr())?).port.destroy_wait(duration(timeout_ms)).map_err(waited)
     })
 }
 
@@ -302,7 +313,7 @@ pub extern "C" fn cdps_port_destroy_wait(port: *mut cdps_port_t, timeout_ms: u32
 /// @param iov   the pieces; the array itself is free again on return. May be NULL if `n` is 0.
 /// @param n     number of pieces, at most 1024; 0 sends an empty message.
 /// @param opts  NULL: the defaults.
-/// @param sn    stores the number of the message on return; may be NULL. A callback that runs before that has the number in its event.
+/// @param sn    stores the number of the message if it is accepted, before any callback for it can run; may be NULL.
 /// @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_UNSUPPORTED (unknown flag), #CDPS_E_NO_CALLBACK, #CDPS_E_TOO_LONG (above
 ///         `port.max_message` of either end), #CDPS_E_LIMIT (one more stream than `port.max_streams` of either end), #CDPS_E_WRONG_STATE,
 ///         #CDPS_E_DOWN, #CDPS_E_CLOSED (the port is being closed or stopped), #CDPS_E_AGAIN (the send buffer
@@ -321,16 +332,18 @@ pub unsafe extern "C" fn cdps_port_send(
 ) -> i32 {
     let send = |entry: &PortEntry| {
         entry.needs(Abilities::SEND)?;
-        // SAFETY: the header asks for `n` pieces that refer to readable memory, or NULL.
-        let give =
-            |opts: &cdps_send_opts_t| unsafe { with_pieces(iov, n, |pieces| give(entry, pieces, opts)) };
+        let note = |number: Sn| {
+            if !sn.is_null() {
+                // SAFETY: not NULL, so the caller promises that it is writable.
+                unsafe { sn.write_unaligned(number.0) };
+            }
+        };
+        let give = |opts: &cdps_send_opts_t| {
+            // SAFETY: the header asks for `n` pieces that refer to readable memory, or NULL.
+            unsafe { with_pieces(iov, n, |pieces| give(entry, pieces, opts, note)) }
+        };
         // SAFETY: the header asks for a whole structure, or NULL.
-        let number = unsafe { sized::with(opts, &DEFAULT_OPTS, give) }?;
-        if !sn.is_null() {
-            // SAFETY: not NULL, so the caller promises that it is writable.
-            unsafe { sn.write_unaligned(number.0) };
-        }
-        Ok(())
+        unsafe { sized::with(opts, &DEFAULT_OPTS, give) }
     };
     guard(|| with(port, send))
 }
@@ -357,7 +370,7 @@ unsafe fn verb(
     err: *mut cdps_error_t,
     call: impl FnOnce(&Port) -> Result<(), PortError>,
 ) -> i32 {
-    let body = || call(&PORTS.get(port.addr())?.port).map_err(|e| refused(&e));
+    let body = || call(&live::port(port)?.port).map_err(|e| refused(&e));
     // SAFETY: the header asks for a whole structure, or NULL.
     unsafe { guard_detail(err, body) }
 }
@@ -411,16 +424,21 @@ fn options(opts: &cdps_send_opts_t) -> Result<SendOptions, Failure> {
 }
 
 #[inline]
-fn give(entry: &PortEntry, pieces: &[IoSlice<'_>], opts: &cdps_send_opts_t) -> Result<Sn, Failure> {
+fn give(
+    entry: &PortEntry,
+    pieces: &[IoSlice<'_>],
+    opts: &cdps_send_opts_t,
+    note: impl Fn(Sn),
+) -> Result<(), Failure> {
     let options = options(opts)?;
     let sent = if opts.flags & CDPS_SEND_BORROW != 0 {
         entry.needs(Abilities::BORROW)?;
         // SAFETY: the header says that the memory is the library's, unchanged, until on_release with this context.
-        unsafe { entry.port.send_borrowed(pieces, &options) }
+        unsafe { entry.port.send_borrowed_noting(pieces, &options, note) }
     } else {
-        entry.port.send(pieces, &options)
+        entry.port.send_noting(pieces, &options, note)
     };
-    sent.map_err(|e| Failure::bare(not_sent(&e)))
+    sent.map(|_| ()).map_err(|e| Failure::bare(not_sent(&e)))
 }
 
 fn not_sent(error: &SendError) -> i32 {

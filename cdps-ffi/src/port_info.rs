@@ -7,9 +7,9 @@ use cdps::{PathStats, Port};
 use crate::client_bridge::session;
 use crate::error::{CDPS_E_NOT_FOUND, Failure};
 use crate::guard::guard;
+use crate::live;
 use crate::message::generation;
 use crate::names;
-use crate::port::PORTS;
 use crate::sized::{self, Sized32, own_size};
 use crate::types::{cdps_port_info_t, cdps_port_t};
 
@@ -102,7 +102,7 @@ unsafe impl Sized32 for cdps_path_stats_t {
 #[must_use]
 pub unsafe extern "C" fn cdps_port_info(port: *const cdps_port_t, out: *mut cdps_port_info_t) -> i32 {
     guard(|| {
-        let entry = PORTS.get(port.addr())?;
+        let entry = live::port(port)?;
         let port: &Port = &entry.port;
         let value = cdps_port_info_t {
             struct_size: own_size::<cdps_port_info_t>(),
@@ -128,7 +128,7 @@ pub unsafe extern "C" fn cdps_port_info(port: *const cdps_port_t, out: *mut cdps
 #[must_use]
 pub unsafe extern "C" fn cdps_port_stats(port: *const cdps_port_t, out: *mut cdps_port_stats_t) -> i32 {
     guard(|| {
-        let stats = PORTS.get(port.addr())?.port.stats();
+        let stats = live::port(port)?.port.stats();
         let value = cdps_port_stats_t {
             struct_size: own_size::<cdps_port_stats_t>(),
             paths: u32::try_from(stats.paths.len()).unwrap_or(u32::MAX),
@@ -166,7 +166,7 @@ pub unsafe extern "C" fn cdps_port_path_stats(
     out: *mut cdps_path_stats_t,
 ) -> i32 {
     guard(|| {
-        let stats = PORTS.get(port.addr())?.port.stats();
+        let stats = live::port(port)?.port.stats();
         let found: &PathStats = stats.paths.get(index).ok_or(const { Failure::bare(CDPS_E_NOT_FOUND) })?;
         let value = cdps_path_stats_t {
             struct_size: own_size::<cdps_path_stats_t>(),

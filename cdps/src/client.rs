@@ -45,6 +45,17 @@ impl Client {
     pub fn unregister(&self) {
         self.shared.unregister();
     }
+
+    /// Its node's [`crate::Node::is_poisoned`].
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.shared.node.is_poisoned()
+    }
+
+    /// Its node's [`crate::Node::poison`].
+    pub fn poison(&self, what: &str) {
+        self.shared.node.poison(what);
+    }
 }
 
 impl fmt::Debug for Client {

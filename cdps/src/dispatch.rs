@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use cdps_core::port::{CreditToken, Event, Received};
@@ -109,14 +110,21 @@ pub(crate) fn drain(port: &Arc<PortShared>) -> bool {
     let handler = port.handler.lock().clone();
     let user = User { port: Port::from_shared(Arc::clone(port)), handler };
     let turn = Turn::begin(port);
-    let again = (0..ROUNDS).all(|_| user.round(&mut own));
+    let again = catch_unwind(AssertUnwindSafe(|| (0..ROUNDS).all(|_| user.round(&mut own))));
     let rest = collected();
     drop(turn);
     *port.dispatch.lock() = own;
     if let Some(token) = rest {
         port.call(|engine, now| engine.release(now, token));
     }
-    again
+    // It may be the last to have the handler, whose destructor is the user's.
+    threads::guarded(|| drop(user));
+    again.unwrap_or_else(|payload| {
+        // Callbacks are guarded one by one: this is a bug of ours. The payload may have a destructor that panics as well.
+        std::mem::forget(payload);
+        port.stumbled();
+        false
+    })
 }
 
 /// How far a batch came.

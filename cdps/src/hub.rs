@@ -56,8 +56,21 @@ pub(crate) struct NodeShared {
     alive: AtomicUsize,
     none_alive: Notify,
     ended: AtomicBool,
+    /// A bug has shown: what is known here may not be true any more.
+    poisoned: AtomicBool,
     finished: Mutex<bool>,
     finish: Condvar,
+}
+
+/// Poisons its node if it is dropped by a panic.
+struct Alarm(Arc<NodeShared>);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.poison("a task panicked");
+        }
+    }
 }
 
 /// The engine of a node.
@@ -139,6 +152,7 @@ impl NodeShared {
             alive: AtomicUsize::new(0),
             none_alive: Notify::new(),
             ended: AtomicBool::new(false),
+            poisoned: AtomicBool::new(false),
             finished: Mutex::new(false),
             finish: Condvar::new(),
         })
@@ -275,7 +289,7 @@ impl NodeShared {
                 registry.sources.insert(port.session.port, Arc::clone(port));
             }
         }
-        self.io(port.number as usize).spawn(Arc::clone(port).timers());
+        self.io(port.number as usize).spawn(self.watched(Arc::clone(port).timers()));
         true
     }
 
@@ -427,6 +441,29 @@ impl NodeShared {
     }
 
     /// Writes a log line. No lock may be held.
+    /// A bug has shown.
+    pub(crate) fn poison(&self, what: &str) {
+        if !self.poisoned.swap(true, Ordering::AcqRel) {
+            self.log(Level::Error, "bug", format_args!("{what}; the node is not to be trusted any more"));
+        }
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::Relaxed)
+    }
+
+    /// A task of this node. A panic in it is a bug of the library: no code of the user runs on I/O threads.
+    pub(crate) fn watched<T: Future<Output = ()>>(
+        self: &Arc<Self>,
+        task: T,
+    ) -> impl Future<Output = ()> + use<T> {
+        let alarm = Alarm(Arc::clone(self));
+        async move {
+            let _alarm = alarm;
+            task.await;
+        }
+    }
+
     pub(crate) fn log(&self, level: Level, target: &str, message: fmt::Arguments<'_>) {
         if self.log.wants(level) {
             self.log.line(level, target, format_args!("{}: {message}", self.name));

@@ -115,9 +115,9 @@ impl Node {
         let callbacks = start_callback_threads(options.callback_threads)?;
         let shared = NodeShared::new(engine, options.name, options.log, listening, io, callbacks, on_final);
         for (index, listener) in listeners.into_iter().enumerate() {
-            shared.io(index).spawn(accept::listen(Arc::clone(&shared), listener));
+            shared.io(index).spawn(shared.watched(accept::listen(Arc::clone(&shared), listener)));
         }
-        shared.io(0).spawn(Arc::clone(&shared).timers());
+        shared.io(0).spawn(shared.watched(Arc::clone(&shared).timers()));
         shared.act();
         Ok(Node { shared })
     }
@@ -197,6 +197,18 @@ impl Node {
         self.shared.wait_finished(timeout)
     }
 
+    /// Marks the node as one in which a bug of the library has shown, for interfaces that catch panics where they are not to go further. What
+    /// it knows may not be true any more: nothing but [`Node::destroy`] should be asked of it.
+    pub fn poison(&self, what: &str) {
+        self.shared.poison(what);
+    }
+
+    /// Whether a bug of the library has shown: one that was reported to [`Node::poison`], or a panic on a thread of its own.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.shared.is_poisoned()
+    }
+
     /// Counters.
     #[must_use]
     pub fn stats(&self) -> NodeStats {
@@ -222,4 +234,42 @@ fn start_callback_threads(count: usize) -> Result<Vec<CallbackThread>, OpenError
         }
     }
     Ok(started)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(60);
+
+    /// [U3] A panic in a task of the library's own shows on its node, and on no other; tasks that end, or are ended, do not.
+    #[test]
+    fn a_panic_in_a_task_poisons_the_node() {
+        let open = |id| {
+            let mut options = NodeOptions::new(NodeId(id), Security::Plain);
+            options.listen = vec![([127, 0, 0, 1], 0).into()];
+            Node::open(options, Box::new(|| ())).expect("opens")
+        };
+        let (node, other) = (open(1), open(2));
+        let fine = node.shared.io(0).spawn(node.shared.watched(async {}));
+        let endless = node.shared.io(0).spawn(node.shared.watched(std::future::pending()));
+        endless.abort();
+        let start = Instant::now();
+        while !(fine.is_finished() && endless.is_finished()) {
+            assert!(start.elapsed() < DEADLINE);
+            std::thread::yield_now();
+        }
+        assert!(!node.is_poisoned());
+        node.shared.io(0).spawn(node.shared.watched(async { panic!("made by a test") }));
+        while !node.is_poisoned() {
+            assert!(start.elapsed() < DEADLINE);
+            std::thread::yield_now();
+        }
+        assert!(!other.is_poisoned());
+        node.destroy_wait(DEADLINE).expect("ends");
+        other.destroy_wait(DEADLINE).expect("ends");
+        assert!(!other.is_poisoned());
+    }
 }

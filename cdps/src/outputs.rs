@@ -19,14 +19,8 @@ pub(crate) fn carry_out(node: &Arc<NodeShared>, output: Output) {
         Output::Dial { link, conn, node: peer, local, remote } => {
             let control = Control::new(LinkKey::Dialled(link), conn);
             node.links.insert(Arc::clone(&control));
-            node.io(link.0 as usize).spawn(dial::control(
-                Arc::clone(node),
-                control,
-                link,
-                peer,
-                local,
-                remote,
-            ));
+            let task = dial::control(Arc::clone(node), control, link, peer, local, remote);
+            node.io(link.0 as usize).spawn(node.watched(task));
         }
         Output::Hangup { key, conn } => {
             if let Some(control) = node.links.remove(key, conn) {

@@ -231,9 +231,24 @@ impl Port {
     /// # Errors
     /// Nothing was sent and no event follows.
     pub fn send(&self, data: &[IoSlice<'_>], options: &SendOptions) -> Result<Sn, SendError> {
+        self.send_noting(data, options, |_| ())
+    }
+
+    /// As [`Port::send`], and `note` is given the number before any event of the message can be told. It runs under the port's lock: it may
+    /// store the number, and nothing else.
+    ///
+    /// # Errors
+    /// As [`Port::send`]; `note` was not called.
+    #[inline]
+    pub fn send_noting(
+        &self,
+        data: &[IoSlice<'_>],
+        options: &SendOptions,
+        note: impl Fn(Sn),
+    ) -> Result<Sn, SendError> {
         let len = self.length(data)?;
         let stream = self.stream(options)?;
-        self.hand_over(Payload::copy(data, len as usize, options.context), len, stream, options)
+        self.hand_over(Payload::copy(data, len as usize, options.context), len, stream, options, &note)
     }
 
     /// Sends a message without copying it. As [`Port::send`], and [`PortEvent::Released`] says when the memory is free.
@@ -245,11 +260,29 @@ impl Port {
     /// On success the memory that `data` refers to (not the list itself) must stay valid and unchanged until [`PortEvent::Released`]
     /// with this `context`.
     pub unsafe fn send_borrowed(&self, data: &[IoSlice<'_>], options: &SendOptions) -> Result<Sn, SendError> {
+        // SAFETY: the caller promises it.
+        unsafe { self.send_borrowed_noting(data, options, |_| ()) }
+    }
+
+    /// As [`Port::send_borrowed`], with `note` as in [`Port::send_noting`].
+    ///
+    /// # Errors
+    /// As [`Port::send_borrowed`]; `note` was not called.
+    ///
+    /// # Safety
+    /// As [`Port::send_borrowed`].
+    #[inline]
+    pub unsafe fn send_borrowed_noting(
+        &self,
+        data: &[IoSlice<'_>],
+        options: &SendOptions,
+        note: impl Fn(Sn),
+    ) -> Result<Sn, SendError> {
         let len = self.length(data)?;
         let stream = self.stream(options)?;
         // SAFETY: the caller promises it.
         let payload = unsafe { Payload::lend(data, &self.shared.lending, options.context) };
-        self.hand_over(payload, len, stream, options)
+        self.hand_over(payload, len, stream, options, &note)
     }
 
     /// Acknowledges a received message that [`Message::wants_ack`] (A1). In any order, from any thread, once.
@@ -258,6 +291,18 @@ impl Port {
     /// When no such acknowledgment is owed.
     pub fn ack(&self, sn: Sn, rc: i32) -> Result<(), AckError> {
         self.shared.call(|engine, now| engine.ack(now, sn, rc)).unwrap_or(Err(AckError::NotOwed { sn }))
+    }
+
+    /// Its node's [`crate::Node::is_poisoned`].
+    #[must_use]
+    #[inline]
+    pub fn is_poisoned(&self) -> bool {
+        self.shared.node.is_poisoned()
+    }
+
+    /// Its node's [`crate::Node::poison`].
+    pub fn poison(&self, what: &str) {
+        self.shared.node.poison(what);
     }
 
     /// Counters.
@@ -298,18 +343,19 @@ impl Port {
         len: u32,
         stream: StreamId,
         options: &SendOptions,
+        note: &impl Fn(Sn),
     ) -> Result<Sn, SendError> {
         let ack = options.ack;
         let mut unsent = Some(payload);
         let sent = self.shared.call_send(|engine, now| {
             let payload = unsent.take()?;
-            Some(engine.send(now, Outbound { stream, len, ack, payload }))
+            Some(engine.send(now, Outbound { stream, len, ack, payload }).inspect(|sn| note(*sn)))
         });
         match sent.flatten() {
             Some(Ok(sn)) => Ok(sn),
             Some(Err(refused)) => {
                 let (error, payload) = *refused;
-                self.not_sent(error, payload, len, stream, options)
+                self.not_sent(error, payload, len, stream, options, note)
             }
             None => {
                 unsent.into_iter().for_each(|payload| self.take_back(payload));
@@ -327,6 +373,7 @@ impl Port {
         len: u32,
         stream: StreamId,
         options: &SendOptions,
+        note: &impl Fn(Sn),
     ) -> Result<Sn, SendError> {
         if !error.is_for_room() || options.timeout == Some(Duration::ZERO) {
             self.take_back(payload);
@@ -336,7 +383,7 @@ impl Port {
             self.take_back(payload);
             return Err(SendError::InCallback);
         }
-        self.wait_and_send(payload, len, stream, options)
+        self.wait_and_send(payload, len, stream, options, note)
     }
 
     fn wait_and_send(
@@ -345,13 +392,14 @@ impl Port {
         len: u32,
         stream: StreamId,
         options: &SendOptions,
+        note: &impl Fn(Sn),
     ) -> Result<Sn, SendError> {
         let ack = options.ack;
         let mut waiting = Some(payload);
         let sent =
             self.shared.wait_for_space(options.timeout.and_then(clock::deadline), len, |engine, now| {
                 let payload = waiting.take()?;
-                match engine.send(now, Outbound { stream, len, ack, payload }) {
+                match engine.send(now, Outbound { stream, len, ack, payload }).inspect(|sn| note(*sn)) {
                     Ok(sn) => Some(Ok(sn)),
                     Err(refused) => {
                         let (error, payload) = *refused;

@@ -339,6 +339,12 @@ impl PortShared {
         }
     }
 
+    /// Its drainer has panicked, and has left. The port can still be destroyed.
+    pub(crate) fn stumbled(&self) {
+        self.node.poison("the delivery of events panicked");
+        self.state.lock().schedule.leave(false);
+    }
+
     /// A loan ended without an event. A destroyed port is drained once more: its final event may have waited for that. Looked at under the
     /// lock, so that either this or the drainer that [`PortShared::destroy`] wakes sees both.
     pub(crate) fn loan_taken_back(self: &Arc<Self>) {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use cdps::{
     ClientHandler, ClusterChange, ConnStatus, ConnectRequest, Decision, Member, Node, NodeId, OpenError,
-    PortConfig, PortError, PortEvent, Reason, RegisterError, State, Target, WaitError,
+    Port, PortConfig, PortError, PortEvent, PortHandler, Reason, RegisterError, State, Target, WaitError,
 };
 use cluster::*;
 
@@ -174,6 +174,32 @@ fn a_panic_in_a_callback() {
     }
     assert_eq!(pair.user.wait_ends(9).iter().map(|d| d.0).filter(|c| *c == 3).count(), 0);
     pair.end();
+}
+
+struct Grenade;
+
+impl PortHandler for Grenade {
+    fn event(&self, _: &Port, _: PortEvent) {}
+}
+
+impl Drop for Grenade {
+    fn drop(&mut self) {
+        panic!("a bug of the user's");
+    }
+}
+
+/// [U4] [L6] A panic in the destructor of a handler ends there: the port is over, and the thread goes on for others.
+#[test]
+fn a_panic_in_a_destructor() {
+    let node = open_listener(1, 1, &[]);
+    let port = node.create_port(PortConfig::default(), Arc::new(Grenade)).expect("is made");
+    port.destroy_wait(DEADLINE).expect("ends");
+    let user = User::new();
+    let other = node.create_port(PortConfig::default(), user.clone()).expect("is made");
+    other.destroy();
+    user.wait_final();
+    assert!(!node.is_poisoned(), "it was not our bug");
+    node.destroy_wait(DEADLINE).expect("ends");
 }
 
 /// Names of the library's threads, also those of other tests in this program, with their masks checked.

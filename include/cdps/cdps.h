@@ -17,7 +17,8 @@
  *  (i)   A cdps_port_send() that returns below 0: no callback will ever come for this call, and every buffer is still the caller's.
  *  (ii)  One that returns 0: exactly one of on_complete(context, sn, rc) or on_nack(context, sn, reason) follows, also through stop, close,
  *        destroy and shutdown.
- *  (iii) The callback may run on another thread before cdps_port_send() returns: what `context` points to must be ready before the call.
+ *  (iii) The callback may run on another thread before cdps_port_send() returns: what `context` points to must be ready before the call. The
+ *        number of the message has been stored by then.
  *
  *  With CDPS_SEND_BORROW the payload (not the array of pieces) is the library's, and must not change, until on_release with the same context:
  *  exactly once for each accepted send, after its on_complete or on_nack. So on_release is where a borrowing program frees everything of that
@@ -31,7 +32,8 @@
  *  Functions that can fail return int32_t: 0 (CDPS_OK), or a negative code CDPS_E_* that never changes its number. Positive values are never
  *  errors. Many take a last argument `err`, which may be NULL: it stores the code and a text that says what was wrong, with which value, and
  *  what is allowed. The lists of codes below are complete, but for CDPS_E_INTERNAL, which any call can give, and CDPS_E_INVALID for an `err`
- *  whose struct_size is not set. errno is undefined after a call. A call that fails has changed nothing, unless it says so.
+ *  whose struct_size is not set. After CDPS_E_INTERNAL, a bug in the library, the node takes nothing but cdps_node_destroy() and its like, which
+ *  nack every accepted send as ever. errno is undefined after a call. A call that fails has changed nothing, unless it says so.
  *
  *
  * Handles
@@ -321,7 +323,8 @@
 #define CDPS_E_SYSTEM -120
 
 /**
- * A bug in the library. The object concerned should be destroyed.
+ * A bug in the library has shown, in this call or before. The node can only be destroyed: any other call on it, its clients or its
+ * ports gives this code.
  */
 #define CDPS_E_INTERNAL -140
 
@@ -2011,7 +2014,7 @@ int32_t cdps_port_destroy_wait(struct cdps_port_t *port,
  * @param iov   the pieces; the array itself is free again on return. May be NULL if `n` is 0.
  * @param n     number of pieces, at most 1024; 0 sends an empty message.
  * @param opts  NULL: the defaults.
- * @param sn    stores the number of the message on return; may be NULL. A callback that runs before that has the number in its event.
+ * @param sn    stores the number of the message if it is accepted, before any callback for it can run; may be NULL.
  * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_UNSUPPORTED (unknown flag), #CDPS_E_NO_CALLBACK, #CDPS_E_TOO_LONG (above
  *         `port.max_message` of either end), #CDPS_E_LIMIT (one more stream than `port.max_streams` of either end), #CDPS_E_WRONG_STATE,
  *         #CDPS_E_DOWN, #CDPS_E_CLOSED (the port is being closed or stopped), #CDPS_E_AGAIN (the send buffer

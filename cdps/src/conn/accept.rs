@@ -60,7 +60,7 @@ fn accept(node: &Arc<NodeShared>, stream: TcpStream, from: SocketAddr) {
         greeting.refuse(Reason::Limit);
         return node.handshake_failed(from, &Failed::Refuse(Reason::Limit));
     }
-    tokio::spawn(greet(Arc::clone(node), greeting, from));
+    tokio::spawn(node.watched(greet(Arc::clone(node), greeting, from)));
 }
 
 /// A place among the handshakes in progress.

@@ -39,7 +39,8 @@ pub(crate) fn start(port: &Arc<PortShared>, target: Target) {
         slot.dial = Some((conn, None));
         slot.link.unwrap_or(LinkId(0))
     });
-    let task = port.node.io(usize::from(path.0)).spawn(dial(Arc::clone(port), target, link));
+    let dial = port.node.watched(dial(Arc::clone(port), target, link));
+    let task = port.node.io(usize::from(path.0)).spawn(dial);
     port.slot(path, |slot| {
         if let Some(dial) = slot.dial.as_mut().filter(|dial| dial.0 == conn) {
             dial.1 = Some(task.abort_handle());

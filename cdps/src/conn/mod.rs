@@ -120,9 +120,9 @@ impl Conn {
             if let Some(former) = former {
                 former.hang_up(None);
             }
-            tokio::spawn(reader::run(Arc::clone(&conn), rest));
+            tokio::spawn(port.node.watched(reader::run(Arc::clone(&conn), rest)));
             // Its first look at the engine serves whatever was kicked so far.
-            tokio::spawn(writer::run(conn));
+            tokio::spawn(port.node.watched(writer::run(conn)));
         });
         port.after(post);
         started
