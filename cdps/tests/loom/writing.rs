@@ -151,7 +151,8 @@ fn two_kickers(quiet: bool) {
     });
 }
 
-/// [M4] The socket is full for a moment, as a sender finds, or the task, or each after the other; what is sent afterwards goes as well.
+/// [M4] The socket is full for a moment, as a sender finds, or the task, or each after the other; what is sent afterwards goes as well. Where a
+/// sender alone finds it full, the task must say that it is not any more.
 #[test]
 fn a_socket_that_is_full_for_a_moment() {
     for (refusals, quiet) in [(1, true), (1, false), (2, true)] {
