@@ -192,16 +192,8 @@ impl Host {
         let node = self.node();
         let now = self.clock(env);
         let Some(s) = self.slots[slot].as_mut() else { return };
-        let cdps_core::port::Received {
-            sn,
-            stream,
-            ssn,
-            generation,
-            wants_ack,
-            redelivered,
-            credit,
-            payload,
-        } = message;
+        let (wants_ack, redelivered) = (message.wants_ack(), message.redelivered());
+        let cdps_core::port::Received { sn, stream, ssn, generation, flags: _, credit, payload } = message;
         note!(env, "n{node} p{slot}: user: got {sn} stream {stream} ssn {ssn} generation {generation}");
         env.oracle.delivered(Delivery {
             flow: s.flow_in(generation),

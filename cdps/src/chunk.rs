@@ -8,8 +8,25 @@ use std::cell::Cell;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use parking_lot::Mutex;
+
 /// References that an owner takes at a time.
 const AHEAD: usize = 1 << 16;
+
+/// The usual size. Chunks of it are kept for the next who needs one: they are filled by one thread and given up by another, and the
+/// allocator would return them to the system and fetch fresh pages many times a second.
+pub(crate) const COMMON: usize = 64 << 10;
+/// Most of them that are kept, in the whole process: 2 MiB.
+const SPARES: usize = 32;
+
+/// Taken with any lock held, and no other is taken under it.
+static SPARE: Mutex<Vec<Spare>> = Mutex::new(Vec::new());
+
+/// A chunk that is nobody's.
+struct Spare(NonNull<Head>);
+
+// SAFETY: nobody else refers to it.
+unsafe impl Send for Spare {}
 
 /// In front of the bytes.
 struct Head {
@@ -28,8 +45,8 @@ pub(crate) struct Chunk {
 
 /// Bytes of a chunk that will not change any more.
 pub(crate) struct Slice {
-    /// `None`: of no bytes.
-    head: Option<NonNull<Head>>,
+    /// Of no bytes: dangling.
+    head: NonNull<Head>,
     start: u32,
     len: u32,
 }
@@ -67,23 +84,36 @@ unsafe fn give_up(head: NonNull<Head>, count: usize) {
     if unsafe { head.as_ref() }.references.fetch_sub(count, Ordering::Release) != count {
         return;
     }
-    // SAFETY: these were the last; the load orders every other holder's use before the end; allocated by `Chunk::new`.
-    unsafe {
+    // SAFETY: these were the last; the load orders every other holder's use before the end.
+    let room = unsafe {
         head.as_ref().references.load(Ordering::Acquire);
-        let layout = layout(head.as_ref().room);
-        dealloc(head.cast().as_ptr(), layout);
+        head.as_ref().room
+    };
+    if room == COMMON {
+        let mut spare = SPARE.lock();
+        if spare.len() < SPARES {
+            return spare.push(Spare(head));
+        }
     }
+    // SAFETY: allocated by `Chunk::new`, and nobody's any more.
+    unsafe { dealloc(head.cast().as_ptr(), layout(room)) };
 }
 
 impl Chunk {
     /// An empty chunk.
     pub(crate) fn new(room: usize) -> Chunk {
         debug_assert!(room <= u32::MAX as usize);
-        let layout = layout(room);
-        // SAFETY: the layout is not empty: it has a head.
-        let head = unsafe { alloc(layout) }.cast::<Head>();
-        let head = NonNull::new(head).unwrap_or_else(|| handle_alloc_error(layout));
-        // SAFETY: just allocated for it, and aligned.
+        let spare = if room == COMMON { SPARE.lock().pop() } else { None };
+        let head = spare.map_or_else(
+            || {
+                let layout = layout(room);
+                // SAFETY: the layout is not empty: it has a head.
+                let head = unsafe { alloc(layout) }.cast::<Head>();
+                NonNull::new(head).unwrap_or_else(|| handle_alloc_error(layout))
+            },
+            |spare| spare.0,
+        );
+        // SAFETY: allocated for it, aligned, and nobody else's.
         unsafe { head.write(Head { references: AtomicUsize::new(1 + AHEAD), room }) };
         Chunk { head, filled: 0, ahead: Cell::new(AHEAD) }
     }
@@ -147,7 +177,7 @@ impl Chunk {
             ahead = AHEAD;
         }
         self.ahead.set(ahead - 1);
-        Slice { head: Some(self.head), start: start as u32, len: len as u32 }
+        Slice { head: self.head, start: start as u32, len: len as u32 }
     }
 
     /// Whether there is no slice of it.
@@ -185,13 +215,11 @@ impl Slice {
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        match self.head {
-            // SAFETY: in bounds and filled, as `Chunk::slice` checked, and not written any more.
-            Some(head) => unsafe {
-                std::slice::from_raw_parts(bytes_of(head).add(self.start as usize), self.len as usize)
-            },
-            None => &[],
+        if self.len == 0 {
+            return &[];
         }
+        // SAFETY: in bounds and filled, as `Chunk::slice` checked, and not written any more.
+        unsafe { std::slice::from_raw_parts(bytes_of(self.head).add(self.start as usize), self.len as usize) }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -212,15 +240,15 @@ impl Slice {
 impl Default for Slice {
     /// Of no bytes.
     fn default() -> Slice {
-        Slice { head: None, start: 0, len: 0 }
+        Slice { head: NonNull::dangling(), start: 0, len: 0 }
     }
 }
 
 impl Clone for Slice {
     fn clone(&self) -> Slice {
-        if let Some(head) = self.head {
+        if self.len > 0 {
             // SAFETY: the chunk exists as long as this reference to it.
-            unsafe { head.as_ref() }.references.fetch_add(1, Ordering::Relaxed);
+            unsafe { self.head.as_ref() }.references.fetch_add(1, Ordering::Relaxed);
         }
         Slice { ..*self }
     }
@@ -228,9 +256,9 @@ impl Clone for Slice {
 
 impl Drop for Slice {
     fn drop(&mut self) {
-        if let Some(head) = self.head {
+        if self.len > 0 {
             // SAFETY: its own.
-            unsafe { give_up(head, 1) };
+            unsafe { give_up(self.head, 1) };
         }
     }
 }
@@ -275,6 +303,26 @@ mod tests {
         assert!(!Slice::default().join(&slice));
         drop((slice, chunk.slice(0, 1)));
         assert!(chunk.is_free());
+    }
+
+    /// Chunks of the usual size are used again, on whatever thread, and not more are kept than the limit says.
+    #[test]
+    fn common_chunks_are_used_again() {
+        let slices: Vec<Slice> = (0..SPARES * 2)
+            .map(|i| {
+                let mut chunk = Chunk::new(COMMON);
+                chunk.append(&[i as u8; 100]);
+                chunk.slice(10, 20)
+            })
+            .collect();
+        assert!(slices.iter().enumerate().all(|(i, slice)| slice.bytes() == [i as u8; 20]));
+        let former: Vec<_> = slices.iter().map(|slice| slice.head).collect();
+        std::thread::scope(|scope| scope.spawn(|| drop(slices)).join()).expect("drops");
+        assert!(SPARE.lock().len() <= SPARES);
+        let fresh: Vec<Chunk> = (0..SPARES).map(|_| Chunk::new(COMMON)).collect();
+        assert!(
+            fresh.iter().any(|chunk| former.contains(&chunk.head)) && fresh.iter().all(|c| c.filled == 0)
+        );
     }
 
     /// More slices than are held in advance.

@@ -48,6 +48,7 @@ impl Client {
 
     /// Its node's [`crate::Node::is_poisoned`].
     #[must_use]
+    #[inline]
     pub fn is_poisoned(&self) -> bool {
         self.shared.node.is_poisoned()
     }

@@ -1,7 +1,6 @@
 //! Delivery of events to the user: per port one drainer at a time, in order, without any lock (architecture, point 7).
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -19,8 +18,6 @@ use crate::threads;
 const BATCH: usize = 512;
 /// Batches of one port before others get their turn.
 const ROUNDS: usize = 8;
-/// A longer queue is not kept once it is empty.
-const KEEP: usize = 8192;
 /// Credit that a drainer collects, as a part of the window, before it gives it back in the middle of a batch.
 const CREDIT_PART: u64 = 16;
 
@@ -162,9 +159,6 @@ impl User {
         }
         if matches!(told, Told::Waits) {
             return !port.hold(own.taken.cut);
-        }
-        if own.taken.events.is_empty() && own.taken.events.capacity() > KEEP {
-            own.taken.events = VecDeque::new();
         }
         self.release(own);
         true

@@ -440,7 +440,6 @@ impl NodeShared {
         self.counts.read(ports)
     }
 
-    /// Writes a log line. No lock may be held.
     /// A bug has shown.
     pub(crate) fn poison(&self, what: &str) {
         if !self.poisoned.swap(true, Ordering::AcqRel) {
@@ -448,6 +447,7 @@ impl NodeShared {
         }
     }
 
+    #[inline]
     pub(crate) fn is_poisoned(&self) -> bool {
         self.poisoned.load(Ordering::Relaxed)
     }
@@ -464,6 +464,7 @@ impl NodeShared {
         }
     }
 
+    /// Writes a log line. No lock may be held.
     pub(crate) fn log(&self, level: Level, target: &str, message: fmt::Arguments<'_>) {
         if self.log.wants(level) {
             self.log.line(level, target, format_args!("{}: {message}", self.name));

@@ -74,7 +74,7 @@ impl Message {
     /// Whether the sender waits for [`crate::Port::ack`].
     #[must_use]
     pub fn wants_ack(&self) -> bool {
-        self.received.wants_ack
+        self.received.wants_ack()
     }
 
     /// Acknowledges it with a return code (A1): [`crate::Port::ack`], and nothing else's number can be hit, should the port have been
@@ -98,7 +98,7 @@ impl Message {
     /// Whether an earlier target may have delivered it already (F5).
     #[must_use]
     pub fn redelivered(&self) -> bool {
-        self.received.redelivered
+        self.received.redelivered()
     }
 
     /// Whether it may be handed on now (F8). [`crate::PortHandler::event`] was called under a lease; who puts messages into a queue

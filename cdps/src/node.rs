@@ -205,6 +205,7 @@ impl Node {
 
     /// Whether a bug of the library has shown: one that was reported to [`Node::poison`], or a panic on a thread of its own.
     #[must_use]
+    #[inline]
     pub fn is_poisoned(&self) -> bool {
         self.shared.is_poisoned()
     }

@@ -11,10 +11,8 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::chunk::{Chunk, Slice};
+use crate::chunk::{COMMON, Chunk, Slice};
 
-/// Memory that copies of small messages share.
-const CHUNK: usize = 64 << 10;
 /// Longer copies get an allocation of their own, so that a slow message does not hold much more than itself.
 const OWN_ALLOCATION: usize = 16 << 10;
 /// Most records of lent memory that a port keeps for reuse.
@@ -50,7 +48,7 @@ impl Payload {
         } else {
             ARENA.with_borrow_mut(|arena| match arena {
                 Some(chunk) if chunk.room() >= len => fill(chunk),
-                _ => fill(arena.insert(Chunk::new(CHUNK))),
+                _ => fill(arena.insert(Chunk::new(COMMON))),
             })
         };
         Payload { data: Data::Copied(data), context }
@@ -366,7 +364,7 @@ mod tests {
     /// [M5] Copies do not disturb each other, whether they share a chunk or not.
     #[test]
     fn copies_are_apart() {
-        let sizes = [0usize, 1, 64, 2048, OWN_ALLOCATION, OWN_ALLOCATION + 1, CHUNK, 3];
+        let sizes = [0usize, 1, 64, 2048, OWN_ALLOCATION, OWN_ALLOCATION + 1, COMMON, 3];
         let copies: Vec<(u8, usize, Payload)> = (0..400usize)
             .map(|i| {
                 let (byte, len) = (i as u8, sizes[i % sizes.len()]);

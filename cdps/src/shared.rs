@@ -13,7 +13,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use cdps_core::id::{ConnId, Generation, LinkId, PathId, SessionId, Side};
-use cdps_core::port::{Action, Call, CreditToken, Event, Link, State, StateError};
+use cdps_core::port::{Action, Call, CreditToken, Event, Link, Queue, State, StateError};
 use cdps_core::time::Time;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
@@ -36,6 +36,9 @@ use crate::timer::Sleep;
 
 pub(crate) type Engine = cdps_core::port::Port<Payload, ReceivedBuf>;
 pub(crate) type PortEvent = Event<Payload, ReceivedBuf>;
+
+/// Of these there are many: how much memory they touch is what they cost.
+const _: () = assert!(size_of::<Payload>() == 24 && size_of::<PortEvent>() <= 80);
 
 /// Sends for which the clock is read once, at most.
 const SENDS_A_READING: u8 = 15;
@@ -126,7 +129,7 @@ impl Post {
 /// Events that were taken from the engine.
 #[derive(Default)]
 pub(crate) struct Taken {
-    pub(crate) events: VecDeque<PortEvent>,
+    pub(crate) events: Queue<PortEvent>,
     /// [`Fence::cut`] when they were taken: messages among them are void once it is another.
     pub(crate) cut: u64,
 }

@@ -44,6 +44,7 @@ thread_local! {
 }
 
 /// The calling thread's stream on this port.
+#[inline]
 pub(crate) fn own(port: &Arc<PortShared>) -> StreamId {
     OWN.with_borrow_mut(|own| {
         let here = own.iter().position(|o| std::ptr::eq(o.port.as_ptr(), Arc::as_ptr(port)));

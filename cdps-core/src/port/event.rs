@@ -7,7 +7,7 @@ use crate::id::{ConnId, Generation, NodeId, PathId, SessionId, Sn, Ssn, StreamId
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::time::Time;
-use crate::wire::{Frame, NodeBody};
+use crate::wire::{Frame, NodeBody, item};
 
 /// How sure a nack is that the message did not arrive (F2).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -82,14 +82,24 @@ pub struct Received<R> {
     pub ssn: Ssn,
     /// Generation under which it was received.
     pub generation: Generation,
-    /// The user owes an acknowledgment (A1).
-    pub wants_ack: bool,
-    /// An earlier target may have delivered it (F5).
-    pub redelivered: bool,
+    /// Item flags of the wire: see [`Received::wants_ack`] and [`Received::redelivered`]. Wide, because a value with gaps is slow to move.
+    pub flags: u32,
     /// What to give back when the user has released it: see [`super::Port::release`].
     pub credit: CreditToken,
     /// The bytes.
     pub payload: R,
+}
+
+impl<R> Received<R> {
+    /// The user owes an acknowledgment (A1).
+    pub fn wants_ack(&self) -> bool {
+        self.flags & u32::from(item::SYNC) != 0
+    }
+
+    /// An earlier target may have delivered it (F5).
+    pub fn redelivered(&self) -> bool {
+        self.flags & u32::from(item::REDELIVERED) != 0
+    }
 }
 
 /// Credit that goes back to the peer when a message is released.

@@ -11,6 +11,7 @@ mod event;
 mod exchange;
 mod inbound;
 mod path;
+mod queue;
 mod receiver;
 mod sender;
 mod session;
@@ -29,6 +30,7 @@ pub use exchange::{
     AckError, Batch, ConnectError, Inbound, ItemBytes, OutItem, Outbound, Outgoing, Parts, PathStats,
     Payload, Placement, Refused, SendError, Stats,
 };
+pub use queue::Queue;
 pub use state::{Call, Link, State, StateError, graph};
 
 use self::path::Path;
@@ -46,7 +48,7 @@ use crate::wire::{self, Connect};
 
 /// The queue of events, with a count of what waits for the user.
 pub(crate) struct Events<S, R> {
-    queue: VecDeque<Event<S, R>>,
+    queue: Queue<Event<S, R>>,
     pending: u32,
     completed: u64,
     nacked: u64,
@@ -54,7 +56,7 @@ pub(crate) struct Events<S, R> {
 
 impl<S, R> Events<S, R> {
     fn new() -> Self {
-        Events { queue: VecDeque::new(), pending: 0, completed: 0, nacked: 0 }
+        Events { queue: Queue::default(), pending: 0, completed: 0, nacked: 0 }
     }
 
     #[inline]
@@ -405,7 +407,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
 
     /// Takes everything that [`Self::poll_event`] would give, in its order. `into` must be empty. Without a lease to wait for it costs no
     /// more for many events than for one.
-    pub fn take_events(&mut self, leased: bool, into: &mut VecDeque<Event<S, R>>) {
+    pub fn take_events(&mut self, leased: bool, into: &mut Queue<Event<S, R>>) {
         if into.is_empty() && (leased || !self.needs_lease()) {
             std::mem::swap(&mut self.events.queue, into);
             self.events.pending = 0;

@@ -316,8 +316,7 @@ impl<R: Clone> Receiver<R> {
         if held.flags & item::TOMBSTONE != 0 {
             return;
         }
-        let wants_ack = held.flags & item::SYNC != 0;
-        if wants_ack {
+        if held.flags & item::SYNC != 0 {
             self.owe(held.sn);
         }
         self.delivered += 1;
@@ -327,8 +326,7 @@ impl<R: Clone> Receiver<R> {
             stream,
             ssn,
             generation: self.generation,
-            wants_ack,
-            redelivered: held.flags & item::REDELIVERED != 0,
+            flags: u32::from(held.flags),
             credit: CreditToken { epoch: self.epoch, cost: u64::from(held.len) + wire::MESSAGE_COST },
             payload: held.payload,
         });

@@ -36,10 +36,10 @@ enum Phase {
 
 pub(super) struct Entry<S> {
     pub(super) payload: Option<S>,
-    /// Message before it in its stream, if it must be received before this one counts (0: none).
-    prev: Sn,
-    /// Message after it in its stream (0: none yet).
-    next: Sn,
+    /// How far back the message before it in its stream is, if it must be received before this one counts (0: none).
+    back: u32,
+    /// How far ahead the message after it in its stream is (0: none yet).
+    ahead: u32,
     pub(super) ssn: Ssn,
     pub(super) stream: StreamId,
     pub(super) len: u32,
@@ -306,15 +306,20 @@ impl<S: Payload> Sender<S> {
         stream.next_ssn = ssn.next();
         stream.last = sn;
         stream.fresh = false;
-        if let Some(before) = self.entry_mut(prev) {
-            before.next = sn;
-        }
+        let back = match self.entry_mut(prev) {
+            Some(before) => {
+                // At most MAX_SPAN.
+                before.ahead = (sn.0 - prev.0) as u32;
+                before.ahead
+            }
+            None => 0,
+        };
         let unwritten = if model == AckModel::Sent { len.max(1) } else { 0 };
         self.unfinished.unwritten += usize::from(model == AckModel::Sent);
         self.entries.push_back(Entry {
             payload: Some(payload),
-            prev,
-            next: Sn(0),
+            back,
+            ahead: 0,
             ssn,
             stream: id,
             len,
@@ -515,7 +520,7 @@ impl<S: Payload> Sender<S> {
                 return;
             };
             entry.ready = true;
-            let follower = entry.next;
+            let follower = Sn(sn.0 + u64::from(entry.ahead));
             if entry.ends_when_received() {
                 unfinished.finish(entry, sn, 0, events);
                 if oldest {
@@ -562,8 +567,8 @@ impl<S: Payload> Sender<S> {
             return;
         }
         entry.phase = Phase::Received;
-        let prev = entry.prev;
-        if prev <= self.cumulative || self.entry(prev).is_none_or(|p| p.ready) {
+        let prev = Sn(sn.0 - u64::from(entry.back));
+        if prev == sn || prev <= self.cumulative || self.entry(prev).is_none_or(|p| p.ready) {
             self.mark_ready(sn, events);
         }
     }
@@ -575,11 +580,14 @@ impl<S: Payload> Sender<S> {
                 return;
             }
             entry.ready = true;
-            let next = entry.next;
+            let ahead = u64::from(entry.ahead);
             if entry.ends_when_received() {
                 self.finish(sn, 0, events);
             }
-            sn = next;
+            if ahead == 0 {
+                return;
+            }
+            sn = Sn(sn.0 + ahead);
         }
     }
 
@@ -701,7 +709,7 @@ impl<S: Payload> Sender<S> {
             }
             if fresh {
                 entry.flags |= item::START;
-                entry.prev = Sn(0);
+                entry.back = 0;
             }
             if entry.phase == Phase::Finished {
                 entry.flags = (entry.flags & item::START) | item::TOMBSTONE;

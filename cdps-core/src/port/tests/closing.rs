@@ -17,14 +17,14 @@ impl Pair {
 
     /// What the target's user is given, without having handled it yet.
     fn take(&mut self) -> Vec<Sn> {
-        let mut taken = VecDeque::new();
+        let mut taken = Queue::default();
         self.target().take_events(true, &mut taken);
         let numbers = taken.iter().filter_map(|e| match e {
             Event::Received(message) => Some(message.sn),
             _ => None,
         });
         let numbers = numbers.collect();
-        self.target_events.extend(taken);
+        self.target_events.extend(std::iter::from_fn(|| taken.pop_front()));
         numbers
     }
 
