@@ -147,7 +147,9 @@ pub enum ConnectError {
 }
 
 /// Something that came on a data connection.
+// The wide tag: as for `Event`.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[repr(u64)]
 pub enum Inbound<R> {
     /// A whole message: an item of a bundle, or a fragment that is all of its message.
     Message {
