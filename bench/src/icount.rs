@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use cdps_core::cluster::{Health, LinkState};
 use cdps_core::config::{AckModel, PortConfig, Target};
 use cdps_core::id::{ConnId, Incarnation, NodeId, PathId, SessionId, StreamId};
-use cdps_core::port::{Action, Batch, Event, Inbound, Outbound, Outgoing, Payload, Port};
+use cdps_core::port::{Action, Batch, CreditToken, Event, Inbound, Outbound, Outgoing, Payload, Port, Queue};
 use cdps_core::secret::Secret;
 use cdps_core::time::{Duration, Time};
 use cdps_core::wire::{
@@ -70,6 +70,8 @@ struct Bench {
     body: Vec<u8>,
     inbound: Vec<Inbound<u32>>,
     decoder: Decoder,
+    /// Taken at once, as the driver does.
+    events: Queue<Event<Handle, u32>>,
     /// Frames that each side has received whole.
     to_target: u64,
     to_source: u64,
@@ -125,6 +127,7 @@ impl Bench {
             body: Vec::with_capacity(1 << 17),
             inbound: Vec::with_capacity(1 << 10),
             decoder: Decoder::new(NO_SUM),
+            events: Queue::default(),
             to_target: 0,
             to_source: 0,
             payload: [0x5a; SIZE],
@@ -160,17 +163,21 @@ impl Bench {
         }
         if work >= Work::Receive {
             self.receive(Side::Target)?;
-            while let Some(event) = self.target.poll_event(true) {
+            self.target.take_events(true, &mut self.events);
+            let mut credit = CreditToken { epoch: 0, cost: 0 };
+            while let Some(event) = self.events.pop_front() {
                 if let Event::Received(message) = event {
-                    self.target.release(self.now, message.credit);
+                    credit = CreditToken { cost: credit.cost + message.credit.cost, ..message.credit };
                 }
             }
+            self.target.release(self.now, credit);
         }
         if work >= Work::Complete {
             self.bytes.clear();
             self.transmit(Side::Target, true);
             self.receive(Side::Source)?;
-            while self.source.poll_event(true).is_some() {}
+            self.source.take_events(true, &mut self.events);
+            while self.events.pop_front().is_some() {}
         }
         Ok(())
     }

@@ -55,21 +55,21 @@ impl<T> Queue<T> {
     /// Takes the first item.
     #[inline]
     pub fn pop_front(&mut self) -> Option<T> {
-        let first = self.blocks.front_mut()?;
-        let item = first.pop_front();
-        if first.is_empty() {
-            self.pop_block();
+        match self.blocks.front_mut() {
+            Some(first) if first.len() > 1 => first.pop_front(),
+            Some(_) | None => self.pop_block(),
         }
-        item
     }
 
+    /// Takes a block that has one item, and the item.
     #[cold]
-    fn pop_block(&mut self) {
-        if let Some(block) = self.blocks.pop_front()
-            && self.spare.len() < SPARE
-        {
+    fn pop_block(&mut self) -> Option<T> {
+        let mut block = self.blocks.pop_front()?;
+        let item = block.pop_front();
+        if self.spare.len() < SPARE {
             self.spare.push(block);
         }
+        item
     }
 
     /// Whether there is none.
