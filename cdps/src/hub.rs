@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use cdps_core::config::{ConfigError, Liveness, NodeConfig, PortConfig};
@@ -13,6 +15,7 @@ use cdps_core::node::{LinkKey, Node as Engine};
 use cdps_core::reason::Reason;
 use cdps_core::time::Time;
 use parking_lot::{Condvar, Mutex};
+use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
@@ -62,14 +65,33 @@ pub(crate) struct NodeShared {
     finish: Condvar,
 }
 
-/// Poisons its node if it is dropped by a panic.
-struct Alarm(Arc<NodeShared>);
+pin_project! {
+    /// A task that poisons its node if it panics. No `async` block around the task: that would have room for it twice.
+    struct Watched<T> {
+        node: Arc<NodeShared>,
+        #[pin]
+        task: T,
+    }
+}
 
-impl Drop for Alarm {
+impl<T: Future<Output = ()>> Future for Watched<T> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        let alarm = Alarm(this.node);
+        let polled = this.task.poll(context);
+        std::mem::forget(alarm);
+        polled
+    }
+}
+
+/// Dropped only by a panic.
+struct Alarm<'a>(&'a NodeShared);
+
+impl Drop for Alarm<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.poison("a task panicked");
-        }
+        self.0.poison("a task panicked");
     }
 }
 
@@ -457,11 +479,7 @@ impl NodeShared {
         self: &Arc<Self>,
         task: T,
     ) -> impl Future<Output = ()> + use<T> {
-        let alarm = Alarm(Arc::clone(self));
-        async move {
-            let _alarm = alarm;
-            task.await;
-        }
+        Watched { node: Arc::clone(self), task }
     }
 
     /// Writes a log line. No lock may be held.

@@ -34,7 +34,8 @@ impl<T> Queue<T> {
 
     #[cold]
     fn push_block(&mut self, item: T) {
-        let mut block = self.spare.pop().unwrap_or_else(|| VecDeque::with_capacity(BLOCK));
+        // A new one grows as it is filled: a port with little to tell needs little.
+        let mut block = self.spare.pop().unwrap_or_default();
         block.push_back(item);
         self.blocks.push_back(block);
     }
