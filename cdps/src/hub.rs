@@ -48,7 +48,8 @@ pub(crate) struct NodeShared {
     registry: Mutex<Registry>,
     pub(crate) counts: Counts,
     log: Log,
-    limit: RateLimit,
+    /// By level.
+    limits: [RateLimit; Level::Trace as usize + 1],
     seed: u64,
     ports: AtomicU32,
     numbers: AtomicU64,
@@ -165,7 +166,7 @@ impl NodeShared {
             registry: Mutex::new(Registry::default()),
             counts: Counts::default(),
             log,
-            limit: RateLimit::default(),
+            limits: Default::default(),
             ports: AtomicU32::new(0),
             numbers: AtomicU64::new(0),
             io: io.iter().map(|thread| thread.handle().clone()).collect(),
@@ -489,9 +490,12 @@ impl NodeShared {
         }
     }
 
-    /// Writes a log line that others may cause as often as they like: one a second gets through.
+    /// Writes a log line that others may cause as often as they like: one a second of each level gets through.
     pub(crate) fn log_limited(&self, level: Level, target: &str, message: fmt::Arguments<'_>) {
-        match self.limit.pass(clock::now()) {
+        if !self.log.wants(level) {
+            return;
+        }
+        match self.limits[level as usize].pass(clock::now()) {
             Some(0) => self.log(level, target, message),
             Some(held) => {
                 self.log(level, target, format_args!("{message} ({held} lines like this held back)"))

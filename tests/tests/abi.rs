@@ -288,3 +288,15 @@ fn two_nodes_with_address_sanitizer() {
 fn a_forked_child_is_refused() {
     run(&mut Command::new(program("forked", "", &[])));
 }
+
+/// [U2] Warnings go to the callback, or to standard error where there is none, and nothing goes to standard output.
+#[test]
+fn logs_go_where_they_should() {
+    let program = program("logs", "", &[]);
+    for (kind, lines) in [("callback", 0), ("standard", 1), ("quiet", 0)] {
+        let out = must(Command::new(&program).arg(kind));
+        let said = String::from_utf8(out.stderr).expect("text");
+        assert_eq!((out.stdout, said.lines().count()), (Vec::new(), lines), "{kind}: {said}");
+        assert!(said.lines().all(|line| line.starts_with("cdps: Warn: node 1: accept: ")), "{kind}: {said}");
+    }
+}
