@@ -238,6 +238,39 @@ fn threads_are_named_and_block_signals() {
     node.destroy_wait(DEADLINE).expect("ends");
 }
 
+/// [U5] Every descriptor that nodes open, with connected ports and all, is closed in a program that this process runs.
+#[test]
+fn descriptors_are_close_on_exec() {
+    // Sockets, epoll, event and timer descriptors: whatever the library may have open. Other tests of this process open none of these
+    // kinds but by the library.
+    let leaked = || -> Vec<String> {
+        let opened =
+            std::fs::read_dir("/proc/self/fd").expect("lists").flatten().map(|entry| entry.file_name());
+        let flagged = |fd: &str| {
+            let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+            let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
+            Some(i32::from_str_radix(flags.trim(), 8).expect("octal") & libc::O_CLOEXEC != 0)
+        };
+        opened
+            .map(|fd| fd.to_string_lossy().into_owned())
+            .filter(|fd| fd.parse::<u32>().is_ok_and(|fd| fd > 2) && flagged(fd) == Some(false))
+            .collect()
+    };
+    let before = leaked();
+    let pair = Pair::patient(3, User::new(), User::acking);
+    let now = leaked();
+    assert!(now.iter().all(|fd| before.contains(fd)), "{before:?}, then {now:?}");
+    let sockets = || {
+        let fds = std::fs::read_dir("/proc/self/fd").expect("lists").flatten();
+        fds.filter(|fd| {
+            std::fs::read_link(fd.path()).is_ok_and(|to| to.to_string_lossy().starts_with("socket:"))
+        })
+        .count()
+    };
+    assert!(sockets() >= 12, "both ends of three data and three control connections");
+    pair.end();
+}
+
 /// [L6] The node's final callback runs once, last, and nothing of it waits for itself.
 #[test]
 fn the_final_callback_is_the_last() {
