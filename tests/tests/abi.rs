@@ -300,3 +300,17 @@ fn logs_go_where_they_should() {
         assert!(said.lines().all(|line| line.starts_with("cdps: Warn: node 1: accept: ")), "{kind}: {said}");
     }
 }
+
+/// [L1] [L3] [L5] Fig. 6: the calls and callbacks of both sides from registering to closing, in order.
+#[test]
+fn figure_6() {
+    run(&mut Command::new(program("fig06", "", &[])));
+}
+
+/// [A1] [A2] [A3] [M5] Fig. 9: a message and its acknowledgment, in each model, in order.
+#[test]
+fn figure_9() {
+    for model in ["sync", "async", "sent"] {
+        run(Command::new(program("fig09", model, &[])).arg(model));
+    }
+}
