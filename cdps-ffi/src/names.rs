@@ -77,6 +77,8 @@ pub const CDPS_CAUSE_WINDOW: i32 = 1;
 pub const CDPS_CAUSE_PATH: i32 = 2;
 /// Messages pile up because the port is on its way to another target.
 pub const CDPS_CAUSE_SWITCHOVER: i32 = 3;
+/// Messages pile up because the user has suspended the port.
+pub const CDPS_CAUSE_SUSPEND: i32 = 4;
 
 /// No error.
 pub const CDPS_REASON_NONE: i32 = 0;
@@ -167,8 +169,12 @@ static CLUSTER: Names =
 
 static FLOW: Names = &[(CDPS_FLOW_ON, c"ON"), (CDPS_FLOW_OFF, c"OFF")];
 
-static CAUSE: Names =
-    &[(CDPS_CAUSE_WINDOW, c"WINDOW"), (CDPS_CAUSE_PATH, c"PATH"), (CDPS_CAUSE_SWITCHOVER, c"SWITCHOVER")];
+static CAUSE: Names = &[
+    (CDPS_CAUSE_WINDOW, c"WINDOW"),
+    (CDPS_CAUSE_PATH, c"PATH"),
+    (CDPS_CAUSE_SWITCHOVER, c"SWITCHOVER"),
+    (CDPS_CAUSE_SUSPEND, c"SUSPEND"),
+];
 
 /// Number, name, phrase.
 static REASONS: &[(i32, &CStr, &CStr)] = &[
@@ -320,6 +326,7 @@ pub(crate) fn cause(reason: FlowReason) -> i32 {
         FlowReason::Window => CDPS_CAUSE_WINDOW,
         FlowReason::Path => CDPS_CAUSE_PATH,
         FlowReason::Switchover => CDPS_CAUSE_SWITCHOVER,
+        FlowReason::Suspend => CDPS_CAUSE_SUSPEND,
     }
 }
 

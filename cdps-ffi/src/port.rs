@@ -229,6 +229,38 @@ pub unsafe extern "C" fn cdps_port_connect(port: *mut cdps_port_t, node: u32, er
     unsafe { verb(port, err, |port| port.connect(to)) }
 }
 
+/// Holds traffic without closing: sends are taken as before, up to `port.send_buffer_max`, and none of them begins to travel. What has begun
+/// finishes, also over another path or at a backup, and receiving goes on. It lasts until cdps_port_resume(), cdps_port_stop(), a
+/// cdps_port_close() that leaves no other user, or the end of the session; a connection that is down and is connected again is still
+/// suspended. On a suspended port it does nothing.
+///
+/// @param port  the port.
+/// @param err   detail of a failure, or NULL.
+/// @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_WRONG_STATE (neither connected nor connecting, or a target port that is
+///         closing), #CDPS_E_FORKED.
+///
+/// Threads: any. Callbacks: allowed.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn cdps_port_suspend(port: *mut cdps_port_t, err: *mut cdps_error_t) -> i32 {
+    // SAFETY: the header asks for a whole structure, or NULL.
+    unsafe { verb(port, err, Port::suspend) }
+}
+
+/// Lets go what cdps_port_suspend() holds. On a port that is not suspended it does nothing.
+///
+/// @param port  the port.
+/// @param err   detail of a failure, or NULL.
+/// @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_WRONG_STATE (neither connected nor connecting), #CDPS_E_FORKED.
+///
+/// Threads: any. Callbacks: allowed.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn cdps_port_resume(port: *mut cdps_port_t, err: *mut cdps_error_t) -> i32 {
+    // SAFETY: the header asks for a whole structure, or NULL.
+    unsafe { verb(port, err, Port::resume) }
+}
+
 /// Halts sending and keeps session and paths: messages not sent yet are nacked (#CDPS_REASON_NOT_SENT_STOPPED), sent ones finish. A stopped
 /// port still receives.
 ///

@@ -53,6 +53,8 @@ variants! {
     CreditLeak = "credit-leak", "released messages give no credit back";
     /// F2 out of order.
     NackOrder = "nack-order", "nacks after a down come newest first";
+    /// A suspended port goes on.
+    NoHold = "no-hold", "suspend does not reach the engine";
 }
 
 impl Broken {

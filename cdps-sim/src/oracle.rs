@@ -74,6 +74,8 @@ struct Flow {
     receivers: BTreeMap<Generation, Receiver>,
     /// The sending process is gone; nothing is owed to it.
     void: bool,
+    /// Its user has suspended the port: nothing new begins to travel (L7).
+    held: bool,
     open: u64,
 }
 
@@ -161,6 +163,7 @@ impl Oracle {
         ssns.push(sn);
         let ssn = Ssn(ssns.len() as u64);
         f.open += 1;
+        self.tally.queued += u64::from(f.held);
         f.sends.push(SendRecord {
             id: sent.id,
             stream,
@@ -177,14 +180,22 @@ impl Oracle {
         }
     }
 
+    /// The sending user has suspended its port, or let it go.
+    pub(crate) fn hold(&mut self, flow: FlowKey, held: bool) {
+        self.flows.entry(flow).or_default().held = held;
+    }
+
     /// A message, or a part of it, was handed to a connection.
     pub(crate) fn handed(&mut self, flow: FlowKey, sn: Sn) {
+        let held = self.flows.get(&flow).is_some_and(|f| f.held);
         match self.flows.get_mut(&flow).and_then(|f| f.record_mut(sn)) {
             Some(record) => {
-                record.handed = true;
+                let begins = !std::mem::replace(&mut record.handed, true);
                 record.handed_at = record.handed_at.min(self.now);
                 if matches!(record.end, Some(End::Nacked(_))) {
                     self.fail(Invariant::OneEnd, format!("{flow:?}: {sn} travels after it was nacked"));
+                } else if held && begins {
+                    self.fail(Invariant::Held, format!("{flow:?}: {sn} begins to travel"));
                 }
             }
             None => self.fail(Invariant::Sanity, format!("{flow:?}: {sn} travels, but was never accepted")),

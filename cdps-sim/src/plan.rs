@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use cdps_core::config::{AckModel, Balance, Liveness, PortConfig, Target};
-use cdps_core::id::{NodeId, StreamId};
+use cdps_core::id::{NodeId, Side, StreamId};
 use cdps_core::time::{Duration, nanos};
 
 use crate::env::{MS, SECOND};
@@ -126,6 +126,10 @@ pub(crate) enum Verb {
     TargetClose { immediate: bool },
     /// The target's user destroys its port.
     TargetDestroy,
+    /// The user of one side holds traffic.
+    Suspend(Side),
+    /// It lets traffic go.
+    Resume(Side),
 }
 
 /// Address `index` of a host.
@@ -180,8 +184,9 @@ impl Plan {
         let mut sources_rng = rng.fork();
         let source_ports = if rng.chance(20) { 2 } else { 1 };
         let view = View { hosts: &hosts, sources, paths, faults: &faults, aimed };
-        let sources: Vec<SourcePlan> =
+        let mut sources: Vec<SourcePlan> =
             (0..sources * source_ports).map(|n| source_plan(&mut sources_rng, n, &view, &liveness)).collect();
+        suspensions(&mut Rng::new(!seed), &mut sources);
         let last_send =
             sources.iter().flat_map(|s| s.up.iter().chain(&s.down)).map(|s| s.at).max().unwrap_or(0);
         let last_fault = faults.iter().map(|f| f.until).max().unwrap_or(0);
@@ -360,6 +365,23 @@ fn verbs(rng: &mut Rng, work: u64) -> Vec<(u64, Verb)> {
         .collect();
     verbs.sort_by_key(|v| v.0);
     verbs
+}
+
+/// Users hold traffic now and then. What the faults leave to the session is promised all the same.
+fn suspensions(rng: &mut Rng, sources: &mut [SourcePlan]) {
+    for source in sources {
+        if !rng.chance(30) {
+            continue;
+        }
+        let last = source.up.iter().chain(&source.down).map(|s| s.at).max().unwrap_or(0);
+        for _ in 0..rng.within(1, 4) {
+            let side = if source.down.is_empty() || rng.chance(60) { Side::Source } else { Side::Target };
+            let from = rng.below(last + 200 * MS);
+            let to = from + rng.magnitude(MS / 10, 4 * SECOND);
+            source.verbs.extend([(from, Verb::Suspend(side)), (to, Verb::Resume(side))]);
+        }
+        source.verbs.sort_by_key(|v| v.0);
+    }
 }
 
 /// What is needed to say which faults hit whom.

@@ -29,6 +29,8 @@ pub enum Invariant {
     SwitchHidden,
     /// A target that closes gracefully, and in time, loses nothing that it has taken.
     Drain,
+    /// A suspended port begins no message, and one that is stopped or closed is not suspended any more.
+    Held,
     /// The engine does not spin.
     Timers,
     /// The engine or the simulator broke down, or the engine contradicts its own interface.
@@ -50,6 +52,7 @@ impl fmt::Display for Invariant {
             Invariant::PathHidden => ("T2", "path faults are hidden"),
             Invariant::SwitchHidden => ("F5", "target faults are hidden by autoswitch"),
             Invariant::Drain => ("L5", "a graceful close drains"),
+            Invariant::Held => ("L7", "a suspended port begins no message"),
             Invariant::Timers => ("timers", "bounded steps per virtual second"),
             Invariant::Sanity => ("sanity", "the engine keeps its own interface"),
         };
@@ -107,6 +110,8 @@ pub struct Tally {
     pub switches: u64,
     /// Sessions that their target's user closed gracefully, and that ended in time.
     pub closed_well: u64,
+    /// Sends accepted while their user had suspended the port.
+    pub queued: u64,
     /// Paths suspected, as the sources' users heard.
     pub suspicions: u64,
     /// Of those, paths that had no fault between ends that had none.

@@ -105,9 +105,15 @@ impl Verb {
     pub(crate) fn is_targets(self) -> bool {
         match self {
             Verb::TargetClose { .. } | Verb::TargetDestroy => true,
+            Verb::Suspend(side) | Verb::Resume(side) => side == Side::Target,
             Verb::Stop | Verb::Close { .. } | Verb::ConnectAgain | Verb::Destroy => false,
         }
     }
+}
+
+/// States in which traffic may be held (L7).
+fn may_hold(state: State) -> bool {
+    matches!(state, State::Connecting | State::Connected | State::ConnectedTo)
 }
 
 impl Slot {
@@ -265,11 +271,15 @@ impl Host {
                 if *reason == Reason::Closed && s.user.closed_in_time {
                     env.oracle.closed_well(s.flow_in(s.born), s.born);
                 }
+                env.oracle.hold(s.flow_out(), false);
                 s.user.closing = false;
                 s.user.ticking = false;
                 self.want_tick(env, slot);
             }
-            ConnStatus::ConnectFailed { .. } => s.user.turn += 1,
+            ConnStatus::ConnectFailed { .. } => {
+                env.oracle.hold(s.flow_out(), false);
+                s.user.turn += 1;
+            }
             ConnStatus::Drained => s.user.knows_drained = true,
             ConnStatus::Down { .. } => s.user.knows_drained = false,
             ConnStatus::Connected { .. } | ConnStatus::Switching { .. } | ConnStatus::Switched { .. } => {}
@@ -452,6 +462,7 @@ impl Host {
         if let Err(e) = s.port.close(now, false) {
             env.oracle.fail(Invariant::Sanity, format!("p{slot}: {e}"));
         }
+        self.see_resumed(env, slot, false);
     }
 
     fn connect(&mut self, env: &mut Env, slot: usize) {
@@ -481,6 +492,9 @@ impl Host {
         let Some((_, verb)) = self.plan.sources[s.plan].verbs.get(n).copied() else { return };
         if verb.is_targets() != (s.side == Side::Target) {
             return;
+        }
+        if let Verb::Suspend(_) | Verb::Resume(_) = verb {
+            return self.hold(env, slot, matches!(verb, Verb::Suspend(_)));
         }
         if s.side == Side::Source && s.port.has_events() {
             self.later(env, MS, HostEvent::User { slot, what: Errand::Verb(n) });
@@ -516,6 +530,45 @@ impl Host {
                 let _ = s.port.connect(now, None);
                 Ok(())
             }
+            Verb::Suspend(_) | Verb::Resume(_) => Ok(()),
         };
+        self.see_resumed(env, slot, matches!(verb, Verb::TargetClose { .. }));
+    }
+
+    /// Holds traffic, or lets it go. The user need not have heard everything for that.
+    fn hold(&mut self, env: &mut Env, slot: usize, hold: bool) {
+        let now = self.clock(env);
+        let node = self.node();
+        let Some(s) = self.slots[slot].as_mut() else { return };
+        let before = s.port.state();
+        let done = match (hold, env.broken) {
+            (true, Some(Broken::NoHold)) if may_hold(before) => {
+                env.broke += 1;
+                Ok(())
+            }
+            (true, _) => s.port.suspend(),
+            (false, _) => s.port.resume(now),
+        };
+        note!(env, "n{node} p{slot}: user: hold {hold} in {}: {done:?}", before.name());
+        match done {
+            Ok(()) => env.oracle.hold(s.flow_out(), hold),
+            Err(e) if may_hold(before) && s.user.closes_by.is_none() && !s.user.closing => {
+                env.oracle.fail(Invariant::Sanity, format!("p{slot}: {e}"));
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Stop and close let go what was held, unless other users of the port remain.
+    fn see_resumed(&mut self, env: &mut Env, slot: usize, closes: bool) {
+        if let Some(s) = self.slots[slot].as_ref()
+            && (closes || !may_hold(s.port.state()))
+        {
+            env.oracle.hold(s.flow_out(), false);
+            if s.port.is_suspended() {
+                let text = format!("p{slot} of {}: still suspended in {}", s.session, s.port.state().name());
+                env.oracle.fail(Invariant::Held, text);
+            }
+        }
     }
 }

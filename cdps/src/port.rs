@@ -160,6 +160,25 @@ impl Port {
         Ok(result.ok_or_else(|| self.shared.refusal(Call::Connect))??)
     }
 
+    /// Holds traffic without closing (L7): sends are taken as before, up to `send_buffer_max`, and none of them begins to travel. What has
+    /// begun finishes, also over another path or at a backup, and receiving goes on. It lasts until [`Port::resume`], [`Port::stop`],
+    /// a [`Port::close`] that leaves no other user, or the end of the session; a connection that is down and is connected again is still
+    /// suspended. On a suspended port it does nothing.
+    ///
+    /// # Errors
+    /// Neither connected nor connecting, or a target port that is closing.
+    pub fn suspend(&self) -> Result<(), PortError> {
+        Ok(self.verb(Call::Suspend, |engine, _| engine.suspend())?)
+    }
+
+    /// Lets go what [`Port::suspend`] holds. On a port that is not suspended it does nothing.
+    ///
+    /// # Errors
+    /// Neither connected nor connecting.
+    pub fn resume(&self) -> Result<(), PortError> {
+        Ok(self.verb(Call::Resume, |engine, now| engine.resume(now))?)
+    }
+
     /// Halts sending and keeps the paths (L5).
     ///
     /// # Errors

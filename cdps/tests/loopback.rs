@@ -253,6 +253,33 @@ fn full_buffers() {
     pair.end();
 }
 
+/// [L7] [M6] While a port is suspended its sends are taken and wait, and receiving goes on; then they arrive, in order. On the one path an
+/// acknowledgment that comes after a send and arrives before it says that the send has not begun.
+#[test]
+fn suspended_sends_wait() {
+    let pair = Pair::with(1, |_| (), |_| (), User::acking(), User::acking);
+    let (far, far_user) = pair.far();
+    far_user.wait_connected();
+    let count = 50;
+    pair.port.suspend().expect("is connected");
+    for i in 0..count {
+        send(&pair.port, &pattern(i * 100, i as u64), i as u64).expect("is accepted");
+    }
+    for i in 0..count {
+        send(&far, b"ping", i as u64).expect("is accepted");
+        far_user.wait_ends(i + 1);
+    }
+    assert_eq!((received(&far_user.seen()).count(), ends(&pair.user.seen())), (0, 0));
+    assert_eq!(received(&pair.user.seen()).count(), count);
+    pair.port.resume().expect("is connected");
+    assert_eq!(pair.user.wait_ends(count).len(), count);
+    check_order(far_user.wait_received(count).iter());
+    pair.port.stop().expect("is connected");
+    let refused = pair.port.suspend().expect_err("is stopped").to_string();
+    assert!(refused.contains("suspend") && refused.contains("STOPPED"), "{refused}");
+    pair.end();
+}
+
 /// [M6] A send that would have to wait inside a callback is refused.
 #[test]
 fn no_waiting_in_callbacks() {

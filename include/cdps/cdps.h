@@ -534,6 +534,11 @@
 #define CDPS_CAUSE_SWITCHOVER 3
 
 /**
+ * Messages pile up because the user has suspended the port.
+ */
+#define CDPS_CAUSE_SUSPEND 4
+
+/**
  * No error.
  */
 #define CDPS_REASON_NONE 0
@@ -1950,6 +1955,36 @@ CDPS_MUST_USE
 int32_t cdps_port_connect(struct cdps_port_t *port,
                           uint32_t node,
                           struct cdps_error_t *err);
+
+/**
+ * Holds traffic without closing: sends are taken as before, up to `port.send_buffer_max`, and none of them begins to travel. What has begun
+ * finishes, also over another path or at a backup, and receiving goes on. It lasts until cdps_port_resume(), cdps_port_stop(), a
+ * cdps_port_close() that leaves no other user, or the end of the session; a connection that is down and is connected again is still
+ * suspended. On a suspended port it does nothing.
+ *
+ * @param port  the port.
+ * @param err   detail of a failure, or NULL.
+ * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_WRONG_STATE (neither connected nor connecting, or a target port that is
+ *         closing), #CDPS_E_FORKED.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+CDPS_MUST_USE
+int32_t cdps_port_suspend(struct cdps_port_t *port,
+                          struct cdps_error_t *err);
+
+/**
+ * Lets go what cdps_port_suspend() holds. On a port that is not suspended it does nothing.
+ *
+ * @param port  the port.
+ * @param err   detail of a failure, or NULL.
+ * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_WRONG_STATE (neither connected nor connecting), #CDPS_E_FORKED.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+CDPS_MUST_USE
+int32_t cdps_port_resume(struct cdps_port_t *port,
+                         struct cdps_error_t *err);
 
 /**
  * Halts sending and keeps session and paths: messages not sent yet are nacked (#CDPS_REASON_NOT_SENT_STOPPED), sent ones finish. A stopped

@@ -69,6 +69,8 @@ static const struct {
     {"cdps_port_unregister", cdps_port_unregister, true},
     {"cdps_port_initialize", cdps_port_initialize, true},
     {"cdps_port_connect", connect_, true},
+    {"cdps_port_suspend", cdps_port_suspend, true},
+    {"cdps_port_resume", cdps_port_resume, true},
     {"cdps_port_stop", cdps_port_stop, true},
     {"cdps_port_close", close_, true},
     {"cdps_port_send", send_, false},
@@ -344,6 +346,8 @@ static void wrong_states(void)
     CHECK(info.state == CDPS_STATE_IDLE && info.peer == 0 && info.struct_size == sizeof info);
     EXPECT_TEXT(CDPS_E_WRONG_STATE, "IDLE", cdps_port_initialize(port, &err));
     EXPECT_TEXT(CDPS_E_WRONG_STATE, "IDLE", cdps_port_connect(port, 0, &err));
+    EXPECT_TEXT(CDPS_E_WRONG_STATE, "IDLE", cdps_port_suspend(port, &err));
+    EXPECT_TEXT(CDPS_E_WRONG_STATE, "IDLE", cdps_port_resume(port, &err));
     EXPECT_TEXT(CDPS_E_WRONG_STATE, "IDLE", cdps_port_stop(port, &err));
     EXPECT_TEXT(CDPS_E_WRONG_STATE, "IDLE", cdps_port_close(port, CDPS_CLOSE_DRAIN, &err));
     EXPECT(CDPS_E_WRONG_STATE, cdps_port_initialize(port, NULL));

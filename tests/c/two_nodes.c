@@ -1,7 +1,7 @@
 /* Two nodes in one process send to each other, with every kind of callback; then ports and nodes go in the middle of it.
  *
  * [N1, M3] both directions; [A1, A4] each accepted send ends exactly once; [M5] each borrowed buffer comes back exactly once, after that;
- * [L6] destroying from inside a callback with sends in flight, and the final callback is the last.
+ * [L7] what a suspended port is given waits; [L6] destroying from inside a callback with sends in flight, and the final callback is the last.
  *
  * Arguments: number of messages each way, and "patient" for timers that valgrind does not trip.
  */
@@ -32,6 +32,7 @@ struct side {
     uint64_t last_sn;
     uint32_t next_number;
     cdps_msg_t *kept;
+    int32_t cause;
     /* Under check_lock. */
     unsigned connected, received, completed, nacked, released, final, closed, paths_seen, held_back, let_go;
 };
@@ -169,6 +170,7 @@ static void on_flow(void *user, const cdps_flow_t *event)
     /* In turn. */
     if (event->flow == CDPS_FLOW_ON) {
         CHECK(side->held_back == side->let_go && event->cause >= CDPS_CAUSE_WINDOW && event->bytes > 0 && event->messages > 0);
+        side->cause = event->cause;
         check_add(&side->held_back, 1);
     } else {
         CHECK(event->flow == CDPS_FLOW_OFF && side->held_back == side->let_go + 1);
@@ -461,6 +463,48 @@ static void both_directions(unsigned count)
     end(&scene);
 }
 
+static void send_some(struct side *side, uint32_t from, uint32_t to)
+{
+    for (uint32_t number = from; number < to; number++)
+        CHECK(send_item(side, number));
+}
+
+/* While the source is suspended nothing of it arrives, whatever goes the other way; then all of it, in order. A close resumes, too. */
+static void suspended(void)
+{
+    static struct scene scene;
+    /* Enough to pass the high mark, and not to fill the buffer. */
+    const uint32_t count = patient ? 10 : 14;
+    begin(&scene, 2 * count);
+    connect_both(&scene);
+    EXPECT(CDPS_OK, cdps_port_suspend(scene.source.port, NULL));
+    EXPECT(CDPS_OK, cdps_port_suspend(scene.source.port, NULL));
+    send_some(&scene.source, 0, count);
+    REACH(scene.source.held_back, 1);
+    CHECK(scene.source.cause == CDPS_CAUSE_SUSPEND);
+    /* An acknowledgment takes the way on which a message would have come. */
+    for (uint32_t number = 0; number < 2 * count; number++) {
+        CHECK(send_item(&scene.target, number));
+        REACH(scene.target.completed, number + 1);
+    }
+    REACH(scene.source.received, 2 * count);
+    CHECK(check_read(&scene.target.received) == 0);
+    EXPECT(CDPS_OK, cdps_port_resume(scene.source.port, NULL));
+    EXPECT(CDPS_OK, cdps_port_resume(scene.source.port, NULL));
+    REACH(scene.source.completed, count);
+    REACH(scene.source.let_go, 1);
+    EXPECT(CDPS_OK, cdps_port_suspend(scene.source.port, NULL));
+    send_some(&scene.source, count, 2 * count);
+    EXPECT(CDPS_OK, cdps_port_close(scene.source.port, CDPS_CLOSE_DRAIN, NULL));
+    REACH(scene.source.completed, 2 * count);
+    REACH(scene.target.received, 2 * count);
+    EXPECT(CDPS_E_WRONG_STATE, cdps_port_suspend(scene.source.port, NULL));
+    EXPECT(CDPS_OK, cdps_node_destroy_wait(scene.one, CDPS_WAIT_FOREVER));
+    EXPECT(CDPS_OK, cdps_node_destroy_wait(scene.two, CDPS_WAIT_FOREVER));
+    CHECK(scene.source.nacked == 0 && scene.target.nacked == 0);
+    end(&scene);
+}
+
 /* The source's port is destroyed in its own on_complete, with most sends unfinished. */
 static void destroy_in_own_callback(unsigned count)
 {
@@ -537,6 +581,7 @@ int main(int argc, char **argv)
     patient = argc > 2 && strcmp(argv[2], "patient") == 0;
     CHECK(count >= 10);
     both_directions(count);
+    suspended();
     destroy_in_own_callback(count < 200 ? count : 200);
     destroy_node_in_callback(count);
     refusal();

@@ -120,6 +120,8 @@ pub enum FlowReason {
     Path,
     /// The port is on its way to another target.
     Switchover,
+    /// The user has suspended the port (L7).
+    Suspend,
 }
 
 /// What a port tells its user, in order.

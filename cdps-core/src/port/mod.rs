@@ -301,6 +301,11 @@ impl<S: Payload, R: Clone> Port<S, R> {
         self.peer
     }
 
+    /// Whether new messages are held (L7).
+    pub fn is_suspended(&self) -> bool {
+        self.sender.holds()
+    }
+
     /// How many connects have not been closed.
     pub fn use_count(&self) -> u32 {
         self.use_count

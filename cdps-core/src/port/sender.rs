@@ -21,6 +21,8 @@ pub(super) const MAX_SPAN: usize = 1 << 20;
 const MAX_ITEMS: usize = 1024;
 /// Bytes taken under one lock, unless the first frame alone is longer.
 pub(super) const MAX_RUN: u64 = 64 << 10;
+/// No message is held.
+const OPEN: Sn = Sn(u64::MAX);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
@@ -124,6 +126,8 @@ pub(super) struct Sender<S> {
     next: Sn,
     cursor: Sn,
     cursor_offset: u32,
+    /// Messages from here on are held (L7); `OPEN`: none is.
+    held_from: Sn,
     cumulative: Sn,
     /// Runs received above `cumulative`, ascending.
     gaps: Vec<(Sn, Sn)>,
@@ -163,6 +167,7 @@ impl<S: Payload> Sender<S> {
             next: Sn(1),
             cursor: Sn(1),
             cursor_offset: 0,
+            held_from: OPEN,
             cumulative: Sn(0),
             gaps: Vec::new(),
             again: BTreeMap::new(),
@@ -213,7 +218,8 @@ impl<S: Payload> Sender<S> {
 
     /// Payload bytes that wait for a path, with a little for each range to be sent again.
     pub(super) fn backlog(&self) -> u64 {
-        self.queued + self.again.len() as u64 * 1024
+        let new = if self.has_new() { self.queued } else { 0 };
+        new + self.again.len() as u64 * 1024
     }
 
     /// Whether a path could be given something now.
@@ -221,9 +227,34 @@ impl<S: Payload> Sender<S> {
         !self.again.is_empty() || (self.has_new() && self.may_start())
     }
 
-    /// Whether a message waits for its first byte to be handed out.
+    /// Whether a message that is not held waits for its first byte to be handed out.
     pub(super) fn has_new(&self) -> bool {
-        self.cursor.0 < self.end()
+        self.cursor.0 < self.end() && !self.holds_next()
+    }
+
+    /// Holds every message of which no byte has been handed out yet, in whatever generation; the others go on (L7).
+    pub(super) fn hold(&mut self) {
+        if self.holds() {
+            return;
+        }
+        // Messages are handed out in order of their numbers: those that were are the oldest.
+        let handed = self.entries.partition_point(|e| e.handed);
+        self.held_from = Sn(self.base.0 + handed as u64);
+        self.starved &= self.has_new();
+    }
+
+    /// Nothing is held any more. True: something was to be.
+    pub(super) fn let_go(&mut self) -> bool {
+        std::mem::replace(&mut self.held_from, OPEN) != OPEN
+    }
+
+    pub(super) fn holds(&self) -> bool {
+        self.held_from != OPEN
+    }
+
+    /// The message at the cursor is held. One that has been begun is not.
+    fn holds_next(&self) -> bool {
+        self.cursor >= self.held_from
     }
 
     fn end(&self) -> u64 {
@@ -406,6 +437,9 @@ impl<S: Payload> Sender<S> {
         let (sn, offset) = (self.cursor, self.cursor_offset);
         let at = usize::try_from(sn.0 - self.base.0).ok()?;
         let entry = self.entries.get(at)?;
+        if self.holds_next() {
+            return None;
+        }
         if !self.may_start_with(entry) {
             self.starved = true;
             return None;

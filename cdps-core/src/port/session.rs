@@ -215,6 +215,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         self.attempt = None;
         self.peer = None;
         self.use_count = 0;
+        self.sender.let_go();
         self.link = Link::Up;
         if self.go(Call::ConnectFailed).is_ok() {
             self.events.status(ConnStatus::ConnectFailed { node, reason });

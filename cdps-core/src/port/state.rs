@@ -100,6 +100,10 @@ pub enum Call {
     ConnectComplete,
     /// A connect was refused or took too long.
     ConnectFailed,
+    /// Holds what has not been sent (L7).
+    Suspend,
+    /// Lets it go.
+    Resume,
     /// Takes no more sends.
     Stop,
     /// close by the last user, or at once.
@@ -118,7 +122,7 @@ pub enum Call {
 
 impl Call {
     /// Every call.
-    pub const ALL: [Call; 14] = [
+    pub const ALL: [Call; 16] = [
         Call::Register,
         Call::Unregister,
         Call::Initialize,
@@ -126,6 +130,8 @@ impl Call {
         Call::Connect,
         Call::ConnectComplete,
         Call::ConnectFailed,
+        Call::Suspend,
+        Call::Resume,
         Call::Stop,
         Call::CloseLast,
         Call::CloseShared,
@@ -146,6 +152,8 @@ impl Call {
             Call::Connect => "connect",
             Call::ConnectComplete => "connectcomplete",
             Call::ConnectFailed => "connect failed",
+            Call::Suspend => "suspend",
+            Call::Resume => "resume",
             Call::Stop => "stop",
             Call::CloseLast => "close",
             Call::CloseShared => "close (shared)",
@@ -198,6 +206,12 @@ const RULES: &[Rule] = {
         rule(C::Connect, &[S::Connected], &[Link::Drained], S::Connecting),
         rule(C::ConnectComplete, &[S::Connecting], ANY, S::Connected),
         rule(C::ConnectFailed, &[S::Connecting], ANY, S::Initialized),
+        rule(C::Suspend, &[S::Connecting], ANY, S::Connecting),
+        rule(C::Suspend, &[S::Connected], ANY, S::Connected),
+        rule(C::Suspend, &[S::ConnectedTo], ANY, S::ConnectedTo),
+        rule(C::Resume, &[S::Connecting], ANY, S::Connecting),
+        rule(C::Resume, &[S::Connected], ANY, S::Connected),
+        rule(C::Resume, &[S::ConnectedTo], ANY, S::ConnectedTo),
         rule(C::Stop, &[S::Connected], ANY, S::Stopped),
         rule(C::CloseLast, &[S::ConnectedTo], ANY, S::Registered),
         rule(C::CloseLast, &[S::Connecting, S::Stopped], ANY, S::Initialized),

@@ -72,6 +72,39 @@ impl<S: Payload, R: Clone> Port<S, R> {
         Ok(())
     }
 
+    /// Holds traffic without closing (L7): sends are queued up to `send_buffer_max`, and none of them begins to travel. What has begun
+    /// finishes, also on another path or target, and receiving goes on. It lasts until [`Self::resume`], stop, close, or the end of the
+    /// session; also across a switch, and a connection that is down and is connected again. On a suspended port nothing changes.
+    ///
+    /// # Errors
+    /// Neither connected nor connecting, or a target port that is closing.
+    pub fn suspend(&mut self) -> Result<(), StateError> {
+        let next = state::next(Call::Suspend, self.state, self.link)?;
+        if self.drain.is_some() {
+            return Err(StateError { call: Call::Suspend, state: self.state, link: self.link });
+        }
+        self.state = next;
+        self.sender.hold();
+        Ok(())
+    }
+
+    /// Lets go what [`Self::suspend`] holds. On a port that is not suspended nothing changes.
+    ///
+    /// # Errors
+    /// Neither connected nor connecting.
+    pub fn resume(&mut self, now: Time) -> Result<(), StateError> {
+        self.go(Call::Resume)?;
+        self.let_go(now);
+        Ok(())
+    }
+
+    fn let_go(&mut self, now: Time) {
+        if self.sender.let_go() {
+            self.touch(now);
+            self.offer(now);
+        }
+    }
+
     /// Halts sending and keeps the paths (L5): unsent messages are nacked, sent ones finish, then Drained.
     ///
     /// # Errors
@@ -80,7 +113,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         self.go(Call::Stop)?;
         self.sender.nack_unsent(Reason::Stopped, &mut self.events);
         self.watch_flow();
-        self.begin_drain(Drain { deadline: Time::NEVER, then_close: false });
+        self.begin_drain(now, Drain { deadline: Time::NEVER, then_close: false });
         self.check_drained(now);
         Ok(())
     }
@@ -106,13 +139,13 @@ impl<S: Payload, R: Clone> Port<S, R> {
             State::Connected => {
                 self.state = next;
                 self.use_count = 1;
-                self.begin_drain(Drain { deadline, then_close: false });
+                self.begin_drain(now, Drain { deadline, then_close: false });
             }
-            State::Stopped => self.begin_drain(Drain { deadline, then_close: true }),
+            State::Stopped => self.begin_drain(now, Drain { deadline, then_close: true }),
             State::ConnectedTo => {
                 // What has been granted may still come; without more, there is an end to it.
                 self.receiver.frozen = true;
-                self.begin_drain(Drain { deadline, then_close: true });
+                self.begin_drain(now, Drain { deadline, then_close: true });
             }
             State::Idle | State::Registered | State::Initialized | State::Destroyed => {}
         }
@@ -150,6 +183,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         if self.peer.is_some() || self.attempt.is_some() {
             self.end_session(now, Reason::Closed, true);
         }
+        self.sender.let_go();
         self.state = next;
     }
 
@@ -182,6 +216,9 @@ impl<S: Payload, R: Clone> Port<S, R> {
         match self.flow {
             None if bytes > self.flow_marks.0 || messages > HIGH_MESSAGES => {
                 let reason = match self.link {
+                    Link::Up | Link::Down | Link::Drained | Link::Switching if self.sender.holds() => {
+                        FlowReason::Suspend
+                    }
                     Link::Switching => FlowReason::Switchover,
                     Link::Up | Link::Down | Link::Drained if self.sender.starved => FlowReason::Window,
                     Link::Up | Link::Down | Link::Drained => FlowReason::Path,
@@ -235,10 +272,12 @@ impl<S: Payload, R: Clone> Port<S, R> {
 
     // ---- draining ----
 
-    fn begin_drain(&mut self, drain: Drain) {
+    /// What is held could not be drained: a suspended port is resumed (L5).
+    fn begin_drain(&mut self, now: Time, drain: Drain) {
         let then_close = drain.then_close || self.drain.is_some_and(|d| d.then_close);
         self.drained_said &= self.drain.is_some();
         self.drain = Some(Drain { deadline: drain.deadline, then_close });
+        self.let_go(now);
     }
 
     /// Nacks everything unfinished, oldest first.
@@ -286,6 +325,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         self.former = None;
         self.drain = None;
         self.drained_said = false;
+        self.sender.let_go();
         self.peer = None;
         self.peer_incarnation = None;
         self.peer_lost = None;

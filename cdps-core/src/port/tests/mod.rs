@@ -3,6 +3,7 @@
 mod choices;
 mod closing;
 mod feedback;
+mod suspend;
 
 use std::collections::VecDeque;
 
@@ -570,7 +571,7 @@ fn fig_7_is_a_table() {
         .flat_map(|(call, state)| Link::ALL.iter().map(move |l| state::next(*call, *state, *l).is_ok()))
         .filter(|ok| *ok)
         .count();
-    assert_eq!(allowed, 141);
+    assert_eq!(allowed, 165);
     let refused = state::next(Call::Send, State::Stopped, Link::Drained).unwrap_err();
     assert_eq!(refused.to_string(), "send is not allowed while the port is STOPPED (link down and drained)");
     assert!(graph().contains("STOPPED -> INITIALIZED [label=\"close\"]"));
