@@ -114,6 +114,8 @@ pub enum Balance {
     Fastest,
     /// Strict rotation.
     RoundRobin,
+    /// A connection with no work takes the next message, whatever its rate.
+    Pull,
 }
 
 /// When a send is complete (section 5 of the behaviour list).

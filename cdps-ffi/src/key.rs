@@ -90,10 +90,14 @@ pub(crate) static KEYS: &[Key] = &[
     key(c"port.local", Shape::Ips, Some(c""), IPS, COUNT, c"Addresses to dial from, paired with a target's by position; empty: node.local"),
     key(c"port.ack", Shape::Choice, Some(c"sync"), c"sync|async|sent", COUNT, c"Acknowledgment model of sends that name none"),
     key(c"port.autoswitch", Shape::Bool, Some(c"false"), c"true|false", COUNT, c"Whether the port goes to the next backup by itself, or reports and waits"),
-    Key {
-        later: &["pull"],
-        ..key(c"port.balance", Shape::Choice, Some(c"fastest"), c"fastest|round_robin", COUNT, c"How the path of a message is chosen")
-    },
+    key(
+        c"port.balance",
+        Shape::Choice,
+        Some(c"fastest"),
+        c"fastest|round_robin|pull",
+        COUNT,
+        c"How the path of a message is chosen: the one that delivers first, in rotation, or the one that has nothing to do",
+    ),
     key(c"port.window", Shape::Number, Some(c"16777216"), c"65536..1099511627776", c"bytes", c"What the peer may have outstanding here, until the user has released it; each message costs 256 more"),
     key(c"port.send_buffer_max", Shape::Number, Some(c"67108864"), c"1..1099511627776", c"bytes", c"Payload that may be queued or unfinished here; past it a send waits, or fails with CDPS_E_AGAIN"),
     key(

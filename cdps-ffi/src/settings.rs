@@ -72,6 +72,7 @@ impl Settings {
             autoswitch: self.get("port.autoswitch")? == "true",
             balance: match self.get("port.balance")? {
                 "round_robin" => Balance::RoundRobin,
+                "pull" => Balance::Pull,
                 _ => Balance::Fastest,
             },
             window: self.number("port.window")?,
@@ -265,7 +266,6 @@ mod tests {
             ("security.mode", "tls"),
             ("security.mode", "key"),
             ("callbacks.mode", "dispatch"),
-            ("port.balance", "pull"),
             ("cluster.engine", "corosync"),
         ] {
             let Err(failure) = set(name, value) else { panic!("{name} {value} was taken") };
@@ -282,6 +282,11 @@ mod tests {
             ("node.id", "+5", "node.id: \"+5\" is no whole number in 1..4294967295"),
             ("port.window", "16M", "port.window: \"16M\" is no whole number in 65536..1099511627776 bytes"),
             ("port.ack", "later", "port.ack: \"later\" is not known; allowed is sync|async|sent"),
+            (
+                "port.balance",
+                "slowest",
+                "port.balance: \"slowest\" is not known; allowed is fastest|round_robin|pull",
+            ),
             ("node.listen", "localhost", "node.listen: \"localhost\": invalid socket address syntax"),
             ("node.members", "0=127.0.0.1:1", "node.members: node id 0 names no node"),
             ("node.members", "2;2", "node.members: node 2 is listed twice"),
@@ -292,6 +297,17 @@ mod tests {
         }
         let Err(failure) = set("port.widow", "1") else { panic!("an unknown key was taken") };
         assert_eq!(failure.text, "there is no key \"port.widow\"; is \"port.window\" meant?");
+    }
+
+    /// [T1] Each way to choose paths is what its word says; nothing set is the fastest.
+    #[test]
+    fn balance_by_name() {
+        for (word, balance) in
+            [("fastest", Balance::Fastest), ("round_robin", Balance::RoundRobin), ("pull", Balance::Pull)]
+        {
+            assert_eq!(set("port.balance", word).unwrap().port().unwrap().balance, balance, "{word}");
+        }
+        assert_eq!(Settings::default().port().unwrap().balance, Balance::Fastest);
     }
 
     /// The ranges that the table prints are those that the engine checks.

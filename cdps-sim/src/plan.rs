@@ -307,7 +307,7 @@ fn port_config(rng: &mut Rng, liveness: &Liveness) -> PortConfig {
             AckModel::Asynchronous,
             AckModel::Sent,
         ]),
-        balance: rng.pick(&[Balance::Fastest, Balance::Fastest, Balance::RoundRobin]),
+        balance: rng.pick(&[Balance::Fastest, Balance::Fastest, Balance::RoundRobin, Balance::Pull]),
         window: rng.magnitude(64 << 10, 2 << 20),
         send_buffer_max: rng.magnitude(16 << 10, 4 << 20),
         max_pending_events: if rng.chance(20) { rng.within(1, 64) as u32 } else { 1 << 20 },

@@ -96,6 +96,11 @@ impl Conn {
         }
     }
 
+    /// Something that it was given may not have been written yet.
+    pub(super) fn is_writing(&self) -> bool {
+        self.frames_out > self.written
+    }
+
     /// The flights that have been written since the last call: everything given out before.
     pub(super) fn newly_written(&mut self) -> impl Iterator<Item = &mut Flight> {
         let from = std::mem::replace(&mut self.written, self.frames_out);

@@ -222,6 +222,12 @@ impl<S: Payload> Sender<S> {
         new + self.again.len() as u64 * 1024
     }
 
+    /// Messages and ranges that wait for a path; one that is long counts as its fragments.
+    pub(super) fn pieces(&self, fragment: u32) -> usize {
+        let fragments = self.queued / u64::from(fragment.max(1));
+        self.again.len() + usize::try_from(fragments.max(self.end() - self.cursor.0)).unwrap_or(usize::MAX)
+    }
+
     /// Whether a path could be given something now.
     pub(super) fn has_work(&self) -> bool {
         !self.again.is_empty() || (self.has_new() && self.may_start())

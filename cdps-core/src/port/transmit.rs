@@ -1,6 +1,6 @@
 //! What goes on which path next: control first, then what must travel again, then what is new (T1).
 
-use super::path::{Dial, Path};
+use super::path::{Conn, Dial, Path};
 use super::sender::MAX_RUN;
 use super::state::{Link, State};
 use super::{Batch, Event, Outgoing, Payload, Port};
@@ -99,9 +99,13 @@ impl<S: Payload, R: Clone> Port<S, R> {
             return;
         }
         let cap = self.paths[at].flight_cap();
+        let share = match self.config.balance {
+            Balance::Fastest | Balance::RoundRobin => MAX_RUN,
+            Balance::Pull => self.share(at).min(MAX_RUN),
+        };
         let path = &mut self.paths[at];
         let Dial::Up(conn) = &mut path.dial else { return };
-        let room = cap.saturating_sub(conn.in_flight).min(MAX_RUN);
+        let room = cap.saturating_sub(conn.in_flight).min(share);
         if room == 0 {
             return;
         }
@@ -163,6 +167,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         }
         match self.config.balance {
             Balance::RoundRobin => self.turn() == Some(at),
+            Balance::Pull => true,
             Balance::Fastest => {
                 let backlog = self.sender.backlog();
                 let mine = self.paths[at].delivery_time(now, backlog.min(MAX_RUN));
@@ -183,6 +188,31 @@ impl<S: Payload, R: Clone> Port<S, R> {
         self.turn = (at + 1) % self.paths.len().max(1);
     }
 
+    /// Pull: the paths whose connection has written all that it was given, and has room for more.
+    fn without_work(&self) -> impl Iterator<Item = (usize, &Conn)> {
+        let conn = |k: usize| self.paths[k].conn().filter(|c| !c.is_writing()).map(|c| (k, c));
+        (0..self.paths.len())
+            .filter_map(conn)
+            .filter(|(k, c)| c.in_flight < self.paths[*k].flight_cap() && self.may_carry(*k))
+    }
+
+    /// Pull: what one connection takes of what waits, so that every other one without work finds something too. At least a message.
+    fn share(&self, at: usize) -> u64 {
+        let others = self.without_work().filter(|(k, _)| *k != at).count() as u64;
+        self.sender.backlog().div_ceil(1 + others).max(1)
+    }
+
+    /// Pull: wakes connections without work, as many as there are messages or fragments for; first those with least on their way.
+    fn offer_to_idle(&mut self, except: Option<usize>) {
+        let awake = self.without_work().filter(|(k, c)| c.active && Some(*k) != except).count();
+        let wanted = self.sender.pieces(self.config.fragment).saturating_sub(awake);
+        for _ in 0..wanted.min(self.paths.len()) {
+            let asleep = self.without_work().filter(|(k, c)| !c.active && Some(*k) != except);
+            let Some((at, _)) = asleep.min_by_key(|(_, c)| c.in_flight) else { return };
+            self.kick(at);
+        }
+    }
+
     /// Sees that a path takes what waits.
     pub(super) fn offer(&mut self, now: Time) {
         self.offer_except(now, None);
@@ -193,6 +223,9 @@ impl<S: Payload, R: Clone> Port<S, R> {
             return;
         }
         self.last_offer = now;
+        if self.config.balance == Balance::Pull {
+            return self.offer_to_idle(except);
+        }
         for at in 0..self.paths.len() {
             let idle = self.paths[at].conn().is_some_and(|c| !c.active);
             if !idle || Some(at) == except || !self.may_carry(at) {

@@ -18,6 +18,93 @@ fn round_robin_takes_turns() {
     }
 }
 
+/// Receipts say that the path carries next to nothing: ten bytes a second.
+fn make_slow(pair: &mut Pair, path: usize) {
+    let (now, speed) = (pair.now, &mut pair.source.paths[path].speed);
+    speed.started(now);
+    pair.now = now + MS * 100;
+    speed.receipted(pair.now, 1, MS * 100, true, MS * 200);
+    assert!(speed.is_known() && speed.rate() < 11.0);
+}
+
+/// Bytes given to each path.
+fn sent_bytes(pair: &Pair) -> Vec<u64> {
+    (0..pair.source.paths.len() as u16)
+        .map(|k| pair.source.path_stats(PathId(k)).unwrap().sent_bytes)
+        .collect()
+}
+
+/// Every writer that was woken asks, in the order of waking; one that got something asks again when the others have. Nothing arrives.
+fn write_in_turn(pair: &mut Pair) {
+    let kicked = |pair: &mut Pair| {
+        let kicks = pair.source.take_kicks();
+        pair.conns.clone().into_iter().filter(move |c| kicks >> c.0.0 & 1 == 1)
+    };
+    let mut waiting: VecDeque<_> = kicked(pair).collect();
+    while let Some((path, conn)) = waiting.pop_front() {
+        let got = pair.source.poll_transmit(pair.now, path, conn, &mut Batch::default());
+        waiting.extend(kicked(pair));
+        waiting.extend(got.then_some((path, conn)));
+    }
+}
+
+/// [T1] Pull: each connection with no work takes the next message, however slow it is; the fastest rule leaves all to the fast one.
+#[test]
+fn pull_gives_work_to_who_has_none() {
+    use crate::config::Balance::{Fastest, Pull};
+    for (balance, expected) in [(Pull, [104, 104, 104]), (Fastest, [0, 0, 312])] {
+        let mut pair = Pair::connected(PortConfig { ack: AckModel::Asynchronous, balance, ..config(3) });
+        pair.run();
+        make_slow(&mut pair, 0);
+        make_slow(&mut pair, 1);
+        for _ in 0..3 {
+            pair.send(0, &[0; 100]).unwrap();
+        }
+        write_in_turn(&mut pair);
+        assert_eq!(sent_bytes(&pair), expected, "{balance:?}");
+    }
+}
+
+/// [T1] Pull: a connection that is still writing takes nothing; the next messages go to the others, and all that waits is taken by them.
+#[test]
+fn pull_leaves_out_who_is_busy() {
+    let balance = crate::config::Balance::Pull;
+    let mut pair = Pair::connected(PortConfig { ack: AckModel::Asynchronous, balance, ..config(2) });
+    pair.run();
+    let (path, conn) = pair.conns[0];
+    let mut writing = Batch::default();
+    pair.send(0, &[0; 100]).unwrap();
+    assert!(pair.source.poll_transmit(pair.now, path, conn, &mut writing));
+    for k in 1..=5 {
+        pair.send(0, &[0; 100]).unwrap();
+        let (other, its) = pair.conns[1];
+        while pair.source.poll_transmit(pair.now, other, its, &mut Batch::default()) {}
+        assert_eq!(sent_bytes(&pair), [104, 104 * k], "after {k}");
+    }
+    // Nothing is left for it either: the other one takes all that waits at once.
+    for _ in 0..4 {
+        pair.send(0, &[0; 100]).unwrap();
+    }
+    let (other, its) = pair.conns[1];
+    assert!(pair.source.poll_transmit(pair.now, other, its, &mut Batch::default()));
+    assert_eq!(sent_bytes(&pair), [104, 104 * 9]);
+}
+
+/// [T1] [T3] Pull: of two connections without work the one with least on its way takes a lone message, so that one that swallows what it
+/// is given takes one, and not the next.
+#[test]
+fn pull_prefers_who_was_receipted() {
+    let balance = crate::config::Balance::Pull;
+    let mut pair = Pair::connected(PortConfig { ack: AckModel::Asynchronous, balance, ..config(2) });
+    pair.run();
+    pair.silent = vec![PathId(0)];
+    for k in 1..=5 {
+        pair.send(0, &[0; 100]).unwrap();
+        pair.run();
+        assert_eq!(sent_bytes(&pair), [104, 104 * (k - 1)], "after {k}");
+    }
+}
+
 /// [T1] [T3] A path that stands still looks slower by the moment: the next messages go elsewhere long before it is suspected.
 #[test]
 fn a_black_hole_does_not_look_fast() {

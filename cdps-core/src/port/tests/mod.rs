@@ -207,11 +207,20 @@ impl Pair {
     /// Carries what one side has for each connection to the other.
     fn carry(&mut self, from_source: bool) -> bool {
         let mut did = false;
-        for (path, conn) in self.conns.clone() {
+        let kicks = match &mut self.target {
+            Some(target) => {
+                if from_source {
+                    self.source.take_kicks()
+                } else {
+                    target.take_kicks()
+                }
+            }
+            None => return false,
+        };
+        for (path, conn) in self.conns.clone().into_iter().filter(|c| kicks >> c.0.0 & 1 == 1) {
             let Some(target) = &mut self.target else { return false };
             let (from, to) =
                 if from_source { (&mut self.source, target) } else { (target, &mut self.source) };
-            from.take_kicks();
             let mut batch = Batch::default();
             while from.poll_transmit(self.now, path, conn, &mut batch) {
                 did = true;
