@@ -84,7 +84,7 @@ impl Bench {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 7));
         let config = PortConfig {
             client: "bench".into(),
-            targets: vec![Target { node: NodeId(2), addresses: vec![address] }],
+            targets: vec![Target { node: NodeId(2), addresses: vec![address.into()] }],
             ack: AckModel::Asynchronous,
             window: 1 << 36,
             send_buffer_max: 1 << 36,

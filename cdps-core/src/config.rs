@@ -1,6 +1,7 @@
 //! What a user sets, checked once: a configuration that exists is valid.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{AddrParseError, IpAddr, SocketAddr};
+use std::str::FromStr;
 
 use thiserror::Error;
 
@@ -130,13 +131,73 @@ pub enum AckModel {
     Sent,
 }
 
+/// What a path is for (T8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum PathClass {
+    /// It carries its share.
+    #[default]
+    Normal,
+    /// Connected and heard like the others; messages travel on it only while no normal path is good.
+    Standby,
+}
+
+/// An address of a target, and what the path to it is for. Written `IP:PORT`, or `IP:PORT/standby`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Address {
+    /// Where the target is reached.
+    pub remote: SocketAddr,
+    /// What the path is for.
+    pub class: PathClass,
+}
+
+impl Address {
+    /// A standby path's address.
+    #[must_use]
+    pub fn standby(remote: SocketAddr) -> Address {
+        Address { remote, class: PathClass::Standby }
+    }
+}
+
+/// A normal path's address.
+impl<A: Into<SocketAddr>> From<A> for Address {
+    fn from(remote: A) -> Address {
+        Address { remote: remote.into(), class: PathClass::Normal }
+    }
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Address, AddressError> {
+        match text.split_once('/') {
+            None => Ok(text.parse::<SocketAddr>()?.into()),
+            Some((remote, "standby")) => Ok(Address::standby(remote.parse()?)),
+            Some((_, class)) => Err(AddressError::Class { class: class.to_owned() }),
+        }
+    }
+}
+
+/// Why a text is no [`Address`].
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum AddressError {
+    /// It does not begin with IP:PORT.
+    #[error(transparent)]
+    Syntax(#[from] AddrParseError),
+    /// There is no such class of paths.
+    #[error("{class:?} is no class of paths; allowed is standby")]
+    Class {
+        /// What was given.
+        class: String,
+    },
+}
+
 /// A node that a source port may be connected to, and where it is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The node.
     pub node: NodeId,
     /// One path per address. Empty: the member list's addresses.
-    pub addresses: Vec<SocketAddr>,
+    pub addresses: Vec<Address>,
 }
 
 /// What a port is created with (L2).

@@ -160,7 +160,7 @@ pub unsafe extern "C" fn cdps_config_describe(index: usize, out: *mut cdps_confi
                 Shape::Number => CDPS_CONFIG_NUMBER,
                 Shape::Bool => CDPS_CONFIG_BOOL,
                 Shape::Choice => CDPS_CONFIG_CHOICE,
-                Shape::Ips | Shape::Sockets | Shape::Nodes => CDPS_CONFIG_LIST,
+                Shape::Ips | Shape::Sockets | Shape::Nodes | Shape::Targets => CDPS_CONFIG_LIST,
             },
             name: key.name.as_ptr(),
             default_value: key.default.map_or(ptr::null(), std::ffi::CStr::as_ptr),

@@ -80,7 +80,10 @@ impl Pair {
         let node = cdps::Node::open(options, Box::new(|| ())).expect("opens");
         let client = node.register("copy", Arc::new(Silent)).expect("registers");
         let (told, seen) = channel();
-        let targets = vec![Target { node: NodeId(id), addresses: node.listening() }];
+        let targets = vec![Target {
+            node: NodeId(id),
+            addresses: node.listening().into_iter().map(Into::into).collect(),
+        }];
         let config = PortConfig { client: "copy".into(), targets, ack, ..PortConfig::default() };
         let port = node.create_port(config, Arc::new(User(Mutex::new(told)))).expect("is made");
         port.register(&client).expect("registers");

@@ -19,6 +19,8 @@ pub(crate) enum Shape {
     Sockets,
     /// Nodes and their socket addresses: `1; 2=ADDR,ADDR`.
     Nodes,
+    /// As `Nodes`, an address with the class of its path if it is not a normal one.
+    Targets,
 }
 
 /// One setting.
@@ -86,7 +88,14 @@ pub(crate) static KEYS: &[Key] = &[
     ms(c"liveness.redial_min_ms", c"100", c"First wait before a failed dial is tried again; doubles, with jitter"),
     ms(c"liveness.redial_max_ms", c"10000", c"Longest wait before a failed dial is tried again"),
     key(c"port.client", Shape::Text, Some(c""), c"at most 255 bytes", COUNT, c"Name of the client to connect to on the target"),
-    key(c"port.targets", Shape::Nodes, Some(c""), NODES, COUNT, c"Primary target, then the backups in order; one path per address; without addresses: those of node.members"),
+    key(
+        c"port.targets",
+        Shape::Targets,
+        Some(c""),
+        c"ID=IP:PORT,IP:PORT/standby..., separated by semicolons; the addresses may be left out",
+        COUNT,
+        c"Primary target, then the backups in order; one path per address, a standby one carries only while no other is good; without addresses: those of node.members",
+    ),
     key(c"port.local", Shape::Ips, Some(c""), IPS, COUNT, c"Addresses to dial from, paired with a target's by position; empty: node.local"),
     key(c"port.ack", Shape::Choice, Some(c"sync"), c"sync|async|sent", COUNT, c"Acknowledgment model of sends that name none"),
     key(c"port.autoswitch", Shape::Bool, Some(c"false"), c"true|false", COUNT, c"Whether the port goes to the next backup by itself, or reports and waits"),

@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
-use cdps::{AckModel, Balance, Level, Liveness, Member, NodeId, NodeOptions, PortConfig, Security, Target};
+use cdps::{
+    AckModel, Address, Balance, Level, Liveness, Member, NodeId, NodeOptions, PortConfig, Security, Target,
+};
 
 use crate::error::{CDPS_E_BAD_VALUE, CDPS_E_MISSING_KEY, CDPS_E_UNKNOWN_KEY, CDPS_E_UNSUPPORTED, Failure};
 use crate::key::{self, KEYS, Key, Shape};
@@ -160,7 +162,8 @@ fn check(key: &Key, value: &str) -> Result<(), Failure> {
         Shape::Bool | Shape::Choice => check_word(key, value),
         Shape::Ips => list::<IpAddr>(value).map(|_| ()).map_err(named),
         Shape::Sockets => list::<SocketAddr>(value).map(|_| ()).map_err(named),
-        Shape::Nodes => nodes(value).map(|_| ()).map_err(named),
+        Shape::Nodes => nodes::<SocketAddr>(value).map(|_| ()).map_err(named),
+        Shape::Targets => nodes::<Address>(value).map(|_| ()).map_err(named),
     }
 }
 
@@ -206,7 +209,7 @@ fn list<T: FromStr<Err: Display>>(value: &str) -> Result<Vec<T>, Failure> {
 }
 
 /// `1; 2=127.0.0.1:7001,127.0.0.2:7001`
-fn nodes(value: &str) -> Result<Vec<(NodeId, Vec<SocketAddr>)>, Failure> {
+fn nodes<A: FromStr<Err: Display>>(value: &str) -> Result<Vec<(NodeId, Vec<A>)>, Failure> {
     let mut found = Vec::new();
     for item in value.split(';').map(str::trim).filter(|item| !item.is_empty()) {
         let (node, addresses) = item.split_once('=').unwrap_or((item, ""));
@@ -228,6 +231,8 @@ fn parse<T: FromStr<Err: Display>>(item: &str) -> Result<T, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use cdps::PathClass;
+
     use super::*;
     use crate::error::CDPS_E_BAD_VALUE;
 
@@ -289,6 +294,17 @@ mod tests {
             ),
             ("node.listen", "localhost", "node.listen: \"localhost\": invalid socket address syntax"),
             ("node.members", "0=127.0.0.1:1", "node.members: node id 0 names no node"),
+            (
+                "node.members",
+                "2=127.0.0.1:1/standby",
+                "node.members: \"127.0.0.1:1/standby\": invalid socket address syntax",
+            ),
+            (
+                "port.targets",
+                "2=127.0.0.1:1, 127.0.0.1:2/spare",
+                "port.targets: \"127.0.0.1:2/spare\": \"spare\" is no class of paths; allowed is standby",
+            ),
+            ("port.targets", "2=/standby", "port.targets: \"/standby\": invalid socket address syntax"),
             ("node.members", "2;2", "node.members: node 2 is listed twice"),
             ("port.autoswitch", "yes", "port.autoswitch: \"yes\" is not known; allowed is true|false"),
         ] {
@@ -329,6 +345,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// [T8] An address may be that of a standby path.
+    #[test]
+    fn standby_is_a_suffix() {
+        let settings =
+            set("port.targets", "3=127.0.0.1:7001, [::1]:7002/standby ; 2=127.0.0.2:7001").unwrap();
+        let targets = settings.port().unwrap().targets;
+        let classes = |at: usize| targets[at].addresses.iter().map(|a| a.class).collect::<Vec<_>>();
+        assert_eq!(classes(0), [PathClass::Normal, PathClass::Standby]);
+        assert_eq!(targets[0].addresses[1].remote, "[::1]:7002".parse().unwrap());
+        assert_eq!(classes(1), [PathClass::Normal]);
     }
 
     /// [L2] Targets and their addresses, in the order given.

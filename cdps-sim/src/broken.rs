@@ -51,6 +51,8 @@ variants! {
     WrongCode = "wrong-code", "one return code in a hundred is another on arrival";
     /// Credit does not come back.
     CreditLeak = "credit-leak", "released messages give no credit back";
+    /// A path's class is not heeded.
+    NoStandby = "no-standby", "standby paths are taken for normal ones";
     /// F2 out of order.
     NackOrder = "nack-order", "nacks after a down come newest first";
     /// A suspended port goes on.

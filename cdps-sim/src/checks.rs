@@ -1,10 +1,13 @@
 //! What is looked at between the acts of a run: whether everything has finished, come to rest, and stayed within bounds.
 
-use cdps_core::id::{Generation, SessionId, Side};
+use cdps_core::cluster::Health;
+use cdps_core::config::PathClass;
+use cdps_core::id::{Generation, NodeId, PathId, SessionId, Side};
 use cdps_core::port::{Link, State};
 
 use crate::env::{Env, SECOND};
 use crate::host::{Host, Slot};
+use crate::plan::Plan;
 use crate::rules::Invariant;
 
 impl Host {
@@ -105,6 +108,29 @@ impl Host {
                 env.oracle.fail(Invariant::Memory, text);
             }
         }
+    }
+}
+
+impl Slot {
+    /// What is wrong with giving messages to a path now: it is standby, and a normal one is good.
+    pub(crate) fn misuses_standby(&self, plan: &Plan, host: NodeId, path: PathId) -> Option<String> {
+        let target = match self.side {
+            Side::Source => self.port.peer()?,
+            Side::Target => host,
+        };
+        let addresses = &plan.sources[self.plan].config.targets.iter().find(|t| t.node == target)?.addresses;
+        if addresses.get(usize::from(path.0))?.class == PathClass::Normal {
+            return None;
+        }
+        let mut normal = (0..).map(PathId).zip(addresses).filter(|(_, a)| a.class == PathClass::Normal);
+        // A target cannot heed what it has not been told yet.
+        let counts =
+            |k| self.port.path_stats(k).is_some_and(|s| s.health == Health::Good && s.class.is_some());
+        let (good, _) = normal.find(|(k, _)| counts(*k))?;
+        Some(format!(
+            "{}: messages on standby path {path} to {target} while path {good} is good",
+            self.session
+        ))
     }
 }
 

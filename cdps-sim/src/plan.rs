@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use cdps_core::config::{AckModel, Balance, Liveness, PortConfig, Target};
+use cdps_core::config::{AckModel, Balance, Liveness, PathClass, PortConfig, Target};
 use cdps_core::id::{NodeId, Side, StreamId};
 use cdps_core::time::{Duration, nanos};
 
@@ -11,6 +11,9 @@ use crate::fault::{self, Fault, FaultKind};
 use crate::net::Machine;
 use crate::rng::Rng;
 use crate::rules::Promise;
+
+/// Keeps the choice of standby paths apart from every other: seeds stand for the same runs with and without it.
+const STANDBY: u64 = 0x5374_616e_6462_7921;
 
 /// Everything that follows from a seed before the run begins.
 #[derive(Debug)]
@@ -187,6 +190,7 @@ impl Plan {
         let mut sources: Vec<SourcePlan> =
             (0..sources * source_ports).map(|n| source_plan(&mut sources_rng, n, &view, &liveness)).collect();
         suspensions(&mut Rng::new(!seed), &mut sources);
+        stand_by(&mut Rng::new(seed ^ STANDBY), &mut sources);
         let last_send =
             sources.iter().flat_map(|s| s.up.iter().chain(&s.down)).map(|s| s.at).max().unwrap_or(0);
         let last_fault = faults.iter().map(|f| f.until).max().unwrap_or(0);
@@ -270,7 +274,10 @@ fn source_plan(rng: &mut Rng, number: usize, view: &View<'_>, liveness: &Livenes
         client: format!("disk{number}"),
         targets: order
             .iter()
-            .map(|&t| Target { node: hosts[t].node, addresses: hosts[t].addresses.clone() })
+            .map(|&t| Target {
+                node: hosts[t].node,
+                addresses: hosts[t].addresses.iter().map(|a| (*a).into()).collect(),
+            })
             .collect(),
         local: if rng.chance(50) {
             hosts[host].addresses.iter().map(SocketAddr::ip).collect()
@@ -295,6 +302,19 @@ fn source_plan(rng: &mut Rng, number: usize, view: &View<'_>, liveness: &Livenes
         |turn| if meddling { Promise::default() } else { view.promise(&config, host, &order, turn) };
     let promises = (0..order.len()).map(promise).collect();
     SourcePlan { host, config, target_config, up, down, verbs, promises }
+}
+
+/// In some runs some paths, or all, are standby (T8).
+fn stand_by(rng: &mut Rng, sources: &mut [SourcePlan]) {
+    if !rng.chance(30) {
+        return;
+    }
+    let percent = rng.pick(&[30, 50, 90]);
+    for address in sources.iter_mut().flat_map(|s| &mut s.config.targets).flat_map(|t| &mut t.addresses) {
+        if rng.chance(percent) {
+            address.class = PathClass::Standby;
+        }
+    }
 }
 
 fn port_config(rng: &mut Rng, liveness: &Liveness) -> PortConfig {

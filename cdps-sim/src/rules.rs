@@ -25,6 +25,8 @@ pub enum Invariant {
     Lease,
     /// A healthy path hides the others' faults.
     PathHidden,
+    /// No message on a standby path while a normal one is good.
+    Standby,
     /// A reachable backup hides the target's faults.
     SwitchHidden,
     /// A target that closes gracefully, and in time, loses nothing that it has taken.
@@ -50,6 +52,7 @@ impl fmt::Display for Invariant {
             Invariant::DownOrder => ("F2", "order of events after a down"),
             Invariant::Lease => ("F8", "a former target delivers nothing"),
             Invariant::PathHidden => ("T2", "path faults are hidden"),
+            Invariant::Standby => ("T8", "standby paths carry only when no normal one is good"),
             Invariant::SwitchHidden => ("F5", "target faults are hidden by autoswitch"),
             Invariant::Drain => ("L5", "a graceful close drains"),
             Invariant::Held => ("L7", "a suspended port begins no message"),

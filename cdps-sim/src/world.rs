@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use cdps_core::config::PathClass;
 use cdps_core::id::Side;
 
 use crate::broken::Broken;
@@ -199,9 +200,16 @@ impl World {
             let c = &s.config;
             note!(
                 self.env,
-                "source on {}: targets {:?} ack {:?} autoswitch {} {:?} window {} (back {}) buffer {} pending {} fragment {} ack_timeout {:?} promises {:?}",
+                "source on {}: targets {:?} standby {:?} ack {:?} autoswitch {} {:?} window {} (back {}) buffer {} pending {} fragment {} ack_timeout {:?} promises {:?}",
                 s.host + 1,
                 c.targets.iter().map(|t| t.node.0).collect::<Vec<_>>(),
+                c.targets
+                    .iter()
+                    .map(|t| {
+                        let standby = |k: &usize| t.addresses[*k].class == PathClass::Standby;
+                        (0..t.addresses.len()).filter(standby).collect::<Vec<_>>()
+                    })
+                    .collect::<Vec<_>>(),
                 c.ack,
                 c.autoswitch,
                 c.balance,

@@ -291,7 +291,7 @@ impl NodeShared {
         config.liveness = self.liveness.clone();
         self.read(|engine| {
             for target in config.targets.iter_mut().filter(|t| t.addresses.is_empty()) {
-                target.addresses = engine.addresses(target.node).to_vec();
+                target.addresses = engine.addresses(target.node).iter().map(|a| (*a).into()).collect();
             }
             if config.local.is_empty() {
                 config.local.clone_from(&engine.config().local);

@@ -47,7 +47,9 @@ mod threads;
 mod timer;
 
 pub use cdps_core::cluster::{ClusterChange, ClusterEvent, Health};
-pub use cdps_core::config::{AckModel, Balance, ConfigError, Liveness, Member, PortConfig, Target};
+pub use cdps_core::config::{
+    AckModel, Address, AddressError, Balance, ConfigError, Liveness, Member, PathClass, PortConfig, Target,
+};
 pub use cdps_core::id::{Generation, Incarnation, NodeId, PathId, SessionId, Sn, Ssn, StreamId};
 pub use cdps_core::port::{AckError, Certainty, ConnStatus, FlowReason, Link, State, StateError};
 pub use cdps_core::reason::Reason;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cdps::{
-    AckModel, Certainty, ConnStatus, Health, Liveness, Member, Node, NodeId, Port, PortConfig, Reason, Target,
+    AckModel, Address, Certainty, ConnStatus, Health, Liveness, Member, Node, NodeId, Port, PortConfig,
+    Reason, Target,
 };
 use cluster::relay::Relay;
 use cluster::*;
@@ -38,12 +39,16 @@ impl Relayed {
     }
 
     fn on_threads(paths: u8, targets: u32, threads: usize) -> Relayed {
+        Relayed::with(paths, targets, threads, &brisk())
+    }
+
+    fn with(paths: u8, targets: u32, threads: usize, liveness: &Liveness) -> Relayed {
         let nodes: Vec<Node> = (0..targets)
             .map(|i| {
                 let mut options = options(2 + i);
                 options.listen = addresses(paths).into_iter().map(|ip| (ip, 0).into()).collect();
                 options.members = vec![Member { node: NodeId(1), addresses: Vec::new() }];
-                options.liveness = brisk();
+                options.liveness = liveness.clone();
                 (options.io_threads, options.callback_threads) = (threads, threads);
                 open(options)
             })
@@ -57,7 +62,7 @@ impl Relayed {
         let relays: Vec<Vec<Relay>> =
             nodes.iter().map(|n| n.listening().into_iter().map(Relay::to).collect()).collect();
         let mut options = options(1);
-        options.liveness = brisk();
+        options.liveness = liveness.clone();
         (options.io_threads, options.callback_threads) = (threads, threads);
         options.members = nodes
             .iter()
@@ -126,6 +131,44 @@ fn up(seen: &[Seen]) -> usize {
         }
     }
     paths.values().filter(|h| **h == Health::Good).count()
+}
+
+/// [T8] A standby path is up and carries nothing, in either direction; it takes over when the only normal path is killed, which the user
+/// sees as a path event and nothing else; when that one is back it carries alone again.
+#[test]
+fn standby_takes_over_and_gives_back() {
+    // Nothing is suspected here, however busy the machine is: a path that is killed is known by its reset.
+    let (suspect, lease, dead) = (Duration::from_secs(6), Duration::from_secs(7), Duration::from_secs(8));
+    let all = Relayed::with(2, 1, 1, &Liveness { suspect, lease, dead, ..brisk() });
+    let mut config = all.config();
+    let relays = &all.relays[0];
+    config.targets[0].addresses = vec![relays[0].address.into(), Address::standby(relays[1].address)];
+    let user = User::new();
+    let port = connected(&all.source, config, &user);
+    user.wait("both paths", |seen| (up(seen) == 2).then_some(()));
+    let carried = |port: &Port| port.stats().paths.iter().map(|p| p.payload_sent).collect::<Vec<_>>();
+    let (far, host) = all.hosts[0].session(0);
+    send_all(&port, 0, 200);
+    check_all(&user, &host, 200);
+    let before = carried(&port);
+    assert!(before[0] >= 200 * 20_000 && before[1] == 0, "{before:?}");
+    send(&far, b"back", 0).expect("is accepted");
+    user.wait_received(1);
+    assert!(carried(&far)[0] > 0 && carried(&far)[1] == 0, "{:?}", carried(&far));
+    relays[0].kill();
+    user.wait("path down", |seen| (up(seen) == 1).then_some(()));
+    send_all(&port, 200, 400);
+    check_all(&user, &host, 400);
+    let during = carried(&port);
+    assert!(during[0] == before[0] && during[1] >= 200 * 20_000, "{during:?}");
+    relays[0].thaw();
+    user.wait("path up again", |seen| (up(seen) == 2).then_some(()));
+    send_all(&port, 400, 600);
+    check_all(&user, &host, 600);
+    let after = carried(&port);
+    assert!(after[0] >= before[0] + 200 * 20_000 && after[1] == during[1], "{after:?}");
+    assert!(!user.seen().iter().any(|s| matches!(s, Seen::Status(ConnStatus::Down { .. }))));
+    all.end();
 }
 
 /// [T3] [T4] A path that falls silent under load is suspected, its data goes elsewhere; when it wakes nothing arrives twice.

@@ -113,7 +113,8 @@ fn a_node_may_talk_to_itself() {
     let there = host();
     node.register("copy", there.clone()).expect("registers");
     let user = User::new();
-    let targets = vec![Target { node: NodeId(1), addresses: node.listening() }];
+    let targets =
+        vec![Target { node: NodeId(1), addresses: node.listening().into_iter().map(Into::into).collect() }];
     let port =
         connected(&node, PortConfig { client: "copy".into(), targets, ..PortConfig::default() }, &user);
     for i in 0..100 {

@@ -47,7 +47,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
                     return;
                 }
                 let at = self.path_index(path).unwrap_or_else(|| {
-                    self.paths.push(Path::new(path, None, None, Dial::Passive));
+                    self.paths.push(Path::passive(path));
                     self.paths.len() - 1
                 });
                 if let Some(former) = self.paths[at].conn().map(|c| c.id) {

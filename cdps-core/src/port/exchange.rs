@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::state::StateError;
 use crate::cluster::Health;
-use crate::config::AckModel;
+use crate::config::{AckModel, PathClass};
 use crate::id::{NodeId, Sn, Ssn, StreamId};
 use crate::time::Duration;
 use crate::wire::{BundleHead, FragmentHead, Frame, Item};
@@ -321,6 +321,8 @@ pub struct Stats {
 pub struct PathStats {
     /// How well it is.
     pub health: Health,
+    /// What it is for; `None` at a target that the source has not told yet.
+    pub class: Option<PathClass>,
     /// Payload bytes given to it.
     pub sent_bytes: u64,
     /// Bytes on their way.

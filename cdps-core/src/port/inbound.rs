@@ -3,7 +3,7 @@
 use super::event::Action;
 use super::receiver::Arrival;
 use super::{Inbound, Parts, Payload, Placement, Port};
-use crate::id::{ConnId, PathId, Sn};
+use crate::id::{ConnId, PathId, Side, Sn};
 use crate::reason::Reason;
 use crate::time::Time;
 use crate::wire::{Completions, FragmentHead, Frame, PathRecord, PathStatus, Receipt, item, reason_of};
@@ -201,6 +201,10 @@ impl<S: Payload, R: Clone> Port<S, R> {
     fn handle_path_status(&mut self, now: Time, path: PathId, status: &PathStatus) -> Result<(), Reason> {
         self.receiver.set_base(status.base)?;
         let Some(at) = self.path_index(status.path) else { return Ok(()) };
+        if self.side == Side::Target && self.paths[at].class != Some(status.class) {
+            self.paths[at].class = Some(status.class);
+            self.offer(now);
+        }
         let Some(conn) = self.paths[at].live(status.conn) else { return Ok(()) };
         let changed = std::mem::replace(&mut conn.peer_suspects, status.suspect) != status.suspect;
         if changed && status.suspect && status.path != path {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::cluster::Health;
+use crate::config::{Address, PathClass};
 use crate::id::{ConnId, PathId, Sn};
 use crate::time::{Duration, Time, nanos};
 
@@ -212,6 +213,8 @@ pub(super) struct Path {
     pub(super) id: PathId,
     pub(super) local: Option<IpAddr>,
     pub(super) remote: Option<SocketAddr>,
+    /// What it is for; `None` at a target that the source has not told yet.
+    pub(super) class: Option<PathClass>,
     pub(super) dial: Dial,
     /// Number of the last dial.
     pub(super) last_conn: ConnId,
@@ -227,12 +230,25 @@ pub(super) struct Path {
 }
 
 impl Path {
-    pub(super) fn new(id: PathId, local: Option<IpAddr>, remote: Option<SocketAddr>, dial: Dial) -> Self {
+    /// A source's path.
+    pub(super) fn to(id: PathId, local: Option<IpAddr>, address: Address) -> Self {
+        Path {
+            local,
+            remote: Some(address.remote),
+            class: Some(address.class),
+            dial: Dial::Wait { at: Time::NEVER },
+            ..Path::passive(id)
+        }
+    }
+
+    /// A target's path.
+    pub(super) fn passive(id: PathId) -> Self {
         Path {
             id,
-            local,
-            remote,
-            dial,
+            local: None,
+            remote: None,
+            class: None,
+            dial: Dial::Passive,
             last_conn: ConnId(0),
             failures: 0,
             link_suspect: false,
@@ -306,7 +322,7 @@ mod tests {
     #[test]
     fn patience_survives_a_stall() {
         let least = 200 * MS;
-        let mut path = Path::new(PathId(0), None, None, Dial::Passive);
+        let mut path = Path::passive(PathId(0));
         let mut receipts = |count: u32, took: Duration| {
             (0..count).for_each(|_| path.speed.receipted(Time(1), 1, took, true, least));
             path.patience(least)
@@ -321,10 +337,7 @@ mod tests {
     /// [T1] A path that has carried nothing looks at least as fast as one that is known to be fast: it is tried.
     #[test]
     fn unknown_paths_are_tried() {
-        let (mut known, mut new) = (
-            Path::new(PathId(0), None, None, Dial::Passive),
-            Path::new(PathId(1), None, None, Dial::Passive),
-        );
+        let (mut known, mut new) = (Path::passive(PathId(0)), Path::passive(PathId(1)));
         let start = Time(1_000_000_000);
         known.up(ConnId(1), start);
         new.up(ConnId(1), start);

@@ -7,6 +7,7 @@ use super::path::{Dial, Path};
 use super::state::{Call, Link, State};
 use super::{Payload, Port};
 use crate::cluster::PeerState;
+use crate::config::Address;
 use crate::id::{Generation, Incarnation, NodeId, PathId, SessionId, Side};
 use crate::reason::Reason;
 use crate::secret::Secret;
@@ -91,12 +92,13 @@ impl<S: Payload, R: Clone> Port<S, R> {
     }
 
     /// One path per remote address, with the local addresses in turn.
-    fn make_paths(&mut self, node: NodeId, addresses: &[SocketAddr]) {
-        for (k, remote) in addresses.iter().take(wire::MAX_PATHS).enumerate() {
+    fn make_paths(&mut self, node: NodeId, addresses: &[Address]) {
+        for (k, address) in addresses.iter().take(wire::MAX_PATHS).enumerate() {
             let path = PathId(u16::try_from(k).unwrap_or(u16::MAX));
-            let local = self.local_for(k, *remote);
-            self.paths.push(Path::new(path, local, Some(*remote), Dial::Wait { at: Time::NEVER }));
-            self.actions.push_back(Action::Watch { path, node, local, remote: *remote });
+            let remote = address.remote;
+            let local = self.local_for(k, remote);
+            self.paths.push(Path::to(path, local, *address));
+            self.actions.push_back(Action::Watch { path, node, local, remote });
         }
     }
 
@@ -155,7 +157,8 @@ impl<S: Payload, R: Clone> Port<S, R> {
         self.secret = answer.secret;
         self.settle_limits(answer.window, answer.max_message, answer.max_streams);
         if self.paths.is_empty() {
-            self.make_paths(node, &answer.addresses);
+            let addresses: Vec<_> = answer.addresses.iter().map(|a| Address::from(*a)).collect();
+            self.make_paths(node, &addresses);
         }
         for at in 0..self.paths.len() {
             self.dial(at);

@@ -5,8 +5,8 @@ use super::sender::MAX_RUN;
 use super::state::{Link, State};
 use super::{Batch, Event, Outgoing, Payload, Port};
 use crate::cluster::Health;
-use crate::config::Balance;
-use crate::id::{ConnId, PathId};
+use crate::config::{Balance, PathClass};
+use crate::id::{ConnId, PathId, Side};
 use crate::reason::Reason;
 use crate::time::Time;
 use crate::wire::{Frame, PathRecord, PathStatus};
@@ -47,16 +47,18 @@ impl<S: Payload, R: Clone> Port<S, R> {
         let statuses: Vec<PathId> =
             self.paths[at].conn_mut().map_or_else(Vec::new, |c| std::mem::take(&mut c.status_due));
         for path in statuses {
-            let Some((conn, suspect)) = self
-                .path_index(path)
-                .and_then(|k| self.paths[k].conn().map(|c| (c.id, self.paths[k].health() != Health::Good)))
-            else {
-                continue;
+            let Some(of) = self.path_index(path).map(|k| &self.paths[k]) else { continue };
+            let Some(conn) = of.conn().map(|c| c.id) else { continue };
+            let suspect = of.health() != Health::Good;
+            let class = match self.side {
+                Side::Source => of.class.unwrap_or_default(),
+                Side::Target => PathClass::Normal,
             };
             batch.frames.push(Outgoing::Control(Frame::PathStatus(PathStatus {
                 path,
                 conn,
                 suspect,
+                class,
                 base: start,
             })));
         }
@@ -141,10 +143,18 @@ impl<S: Payload, R: Clone> Port<S, R> {
             && matches!(self.state, State::Connected | State::Stopped | State::ConnectedTo)
     }
 
-    /// A good path carries data; if none is good, the one that was heard last carries on (T3).
+    /// A good path carries data, a standby one if no normal one is good (T8); if none is good, the one that was heard last carries on (T3).
     fn may_carry(&self, at: usize) -> bool {
         match self.paths[at].health() {
-            Health::Good => true,
+            Health::Good => match self.paths[at].class {
+                Some(PathClass::Normal) => true,
+                Some(PathClass::Standby) => {
+                    let normal = Some(PathClass::Normal);
+                    !self.paths.iter().any(|p| p.class == normal && p.health() == Health::Good)
+                }
+                // The first frame of its connection is about to say.
+                None => false,
+            },
             Health::Dead => false,
             Health::Suspect => {
                 let none_good = self.paths.iter().all(|p| p.health() != Health::Good);
@@ -287,11 +297,12 @@ impl<S: Payload, R: Clone> Port<S, R> {
             let path = &self.paths[*k];
             path.conn().filter(|c| !c.peer_suspects && path.health() == Health::Good).is_some()
         };
-        if let Some(at) = self.freshest.and_then(|p| self.path_index(p)).filter(fresh) {
+        let freshest = self.freshest.and_then(|p| self.path_index(p));
+        if let Some(at) = freshest.filter(|k| fresh(k) && self.may_carry(*k)) {
             return Some(at);
         }
-        let heard = |k: &usize| self.paths[*k].conn().map(|c| c.heard_at);
-        (0..self.paths.len()).filter(fresh).max_by_key(heard).or_else(|| self.best_suspect())
+        let rank = |k: &usize| (self.may_carry(*k), self.paths[*k].conn().map(|c| c.heard_at));
+        (0..self.paths.len()).filter(fresh).max_by_key(rank).or_else(|| self.best_suspect())
     }
 
     /// Tells the user, and the peer, when the health of a path has changed, and acts on it.

@@ -12,6 +12,7 @@ use super::{
     MAX_COMPLETIONS, MAX_GAPS, MAX_PATHS, NodeMessage, PathRecord, PathStatus, Purpose, Receipt, Refuse,
     Welcome, message,
 };
+use crate::config::PathClass;
 use crate::id::{Incarnation, LinkId, Sn};
 
 /// Cuts a stream of bytes into frames. It holds no bytes: the caller keeps what is not consumed yet, and shows all of it each time.
@@ -318,9 +319,13 @@ fn read_path_status(mut head: Fields<'_>) -> Result<PathStatus, DecodeError> {
         1 => true,
         unknown => return Err(head.wrong("status", unknown.into())),
     };
-    head.zero::<1>("reserved field")?;
+    let class = match head.u8("class")? {
+        0 => PathClass::Normal,
+        1 => PathClass::Standby,
+        unknown => return Err(head.wrong("class", unknown.into())),
+    };
     let conn = head.conn()?;
     let base = head.sn("base")?;
     head.zero::<8>("reserved field")?;
-    Ok(PathStatus { path, conn, suspect, base })
+    Ok(PathStatus { path, conn, suspect, class, base })
 }

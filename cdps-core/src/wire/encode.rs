@@ -7,6 +7,7 @@ use super::{
     MAX_BUNDLE_ITEMS, MAX_BUNDLED, MAX_FRAGMENT_BODY, MAX_REFUSE_TEXT, NodeMessage, PathStatus, Purpose,
     Receipt, Refuse, Welcome, item, message,
 };
+use crate::config::PathClass;
 use crate::id::{ConnId, Generation, PathId, Ssn, StreamId};
 
 /// How frames are checked: a function that continues a CRC-32C, or `None` on a connection without checksums.
@@ -302,7 +303,10 @@ fn put_completions_body(completions: &Completions, out: &mut Vec<u8>) {
 fn put_path_status(status: &PathStatus, out: &mut Vec<u8>) {
     out.put_u16(status.path.0);
     out.put_u8(u8::from(status.suspect));
-    out.put_zero::<1>();
+    out.put_u8(match status.class {
+        PathClass::Normal => 0,
+        PathClass::Standby => 1,
+    });
     out.put_u32(status.conn.0);
     out.put_u64(status.base.0);
     out.put_zero::<8>();

@@ -17,6 +17,7 @@ pub use fields::MAX_NUMBER;
 pub use items::Items;
 pub use kind::FrameKind;
 
+use crate::config::PathClass;
 use crate::id::{
     ConnId, Generation, Incarnation, LinkId, NodeId, PathId, SessionId, Side, Sn, Ssn, StreamId,
 };
@@ -375,6 +376,8 @@ pub struct PathStatus {
     pub conn: ConnId,
     /// Whether the sender suspects it.
     pub suspect: bool,
+    /// What it is for, as the source's address table says. A target says [`PathClass::Normal`], and is not listened to.
+    pub class: PathClass,
     /// First SN that the sender sends in this generation.
     pub base: Sn,
 }

@@ -29,6 +29,7 @@ impl Source {
     fn connected(paths: usize, seed: u64) -> Source {
         let addresses: Vec<SocketAddr> =
             (0..paths).map(|i| SocketAddr::from(([127, 0, 0, 1], 1 + i as u16))).collect();
+        let addresses = addresses.into_iter().map(Into::into).collect();
         let targets = vec![Target { node: NodeId(2), addresses }];
         let session = SessionId { node: NodeId(1), incarnation: Incarnation(7), port: 1 };
         let port = Port::source(PortConfig { targets, ..PortConfig::default() }, session, seed)

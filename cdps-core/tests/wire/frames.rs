@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use cdps_core::config::PathClass;
 use cdps_core::id::{
     ConnId, Generation, Incarnation, LinkId, NodeId, PathId, SessionId, Side, Sn, Ssn, StreamId,
 };
@@ -475,11 +476,14 @@ fn completions() -> impl Strategy<Value = Completions> {
 }
 
 fn path_status() -> impl Strategy<Value = PathStatus> {
-    (path(), any::<(u32, bool)>(), number()).prop_map(|(path, (conn, suspect), base)| PathStatus {
-        path,
-        conn: ConnId(conn),
-        suspect,
-        base: Sn(base),
+    (path(), any::<(u32, bool, bool)>(), number()).prop_map(|(path, (conn, suspect, standby), base)| {
+        PathStatus {
+            path,
+            conn: ConnId(conn),
+            suspect,
+            class: if standby { PathClass::Standby } else { PathClass::Normal },
+            base: Sn(base),
+        }
     })
 }
 

@@ -228,6 +228,7 @@ fn values_out_of_range_are_refused() {
     refuse_byte(sample_of(FrameKind::Fragment), Head(15), 0x80, Reason::ProtocolError);
     refuse_byte(sample_of(FrameKind::PathStatus), Head(0), 64, Reason::Limit);
     refuse_byte(sample_of(FrameKind::PathStatus), Head(2), 2, Reason::ProtocolError);
+    refuse_byte(sample_of(FrameKind::PathStatus), Head(3), 2, Reason::ProtocolError);
     refuse_zero(sample_of(FrameKind::PathStatus), true, 8..16);
     refuse_byte(sample_of(FrameKind::Close), Head(2), 2, Reason::ProtocolError);
     refuse_byte(sample_of(FrameKind::Completions), Head(7), 0x80, Reason::ProtocolError);
@@ -247,7 +248,7 @@ fn fields_given_as_zero_are_held_to_it() {
         (FrameKind::Fragment, vec![30, 31]),
         (FrameKind::Receipt, vec![28, 31]),
         (FrameKind::Completions, vec![12, 15]),
-        (FrameKind::PathStatus, vec![3, 16, 23]),
+        (FrameKind::PathStatus, vec![16, 23]),
         (FrameKind::Close, vec![4, 7]),
     ];
     for (kind, places) in given_as_zero {

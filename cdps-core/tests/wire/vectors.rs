@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 
+use cdps_core::config::PathClass;
 use cdps_core::id::{
     ConnId, Generation, Incarnation, LinkId, NodeId, PathId, SessionId, Side, Sn, Ssn, StreamId,
 };
@@ -386,13 +387,20 @@ fn completions() {
 #[test]
 fn probe_path_status_close() {
     check(Sent::Frame(Frame::Probe), "32 00 00 00 00 00 00 00 00 00 00 00 08 75 f9 62");
-    let status = PathStatus { path: PathId(2), conn: ConnId(4), suspect: true, base: Sn(9) };
+    let status =
+        PathStatus { path: PathId(2), conn: ConnId(4), suspect: true, class: PathClass::Normal, base: Sn(9) };
     check(
         Sent::Frame(Frame::PathStatus(status)),
         "33 00 18 00 00 00 00 00 00 00 00 00 4b 52 af 7d
-         02 00 01 00 04 00 00 00            ; path, status, 0, conn
+         02 00 01 00 04 00 00 00            ; path, status, class, conn
          09 00 00 00 00 00 00 00            ; base
          00 00 00 00 00 00 00 00",
+    );
+    let standby = PathStatus { suspect: false, class: PathClass::Standby, ..status };
+    check(
+        Sent::Frame(Frame::PathStatus(standby)),
+        "33 00 18 00 00 00 00 00 00 00 00 00 12 c1 b0 2c
+         02 00 00 01 04 00 00 00 09 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00",
     );
     check(
         Sent::Frame(Frame::Close { reason: 1, side: Side::Target }),

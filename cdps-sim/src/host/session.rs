@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use cdps_core::cluster::PeerState;
-use cdps_core::config::PortConfig;
+use cdps_core::config::{PathClass, PortConfig};
 use cdps_core::id::{Generation, Incarnation, NodeId, PathId, SessionId, Side};
 use cdps_core::node::LinkKey;
 use cdps_core::port::State;
@@ -13,6 +13,7 @@ use cdps_core::secret::Secret;
 use cdps_core::wire::{Answer, Connect, NodeBody, reason_of};
 
 use super::{Host, HostEvent, SimPort, Slot};
+use crate::broken::Broken;
 use crate::env::{Env, MS, note};
 use crate::rules::Invariant;
 use crate::user::{Errand, User};
@@ -23,7 +24,14 @@ impl Host {
         let source = &plan.sources[number];
         let session = SessionId { node: self.node(), incarnation: self.incarnation, port: number as u32 + 1 };
         let seed = env.rng.next();
-        let mut port = match SimPort::source(source.config.clone(), session, seed) {
+        let mut config = source.config.clone();
+        if env.broken == Some(Broken::NoStandby) {
+            for address in config.targets.iter_mut().flat_map(|t| &mut t.addresses) {
+                env.broke += u64::from(address.class == PathClass::Standby);
+                address.class = PathClass::Normal;
+            }
+        }
+        let mut port = match SimPort::source(config, session, seed) {
             Ok(port) => port,
             Err(e) => {
                 env.oracle.fail(Invariant::Sanity, format!("source port {number} was not created: {e}"));

@@ -11,6 +11,7 @@ use crate::checksum::CRC;
 use crate::env::{Env, note};
 use crate::oracle::{FlowKey, Oracle};
 use crate::payload::{self, SentHandle};
+use crate::rules::Invariant;
 
 impl Host {
     /// The engine wants these paths to be polled.
@@ -100,6 +101,10 @@ impl Host {
                 let text = describe(frame);
                 note!(env, "n{node} p{slot}: path {path} conn {conn} <- {text}");
             }
+        }
+        let carries = batch.frames.iter().any(|frame| !matches!(frame, Outgoing::Control(_)));
+        if carries && let Some(text) = s.misuses_standby(&self.plan, node, path) {
+            env.oracle.fail(Invariant::Standby, text);
         }
         encode(&batch, s.flow_out(), &mut env.oracle, &mut hc.output);
         !hc.output.is_empty() || hc.kicked

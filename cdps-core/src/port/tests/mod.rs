@@ -246,6 +246,14 @@ impl Pair {
         self.target.as_mut().unwrap().handle_conn_lost(self.now, path, conn, Reason::ConnectionLost);
     }
 
+    /// The source dials a broken path until it is up.
+    fn come_back(&mut self, path: u16) {
+        while self.conns.iter().all(|c| c.0.0 != path) {
+            self.pass(MS);
+        }
+        self.run();
+    }
+
     fn received(&self) -> Vec<(u32, u64, Vec<u8>)> {
         self.target_events
             .iter()
