@@ -94,7 +94,7 @@ pub(crate) static KEYS: &[Key] = &[
         Some(c""),
         c"ID=IP:PORT,IP:PORT/standby..., separated by semicolons; the addresses may be left out",
         COUNT,
-        c"Primary target, then the backups in order; one path per address, a standby one carries only while no other is good; without addresses: those of node.members",
+        c"Primary target, then the backups in order; one path per address, a standby one carries only while no normal one is good; without addresses: those of node.members",
     ),
     key(c"port.local", Shape::Ips, Some(c""), IPS, COUNT, c"Addresses to dial from, paired with a target's by position; empty: node.local"),
     key(c"port.ack", Shape::Choice, Some(c"sync"), c"sync|async|sent", COUNT, c"Acknowledgment model of sends that name none"),
