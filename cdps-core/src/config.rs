@@ -191,6 +191,17 @@ pub enum AddressError {
     },
 }
 
+/// What a user that does not acknowledge in time brings about at the source (A6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OnUserAckTimeout {
+    /// An event.
+    #[default]
+    Event,
+    /// The event, and then the connection is down as after a receipt that did not come (F1): with autoswitch the port goes to the next
+    /// backup. It is not taken down again before every message has ended that was given to send until then.
+    Down,
+}
+
 /// A node that a source port may be connected to, and where it is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -233,6 +244,10 @@ pub struct PortConfig {
     pub fragment: u32,
     /// No receipt for this long after the last byte was handed over: the connection is down (F1).
     pub ack_timeout: Duration,
+    /// A synchronous message that was received, and that its user has not acknowledged for this long, is overdue (A6). `None`: never.
+    pub user_ack_timeout: Option<Duration>,
+    /// What happens then (source ports; to what a target sends, only the event).
+    pub on_user_ack_timeout: OnUserAckTimeout,
     /// A connect that has not finished by then has failed.
     pub connect_timeout: Duration,
     /// How long close waits for what is unfinished.
@@ -261,6 +276,8 @@ impl Default for PortConfig {
             max_streams: 4096,
             fragment: 256 << 10,
             ack_timeout: Duration::from_secs(10),
+            user_ack_timeout: Some(Duration::from_secs(30)),
+            on_user_ack_timeout: OnUserAckTimeout::default(),
             connect_timeout: Duration::from_secs(5),
             close_timeout: Duration::from_secs(30),
             session_timeout: Duration::from_secs(10),
@@ -298,6 +315,7 @@ impl PortConfig {
         )?;
         for (name, value) in [
             ("ack_timeout", self.ack_timeout),
+            ("user_ack_timeout", self.user_ack_timeout.unwrap_or(Duration::MAX)),
             ("connect_timeout", self.connect_timeout),
             ("close_timeout", self.close_timeout),
         ] {

@@ -14,7 +14,7 @@ use crate::port::PORTS;
 use crate::sized::own_size;
 use crate::types::{
     CDPS_RECEIVED_REDELIVERED, CDPS_RECEIVED_WANTS_ACK, cdps_complete_t, cdps_connstatus_t, cdps_flow_t,
-    cdps_generation_t, cdps_nack_t, cdps_path_t, cdps_port_callbacks_t, cdps_port_t, cdps_received_t,
+    cdps_generation_t, cdps_nack_t, cdps_overdue_t, cdps_path_t, cdps_port_callbacks_t, cdps_port_t, cdps_received_t,
     cdps_release_t,
 };
 
@@ -77,6 +77,19 @@ impl PortHandler for PortBridge {
                 if let Some(on_flow) = self.table.on_flow {
                     // SAFETY: as for on_nack.
                     run("on_flow", (), || unsafe { on_flow(self.user.0, &event) });
+                }
+            }
+            PortEvent::Overdue { sn, stream, waited } => {
+                let event = cdps_overdue_t {
+                    struct_size: own_size::<cdps_overdue_t>(),
+                    stream: stream.0,
+                    sn: sn.0,
+                    waited_ms: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
+                    port: self.port(),
+                };
+                if let Some(on_overdue) = self.table.on_overdue {
+                    // SAFETY: as for on_nack.
+                    run("on_overdue", (), || unsafe { on_overdue(self.user.0, &event) });
                 }
             }
             PortEvent::Final => self.last(),

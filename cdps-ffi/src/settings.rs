@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use cdps::{
-    AckModel, Address, Balance, Level, Liveness, Member, NodeId, NodeOptions, PortConfig, Security, Target,
+    AckModel, Address, Balance, Level, Liveness, Member, NodeId, NodeOptions, OnUserAckTimeout, PortConfig, Security, Target,
 };
 
 use crate::error::{CDPS_E_BAD_VALUE, CDPS_E_MISSING_KEY, CDPS_E_UNKNOWN_KEY, CDPS_E_UNSUPPORTED, Failure};
@@ -86,6 +86,14 @@ impl Settings {
             max_streams: self.number("port.max_streams")?,
             fragment: self.number("port.fragment")?,
             ack_timeout: self.ms("port.ack_timeout_ms")?,
+            user_ack_timeout: match self.ms("port.user_ack_timeout_ms")? {
+                Duration::ZERO => None,
+                timeout => Some(timeout),
+            },
+            on_user_ack_timeout: match self.get("port.on_user_ack_timeout")? {
+                "down" => OnUserAckTimeout::Down,
+                _ => OnUserAckTimeout::Event,
+            },
             connect_timeout: self.ms("port.connect_timeout_ms")?,
             close_timeout: self.ms("port.close_timeout_ms")?,
             session_timeout: self.ms("port.session_timeout_ms")?,
@@ -324,6 +332,18 @@ mod tests {
             assert_eq!(set("port.balance", word).unwrap().port().unwrap().balance, balance, "{word}");
         }
         assert_eq!(Settings::default().port().unwrap().balance, Balance::Fastest);
+    }
+
+    /// [A6] A user that does not acknowledge is reported after half a minute, unless that is set otherwise or turned off.
+    #[test]
+    fn the_user_ack_timeout_may_be_off() {
+        for (value, timeout) in [("0", None), ("250", Some(Duration::from_millis(250)))] {
+            let mut settings = set("port.user_ack_timeout_ms", value).unwrap();
+            settings.set("port.on_user_ack_timeout", "down").unwrap();
+            let config = settings.port().unwrap();
+            assert_eq!(config.user_ack_timeout, timeout);
+            assert_eq!(config.on_user_ack_timeout, OnUserAckTimeout::Down);
+        }
     }
 
     /// The ranges that the table prints are those that the engine checks.

@@ -273,6 +273,23 @@ pub struct cdps_flow_t {
     pub port: *mut cdps_port_t,
 }
 
+/// The target's user has had a message for longer than `port.user_ack_timeout_ms`, and has not acknowledged it: the oldest such message that
+/// has not been named. No message is named twice, and no other one before this one has ended.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cdps_overdue_t {
+    /// Size of this structure, in bytes.
+    pub struct_size: u32,
+    /// Stream of the message.
+    pub stream: u32,
+    /// Number of the message, as cdps_port_send() gave it.
+    pub sn: u64,
+    /// For so many milliseconds at least.
+    pub waited_ms: u64,
+    /// The port.
+    pub port: *mut cdps_port_t,
+}
+
 /// Something changed in the cluster.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -362,6 +379,9 @@ pub type cdps_on_received_fn =
     Option<unsafe extern "C-unwind" fn(user: *mut c_void, event: *const cdps_received_t)>;
 /// The sender should hold back (#CDPS_FLOW_ON), or may go on (#CDPS_FLOW_OFF).
 pub type cdps_on_flow_fn = Option<unsafe extern "C-unwind" fn(user: *mut c_void, event: *const cdps_flow_t)>;
+/// A message is overdue: its user has had it for long, and has not acknowledged it.
+pub type cdps_on_overdue_fn =
+    Option<unsafe extern "C-unwind" fn(user: *mut c_void, event: *const cdps_overdue_t)>;
 /// The connection as a whole changed.
 pub type cdps_on_connstatus_fn =
     Option<unsafe extern "C-unwind" fn(user: *mut c_void, event: *const cdps_connstatus_t)>;
@@ -408,6 +428,8 @@ pub struct cdps_port_callbacks_t {
     pub on_path: cdps_on_path_fn,
     /// Last callback of the port. Must be set.
     pub on_final: cdps_on_final_fn,
+    /// The target's user does not acknowledge (`port.user_ack_timeout_ms`). May be NULL.
+    pub on_overdue: cdps_on_overdue_fn,
 }
 
 /// Callbacks of a client. Copied by cdps_client_register().
@@ -479,6 +501,7 @@ sized! {
     cdps_received_t = 80;
     cdps_connstatus_t = 64;
     cdps_path_t = 32;
+    cdps_overdue_t = 32;
     cdps_cluster_t = 32;
     cdps_connectreq_t = 64;
     cdps_accept_t = 160;

@@ -53,6 +53,10 @@ variants! {
     CreditLeak = "credit-leak", "released messages give no credit back";
     /// A path's class is not heeded.
     NoStandby = "no-standby", "standby paths are taken for normal ones";
+    /// A user that does not acknowledge is not seen.
+    NoOverdue = "no-overdue", "that a message is overdue does not reach the user";
+    /// The wrong one is blamed.
+    WrongOverdue = "wrong-overdue", "the message after the one that is overdue is named";
     /// F2 out of order.
     NackOrder = "nack-order", "nacks after a down come newest first";
     /// A suspended port goes on.

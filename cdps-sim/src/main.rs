@@ -160,7 +160,7 @@ fn many(arguments: &Arguments, options: Options) -> ExitCode {
     let took = began.elapsed().as_secs_f64();
     let t = p.tally;
     say(&format!(
-        "{} seeds, {} failed; {:.0} virtual seconds in {took:.1} s; {} sent, {} completed, {} nacked, {} delivered, {} downs, {} switches, {} graceful closes by targets, {} sent while suspended, {} suspicions ({} of healthy paths), longest hidden pause {:.3} s, ack {:.3} s, switch {:.3} s",
+        "{} seeds, {} failed; {:.0} virtual seconds in {took:.1} s; {} sent, {} completed, {} nacked, {} delivered, {} downs, {} switches, {} graceful closes by targets, {} sent while suspended, {} overdue, {} suspicions ({} of healthy paths), longest hidden pause {:.3} s, ack {:.3} s, switch {:.3} s",
         p.done,
         p.failed.len(),
         p.lasted,
@@ -172,6 +172,7 @@ fn many(arguments: &Arguments, options: Options) -> ExitCode {
         t.switches,
         t.closed_well,
         t.queued,
+        t.overdue,
         t.suspicions,
         t.false_suspicions,
         t.longest_arrival as f64 / 1e9,
@@ -194,6 +195,7 @@ impl Progress {
         sum.switches += t.switches;
         sum.closed_well += t.closed_well;
         sum.queued += t.queued;
+        sum.overdue += t.overdue;
         sum.suspicions += t.suspicions;
         sum.false_suspicions += t.false_suspicions;
         sum.longest_ack = sum.longest_ack.max(t.longest_ack);

@@ -70,6 +70,10 @@ pub(crate) fn event(env: &mut Env, event: Event<SentHandle, Received>) -> Fate {
         (Broken::TwoEnds, event @ Event::Nacked { .. }) if hit(12) => Fate::Twice(event),
         (Broken::Reorder, event @ Event::Received(_)) if hit(1) => Fate::Later(event),
         (Broken::NackOrder, event @ Event::Nacked { .. }) if hit(30) => Fate::Later(event),
+        (Broken::NoOverdue, Event::Overdue { .. }) if hit(100) => Fate::Lose,
+        (Broken::WrongOverdue, Event::Overdue { sn, stream, waited }) if hit(100) => {
+            Fate::Pass(Event::Overdue { sn: sn.next(), stream, waited })
+        }
         (Broken::NotSentLie, Event::Nacked { sn, reason, payload, .. }) if hit(100) => {
             Fate::Pass(Event::Nacked { sn, reason, certainty: cdps_core::port::Certainty::NotSent, payload })
         }

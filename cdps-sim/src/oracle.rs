@@ -1,5 +1,7 @@
 //! The oracle: knows what was sent, handed over, received, delivered and answered, and says when the rules are broken.
 
+mod overdue;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Weak;
 
@@ -48,12 +50,16 @@ struct SendRecord {
     handed: bool,
     /// When it was first handed over in a generation.
     handed_at: u64,
+    ended_at: u64,
+    /// The user was told that it is overdue.
+    overdue: bool,
     handle: Weak<Sent>,
 }
 
 #[derive(Default)]
 struct Receiver {
     arrived: BTreeSet<Sn>,
+    arrived_at: BTreeMap<Sn, u64>,
     partial: BTreeMap<Sn, Vec<(u32, u32)>>,
     delivered: BTreeSet<Sn>,
     next: BTreeMap<StreamId, Ssn>,
@@ -72,6 +78,8 @@ struct Flow {
     sends: Vec<SendRecord>,
     streams: BTreeMap<StreamId, Vec<Sn>>,
     receivers: BTreeMap<Generation, Receiver>,
+    /// When the other user's acknowledgment is overdue.
+    late_after: Option<u64>,
     /// The sending process is gone; nothing is owed to it.
     void: bool,
     /// Its user has suspended the port: nothing new begins to travel (L7).
@@ -173,6 +181,8 @@ impl Oracle {
             end: None,
             handed: false,
             handed_at: u64::MAX,
+            ended_at: 0,
+            overdue: false,
             handle: sent.watch(),
         });
         if sn != expected {
@@ -218,6 +228,7 @@ impl Oracle {
             return;
         }
         receiver.arrived.insert(sn);
+        receiver.arrived_at.insert(sn, self.now);
         receiver.partial.remove(&sn);
         if let FlowKey::Up(session) = flow
             && f.receivers.last_key_value().is_some_and(|r| *r.0 == at)
@@ -344,6 +355,10 @@ impl Oracle {
             self.fail(Invariant::NoFalseCompletion, text);
             return;
         }
+        if record.model == AckModel::Synchronous {
+            self.check_told_overdue(flow, sn);
+        }
+        let f = &self.flows[&flow];
         if let FlowKey::Up(session) = flow
             && self.sessions.get(&session).is_some_and(|s| s.promise.is_timed() && s.promise.prompt)
             && let Some((_, answered_at)) =
@@ -401,12 +416,14 @@ impl Oracle {
     }
 
     fn ended(&mut self, flow: FlowKey, sn: Sn, end: End, given_back: &Sent) -> bool {
+        let now = self.now;
         let f = self.flows.entry(flow).or_default();
         let Some(record) = f.record_mut(sn) else {
             self.fail(Invariant::OneEnd, format!("{flow:?}: {sn} ended as {end:?}, but was never accepted"));
             return false;
         };
         let (former, id) = (record.end.replace(end), record.id);
+        record.ended_at = now;
         if let Some(former) = former {
             self.fail(Invariant::OneEnd, format!("{flow:?}: {sn} ended twice: {former:?}, then {end:?}"));
             return false;

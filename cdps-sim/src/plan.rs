@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use cdps_core::config::{AckModel, Balance, Liveness, PathClass, PortConfig, Target};
+use cdps_core::config::{AckModel, Balance, Liveness, OnUserAckTimeout, PathClass, PortConfig, Target};
 use cdps_core::id::{NodeId, Side, StreamId};
 use cdps_core::time::{Duration, nanos};
 
@@ -14,6 +14,9 @@ use crate::rules::Promise;
 
 /// Keeps the choice of standby paths apart from every other: seeds stand for the same runs with and without it.
 const STANDBY: u64 = 0x5374_616e_6462_7921;
+
+/// A user that hesitates acknowledges after this time at most, which a close still waits for.
+pub(crate) const HESITATION: u64 = 4 * SECOND;
 
 /// Everything that follows from a seed before the run begins.
 #[derive(Debug)]
@@ -75,6 +78,8 @@ pub(crate) struct UserPlan {
     pub(crate) dispatch_batch: u64,
     /// Longest wait before a message is acknowledged; differing waits make acknowledgments come out of order.
     pub(crate) ack_delay: u64,
+    /// Percent of messages that are acknowledged seconds later than that.
+    pub(crate) hesitate: u64,
     /// Percent of messages that are kept beyond the callback.
     pub(crate) retain: u64,
     /// Longest time that they are kept.
@@ -191,6 +196,8 @@ impl Plan {
             (0..sources * source_ports).map(|n| source_plan(&mut sources_rng, n, &view, &liveness)).collect();
         suspensions(&mut Rng::new(!seed), &mut sources);
         stand_by(&mut Rng::new(seed ^ STANDBY), &mut sources);
+        // Drawn apart, so that nothing else of a seed depends on it.
+        slow_users(&mut Rng::new(!seed ^ 0xa6), &mut hosts, &mut sources);
         let last_send =
             sources.iter().flat_map(|s| s.up.iter().chain(&s.down)).map(|s| s.at).max().unwrap_or(0);
         let last_fault = faults.iter().map(|f| f.until).max().unwrap_or(0);
@@ -227,10 +234,31 @@ fn user_plan(rng: &mut Rng) -> UserPlan {
         stalls: rng.pick(&[0, 0, 3, 20]),
         dispatch_batch: rng.pick(&[1, 4, 64]),
         ack_delay: rng.pick(&[0, 0, MS, 50 * MS, 500 * MS]),
+        hesitate: 0,
         retain: rng.pick(&[0, 0, 20, 60]),
         retain_for: rng.pick(&[MS, 50 * MS, 1000 * MS]),
         decide_delay: rng.pick(&[0, MS, 300 * MS]),
         refuse: rng.pick(&[0, 0, 0, 20]),
+    }
+}
+
+/// Users that are slow to acknowledge, and what their peers make of it.
+fn slow_users(rng: &mut Rng, hosts: &mut [HostPlan], sources: &mut [SourcePlan]) {
+    for host in hosts {
+        host.users.hesitate = rng.pick(&[0, 0, 0, 0, 1, 10, 100]);
+    }
+    for source in sources {
+        let mut timeout = || {
+            let ms = rng.pick(&[0, 0, 200, 600, 1200, 2500, 30_000]);
+            (ms > 0).then(|| Duration::from_millis(ms))
+        };
+        source.config.user_ack_timeout = timeout();
+        source.target_config.user_ack_timeout = timeout();
+        if rng.chance(15) {
+            source.config.on_user_ack_timeout = OnUserAckTimeout::Down;
+            source.target_config.on_user_ack_timeout = OnUserAckTimeout::Down;
+            source.promises.fill(Promise::default());
+        }
     }
 }
 
@@ -478,7 +506,11 @@ pub(crate) fn patience(plan: &Plan) -> u64 {
         })
         .max()
         .unwrap_or(0);
-    slowest + nanos(plan.liveness.redial_max) * 2 + nanos(plan.liveness.dead) * 4 + 20 * SECOND
+    // A small buffer may hold one message at a time, each of which its user keeps for long.
+    let hesitant = plan.hosts.iter().any(|h| h.users.hesitate > 0);
+    let most = plan.sources.iter().map(|s| s.up.len().max(s.down.len()) as u64).max().unwrap_or(0);
+    let kept = if hesitant { most * HESITATION } else { 0 };
+    kept + slowest + nanos(plan.liveness.redial_max) * 2 + nanos(plan.liveness.dead) * 4 + 20 * SECOND
 }
 
 /// How a killed machine looks from outside.

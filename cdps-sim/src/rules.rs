@@ -19,6 +19,8 @@ pub enum Invariant {
     Memory,
     /// The user is told to hold back, and to go on, in turns.
     Flow,
+    /// A user that does not acknowledge is seen, and nobody else is blamed.
+    Overdue,
     /// Down, nacks oldest first with a true certainty, drained.
     DownOrder,
     /// A former target delivers nothing.
@@ -49,6 +51,7 @@ impl fmt::Display for Invariant {
             Invariant::Progress => ("liveness", "everything finishes once faults stop"),
             Invariant::Memory => ("M6, M7", "bounded memory"),
             Invariant::Flow => ("M7", "flow control is told in turns"),
+            Invariant::Overdue => ("A6", "who does not acknowledge is seen, and nobody else"),
             Invariant::DownOrder => ("F2", "order of events after a down"),
             Invariant::Lease => ("F8", "a former target delivers nothing"),
             Invariant::PathHidden => ("T2", "path faults are hidden"),
@@ -115,6 +118,8 @@ pub struct Tally {
     pub closed_well: u64,
     /// Sends accepted while their user had suspended the port.
     pub queued: u64,
+    /// Messages that were said to be overdue.
+    pub overdue: u64,
     /// Paths suspected, as the sources' users heard.
     pub suspicions: u64,
     /// Of those, paths that had no fault between ends that had none.

@@ -15,7 +15,7 @@ use crate::host::{Host, HostEvent, Slot};
 use crate::mutate::{self, Fate};
 use crate::oracle::Delivery;
 use crate::payload::{Received, SentHandle};
-use crate::plan::Verb;
+use crate::plan::{HESITATION, Verb};
 use crate::rules::{Invariant, Promise};
 
 /// Something that a user set out to do.
@@ -184,6 +184,10 @@ impl Host {
                     );
                 }
             }
+            Event::Overdue { sn, stream, waited } => {
+                note!(env, "n{node} p{slot}: user: {sn} of stream {stream} is overdue: {waited:?}");
+                env.oracle.overdue(flow, sn, stream, nanos(waited));
+            }
             Event::Path { path, health, reason } => {
                 note!(env, "n{node} p{slot}: user: path {path} is {health:?}: {reason}");
                 if s.side == Side::Source {
@@ -225,7 +229,9 @@ impl Host {
             }
         }
         if wants_ack {
-            let wait = env.rng.below(users.ack_delay + 1);
+            let hesitates = users.hesitate > 0 && env.rng.chance(users.hesitate);
+            let hesitation = if hesitates { env.rng.within(HESITATION / 8, HESITATION) } else { 0 };
+            let wait = env.rng.below(users.ack_delay + 1) + hesitation;
             if wait == 0 {
                 self.ack(env, slot, generation, sn);
             } else {
@@ -388,6 +394,7 @@ impl Host {
                     next.len
                 );
                 env.oracle.accepted(s.flow_out(), sn, next.stream, model, &payload);
+                env.oracle.late_after(s.flow_out(), s.port.config().user_ack_timeout.map(nanos));
                 let held = s.port.stats().unfinished_bytes;
                 if held > s.port.config().send_buffer_max {
                     env.oracle

@@ -135,6 +135,7 @@ impl PortHandler for Counter {
             }
             PortEvent::Status(_)
             | PortEvent::Flow { .. }
+            | PortEvent::Overdue { .. }
             | PortEvent::Path { .. }
             | PortEvent::Received(_)
             | PortEvent::Final => {}

@@ -72,6 +72,16 @@ pub enum PortEvent {
         /// Unfinished messages.
         messages: u64,
     },
+    /// The user at the other end has had this message for longer than [`PortConfig::user_ack_timeout`](crate::PortConfig), and has not
+    /// acknowledged it (A6). It is the oldest such message that has not been named; no other one is named until it has ended.
+    Overdue {
+        /// The message.
+        sn: Sn,
+        /// Its stream.
+        stream: StreamId,
+        /// For so long at least.
+        waited: Duration,
+    },
     /// A path changed.
     Path {
         /// Which.

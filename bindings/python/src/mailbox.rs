@@ -315,6 +315,8 @@ impl PortHandler for Mailbox {
             PortEvent::Released { .. } => {}
             // A send that finds the buffer full waits, or says so; the marks below that are not passed on yet.
             PortEvent::Flow { .. } => {}
+            // Said to no one yet: the send that it is about still waits.
+            PortEvent::Overdue { .. } => {}
             PortEvent::Received(message) => {
                 self.state.lock().messages.push_back(message);
                 self.received.notify_one();

@@ -6,7 +6,7 @@ use crate::cluster::Health;
 use crate::id::{ConnId, Generation, NodeId, PathId, SessionId, Sn, Ssn, StreamId};
 use crate::reason::Reason;
 use crate::secret::Secret;
-use crate::time::Time;
+use crate::time::{Duration, Time};
 use crate::wire::{Frame, NodeBody, item};
 
 /// How sure a nack is that the message did not arrive (F2).
@@ -168,6 +168,16 @@ pub enum Event<S, R> {
         bytes: u64,
         /// Unfinished messages.
         messages: u64,
+    },
+    /// The user at the other end has had this message for longer than `user_ack_timeout`, and has not acknowledged it (A6). It is the oldest
+    /// such message of the port that has not been named; no other one is named until it has ended.
+    Overdue {
+        /// The message.
+        sn: Sn,
+        /// Its stream.
+        stream: StreamId,
+        /// For so long at least.
+        waited: Duration,
     },
     /// A path changed.
     Path {

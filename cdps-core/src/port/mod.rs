@@ -10,6 +10,7 @@ mod early;
 mod event;
 mod exchange;
 mod inbound;
+mod overdue;
 mod path;
 mod queue;
 mod receiver;
@@ -33,6 +34,7 @@ pub use exchange::{
 pub use queue::Queue;
 pub use state::{Call, Link, State, StateError, graph};
 
+use self::overdue::Overdue;
 use self::path::Path;
 use self::receiver::Receiver;
 use self::sender::Sender;
@@ -82,6 +84,7 @@ impl<S, R> Events<S, R> {
             | Event::Received(_)
             | Event::Status(_)
             | Event::Flow { .. }
+            | Event::Overdue { .. }
             | Event::Path { .. } => {}
         }
         self.queue.push_back(event);
@@ -170,6 +173,8 @@ pub struct Port<S, R> {
     credit_asked_at: Time,
     /// Acknowledgments taken since they were confirmed last.
     unconfirmed_taken: u64,
+    /// Messages that wait for the user at the other end for long (A6).
+    overdue: Overdue,
     /// When a switch began.
     switching_since: Time,
     /// How often time is looked at while there is traffic.
@@ -259,6 +264,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             credit_asked: false,
             credit_asked_at: Time::ZERO,
             unconfirmed_taken: 0,
+            overdue: Overdue::default(),
             switching_since: Time::ZERO,
             tick: tick::tick(config.liveness.suspect),
             armed: Time::NEVER,

@@ -59,6 +59,10 @@ pub(super) struct Entry<S> {
 }
 
 impl<S> Entry<S> {
+    fn awaits_ack(&self) -> bool {
+        self.model == AckModel::Synchronous && self.phase == Phase::Received && self.ready
+    }
+
     /// Whether nothing is owed any more once it and what was before it in its stream has been received.
     fn ends_when_received(&self) -> bool {
         match self.model {
@@ -193,6 +197,36 @@ impl<S: Payload> Sender<S> {
     /// First SN of the generation.
     pub(super) fn start(&self) -> Sn {
         self.start
+    }
+
+    /// The oldest message that has not ended, or the next one if all have.
+    pub(super) fn oldest(&self) -> Sn {
+        if self.entries.is_empty() { self.next } else { self.base }
+    }
+
+    /// The message that was given to send last.
+    pub(super) fn newest(&self) -> Sn {
+        Sn(self.next.0 - 1)
+    }
+
+    /// The peer's port has everything up to here.
+    pub(super) fn cumulative(&self) -> Sn {
+        self.cumulative
+    }
+
+    /// Its receipt has come, the acknowledgment of its user has not.
+    pub(super) fn awaits_ack(&self, sn: Sn) -> bool {
+        self.entry(sn).is_some_and(Entry::awaits_ack)
+    }
+
+    /// The oldest such message from `first` to `last`.
+    pub(super) fn first_unacknowledged(&self, first: Sn, last: Sn) -> Option<(Sn, StreamId)> {
+        let from = first.max(self.base);
+        let at = usize::try_from(from.0 - self.base.0).ok()?;
+        let count = usize::try_from((last.0 + 1).saturating_sub(from.0)).ok()?;
+        let mut entries = self.entries.iter().skip(at).take(count);
+        let k = entries.position(Entry::awaits_ack)?;
+        Some((Sn(from.0 + k as u64), self.entries[at + k].stream))
     }
 
     pub(super) fn bytes(&self) -> u64 {

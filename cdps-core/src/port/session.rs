@@ -170,6 +170,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         let max_streams = max_streams.min(self.config.max_streams);
         self.max_message = max_message.min(u64::from(self.config.max_message));
         self.sender.restart(window, max_streams);
+        self.overdue.restart();
     }
 
     pub(super) fn say_connected(&mut self) {

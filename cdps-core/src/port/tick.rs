@@ -58,6 +58,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         if let Some(contact) = self.contact_deadline() {
             at = at.min(contact);
         }
+        at = at.min(self.overdue_deadline());
         for path in &self.paths {
             if let Dial::Wait { at: dial } = path.dial {
                 at = at.min(dial);
@@ -90,6 +91,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         self.tend_drain(now);
         self.redial(now);
         self.tend_feedback(now);
+        self.tend_overdue(now);
         self.offer(now);
         self.armed = self.deadline(now);
     }
@@ -111,6 +113,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         }
         self.pathless_since = (self.pathless_since + late).min(now);
         self.last_contact = (self.last_contact + late).min(now);
+        self.overdue.forgive(now, late);
         if let Some(attempt) = &mut self.attempt {
             attempt.deadline = attempt.deadline + late;
         }

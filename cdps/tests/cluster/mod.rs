@@ -29,6 +29,7 @@ pub enum Seen {
     Received(Got),
     Status(ConnStatus),
     Flow { on: bool },
+    Overdue { sn: Sn, stream: StreamId, waited: Duration },
     Path { path: PathId, health: Health, reason: Reason },
     Final,
 }
@@ -218,6 +219,7 @@ impl PortHandler for User {
             }
             PortEvent::Status(status) => Seen::Status(status),
             PortEvent::Flow { on, .. } => Seen::Flow { on },
+            PortEvent::Overdue { sn, stream, waited } => Seen::Overdue { sn, stream, waited },
             PortEvent::Path { path, health, reason } => Seen::Path { path, health, reason },
             PortEvent::Final => Seen::Final,
         };

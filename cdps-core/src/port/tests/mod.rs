@@ -4,6 +4,7 @@ mod choices;
 mod closing;
 mod feedback;
 mod suspend;
+mod overdue;
 
 use std::collections::VecDeque;
 
@@ -33,6 +34,10 @@ struct Pair {
     silent: Vec<PathId>,
     /// Whether only those from the source do.
     one_way: bool,
+    /// Dials that came to nothing, and nobody has said so.
+    unanswered: Vec<(PathId, ConnId)>,
+    /// Whether node 3 takes sessions, and a target releases its lease when it is told to.
+    backup: bool,
 }
 
 fn config(paths: u8) -> PortConfig {
@@ -67,6 +72,8 @@ impl Pair {
             conns: Vec::new(),
             silent: Vec::new(),
             one_way: false,
+            unanswered: Vec::new(),
+            backup: false,
         }
     }
 
@@ -157,6 +164,19 @@ impl Pair {
                 let answer = target.answer(Vec::new());
                 self.source.handle_answer(now, &answer);
             }
+            Action::Tell { node: NodeId(3), body: NodeBody::Connect(connect), .. } if self.backup => {
+                let known = self.target.as_ref().is_some_and(|t| t.generation() == connect.generation);
+                if !known {
+                    let config = self.target_config.clone();
+                    let made = TestPort::target(config, &connect, Secret::new([7; 32]), self.now, 2).unwrap();
+                    self.target = Some(made);
+                }
+                let answer = self.target.as_ref().unwrap().answer(Vec::new());
+                self.source.handle_answer(self.now, &answer);
+            }
+            Action::Tell { body: NodeBody::Revoke { generation, .. }, .. } if self.backup => {
+                self.source.handle_released(self.now, generation);
+            }
             Action::Tell { .. }
             | Action::Watch { .. }
             | Action::Unwatch { .. }
@@ -165,6 +185,7 @@ impl Pair {
             Action::Dial { path, conn, generation, secret, .. } => {
                 assert_eq!(secret, Secret::new([7; 32]));
                 if self.silent.contains(&path) {
+                    self.unanswered.push((path, conn));
                     return;
                 }
                 let target = self.target.as_mut().unwrap();
