@@ -14,8 +14,8 @@ use crate::port::PORTS;
 use crate::sized::own_size;
 use crate::types::{
     CDPS_RECEIVED_REDELIVERED, CDPS_RECEIVED_WANTS_ACK, cdps_complete_t, cdps_connstatus_t, cdps_flow_t,
-    cdps_generation_t, cdps_nack_t, cdps_overdue_t, cdps_path_t, cdps_port_callbacks_t, cdps_port_t, cdps_received_t,
-    cdps_release_t,
+    cdps_generation_t, cdps_nack_t, cdps_overdue_t, cdps_path_t, cdps_port_callbacks_t, cdps_port_t,
+    cdps_received_t, cdps_release_t,
 };
 
 /// Gets the events of one port.

@@ -274,7 +274,8 @@ pub struct cdps_flow_t {
 }
 
 /// The target's user has had a message for longer than `port.user_ack_timeout_ms`, and has not acknowledged it: the oldest such message that
-/// has not been named. No message is named twice, and no other one before this one has ended.
+/// has not been named. No message is named twice, and no other one before this one has ended or the port has
+/// switched.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct cdps_overdue_t {

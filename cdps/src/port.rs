@@ -73,7 +73,8 @@ pub enum PortEvent {
         messages: u64,
     },
     /// The user at the other end has had this message for longer than [`PortConfig::user_ack_timeout`](crate::PortConfig), and has not
-    /// acknowledged it (A6). It is the oldest such message that has not been named; no other one is named until it has ended.
+    /// acknowledged it (A6). It is the oldest such message that has not been named; no other one is named until it has ended or the port
+    /// has switched.
     Overdue {
         /// The message.
         sn: Sn,

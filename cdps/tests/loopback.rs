@@ -6,7 +6,10 @@ use std::io::IoSlice;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use cdps::{AckModel, ConnStatus, PortConfig, PortEvent, Reason, SendError, SendOptions, State, StreamId};
+use cdps::{
+    AckModel, ConnStatus, OnUserAckTimeout, PortConfig, PortEvent, Reason, SendError, SendOptions, State,
+    StreamId,
+};
 use cluster::*;
 
 /// [L1] [L3] [A1] A port connects, sends, is acknowledged with the target's return code, closes; both ends hear of it.
@@ -30,6 +33,40 @@ fn connect_send_acknowledge_close() {
     pair.user.wait_status("closed", |s| matches!(s, ConnStatus::Closed { .. }));
     host.wait_status("closed", |s| matches!(s, ConnStatus::Closed { .. }));
     assert_eq!(pair.port.state(), State::Initialized);
+    pair.end();
+}
+
+/// [A6] [F2] A target's user that never acknowledges: the source is told which message it is, then, as it wished, that the connection is
+/// down, and so on in order.
+#[test]
+fn a_user_that_never_acknowledges_is_seen() {
+    let timeout = Duration::from_millis(200);
+    let strict = |c: &mut PortConfig| {
+        c.user_ack_timeout = Some(timeout);
+        c.on_user_ack_timeout = OnUserAckTimeout::Down;
+    };
+    let pair = Pair::with(2, strict, |_| (), User::new(), User::new);
+    let sn = send(&pair.port, b"kept", 1).expect("is accepted");
+    let behind = send(&pair.port, b"kept too", 2).expect("is accepted");
+    pair.user.wait_status("drained", |s| *s == ConnStatus::Drained);
+    let told: Vec<Seen> =
+        pair.user.seen().into_iter().skip_while(|s| !matches!(s, Seen::Overdue { .. })).collect();
+    let [
+        Seen::Overdue { sn: named, waited, .. },
+        Seen::Status(down),
+        Seen::Nacked { sn: first, .. },
+        rest @ ..,
+    ] = &told[..]
+    else {
+        panic!("{told:?}");
+    };
+    assert_eq!((*named, *first), (sn, sn));
+    assert!(*waited >= timeout, "{waited:?}");
+    assert!(matches!(down, ConnStatus::Down { reason: Reason::Timeout, .. }), "{down:?}");
+    assert!(
+        matches!(rest, [Seen::Nacked { sn, .. }, Seen::Status(ConnStatus::Drained), ..] if *sn == behind),
+        "{rest:?}"
+    );
     pair.end();
 }
 

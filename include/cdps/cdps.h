@@ -1233,6 +1233,39 @@ typedef struct cdps_path_t {
 typedef void (*cdps_on_path_fn)(void *user, const struct cdps_path_t *event);
 
 /**
+ * The target's user has had a message for longer than `port.user_ack_timeout_ms`, and has not acknowledged it: the oldest such message that
+ * has not been named. No message is named twice, and no other one before this one has ended or the port has
+ * switched.
+ */
+typedef struct cdps_overdue_t {
+    /**
+     * Size of this structure, in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * Stream of the message.
+     */
+    uint32_t stream;
+    /**
+     * Number of the message, as cdps_port_send() gave it.
+     */
+    uint64_t sn;
+    /**
+     * For so many milliseconds at least.
+     */
+    uint64_t waited_ms;
+    /**
+     * The port.
+     */
+    struct cdps_port_t *port;
+} cdps_overdue_t;
+
+/**
+ * A message is overdue: its user has had it for long, and has not acknowledged it.
+ */
+typedef void (*cdps_on_overdue_fn)(void *user, const struct cdps_overdue_t *event);
+
+/**
  * Callbacks of a port. Copied by the call that takes them.
  */
 typedef struct cdps_port_callbacks_t {
@@ -1276,6 +1309,10 @@ typedef struct cdps_port_callbacks_t {
      * Last callback of the port. Must be set.
      */
     cdps_on_final_fn on_final;
+    /**
+     * The target's user does not acknowledge (`port.user_ack_timeout_ms`). May be NULL.
+     */
+    cdps_on_overdue_fn on_overdue;
 } cdps_port_callbacks_t;
 
 /**
@@ -2177,7 +2214,7 @@ void cdps_msg_generation(const struct cdps_msg_t *msg, struct cdps_generation_t 
 #define CDPS_ERROR_INIT { (uint32_t)sizeof(cdps_error_t), 0, 0, 0, { 0 } }
 #define CDPS_SEND_OPTS_INIT { (uint32_t)sizeof(cdps_send_opts_t), 0, 0, 0, 0, 0, NULL }
 #define CDPS_PORT_CALLBACKS_INIT \
-    { (uint32_t)sizeof(cdps_port_callbacks_t), 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
+    { (uint32_t)sizeof(cdps_port_callbacks_t), 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
 #define CDPS_CLIENT_CALLBACKS_INIT { (uint32_t)sizeof(cdps_client_callbacks_t), 0, NULL, NULL, NULL }
 #define CDPS_NODE_CALLBACKS_INIT { (uint32_t)sizeof(cdps_node_callbacks_t), 0, NULL, NULL }
 #define CDPS_NODE_STATS_INIT { (uint32_t)sizeof(cdps_node_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }

@@ -3,6 +3,8 @@
  * [N1, M3] both directions; [A1, A4] each accepted send ends exactly once; [M5] each borrowed buffer comes back exactly once, after that;
  * [L7] what a suspended port is given waits; [L6] destroying from inside a callback with sends in flight, and the final callback is the last.
  *
+ * [A6] a target's user that never acknowledges is named to the source, once.
+ *
  * Arguments: number of messages each way, and "patient" for timers that valgrind does not trip.
  */
 #include "check.h"
@@ -29,12 +31,12 @@ struct side {
     unsigned ack_limit;
     bool knows_its_paths, destroy_in_complete, waited_in_callback;
     cdps_node_t *destroy_node_in_received;
-    uint64_t last_sn;
+    uint64_t last_sn, overdue_sn;
     uint32_t next_number;
     cdps_msg_t *kept;
     int32_t cause;
     /* Under check_lock. */
-    unsigned connected, received, completed, nacked, released, final, closed, paths_seen, held_back, let_go;
+    unsigned connected, received, completed, nacked, released, final, closed, paths_seen, held_back, let_go, overdue;
 };
 
 static bool patient;
@@ -178,6 +180,16 @@ static void on_flow(void *user, const cdps_flow_t *event)
     }
 }
 
+static void on_overdue(void *user, const cdps_overdue_t *event)
+{
+    struct side *side = user;
+    alive(side);
+    CHECK(event->struct_size == sizeof *event && event->port == side->port && event->stream == 7);
+    CHECK(event->waited_ms >= 200 && event->sn > side->overdue_sn);
+    side->overdue_sn = event->sn;
+    check_add(&side->overdue, 1);
+}
+
 static void on_final(void *user)
 {
     struct side *side = user;
@@ -198,6 +210,7 @@ static const cdps_port_callbacks_t *port_table(void)
     table.on_connstatus = on_connstatus;
     table.on_path = on_path;
     table.on_final = on_final;
+    table.on_overdue = on_overdue;
     return &table;
 }
 
@@ -302,6 +315,8 @@ static void begin(struct scene *scene, unsigned count)
     scene->config = check_config("1", targets);
     check_set(scene->config, "port.targets", targets);
     check_set(scene->config, "port.client", "target");
+    check_set(scene->config, "port.user_ack_timeout_ms", "200");
+    check_set(scene->config, "port.on_user_ack_timeout", "event");
     /* Small, so that senders come up against it. */
     check_set(scene->config, "port.send_buffer_max", patient ? "20000" : "1000000");
     scene->one = open_node(scene->config, &scene->one_final);
@@ -545,6 +560,26 @@ static void destroy_node_in_callback(unsigned count)
     end(&scene);
 }
 
+/* The oldest message that the target's user keeps is named, once, and nothing else comes of it. */
+static void a_user_that_never_acknowledges(void)
+{
+    static struct scene scene;
+    cdps_port_info_t info = CDPS_PORT_INFO_INIT;
+    begin(&scene, 3);
+    scene.target.ack_limit = 0;
+    connect_both(&scene);
+    CHECK((uintptr_t)send_all(&scene.source) == 3);
+    REACH(scene.source.overdue, 1);
+    CHECK(scene.source.overdue_sn == 1);
+    EXPECT(CDPS_OK, cdps_port_info(scene.source.port, &info));
+    CHECK(info.state == CDPS_STATE_CONNECTED && info.link == CDPS_LINK_UP);
+    REACH(scene.target.received, 3);
+    EXPECT(CDPS_OK, cdps_node_destroy_wait(scene.one, CDPS_WAIT_FOREVER));
+    EXPECT(CDPS_OK, cdps_node_destroy_wait(scene.two, CDPS_WAIT_FOREVER));
+    CHECK(scene.source.overdue == 1 && scene.source.completed == 0 && scene.source.nacked == 3);
+    end(&scene);
+}
+
 static void on_refused(void *user, const cdps_connstatus_t *event)
 {
     if (event->status == CDPS_CONN_CONNECT_FAILED && event->reason == CDPS_REASON_REFUSED)
@@ -584,6 +619,7 @@ int main(int argc, char **argv)
     suspended();
     destroy_in_own_callback(count < 200 ? count : 200);
     destroy_node_in_callback(count);
+    a_user_that_never_acknowledges();
     refusal();
     return 0;
 }

@@ -261,7 +261,7 @@ fn misuse_touches_nothing_else() {
     }
 }
 
-/// [N1, M3, M5, A1, A4, L6] Two nodes in one process, both directions, every callback; destroying inside callbacks.
+/// [N1, M3, M5, A1, A4, A6, L6] Two nodes in one process, both directions, every callback; destroying inside callbacks.
 #[test]
 fn two_nodes_in_one_process() {
     run(Command::new(program("two_nodes", "", &[])).arg("2000"));

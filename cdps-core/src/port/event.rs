@@ -170,7 +170,8 @@ pub enum Event<S, R> {
         messages: u64,
     },
     /// The user at the other end has had this message for longer than `user_ack_timeout`, and has not acknowledged it (A6). It is the oldest
-    /// such message of the port that has not been named; no other one is named until it has ended.
+    /// such message of the port that has not been named; no other one is named until it has ended or the port
+    /// has switched.
     Overdue {
         /// The message.
         sn: Sn,

@@ -4,7 +4,7 @@ use cdps_core::config::AckModel;
 use cdps_core::id::{Generation, Sn, StreamId};
 
 use super::{ACKNOWLEDGED_WITHIN, ARRIVES_WITHIN, Flow, FlowKey, Oracle};
-use crate::rules::Invariant;
+use crate::rules::{Invariant, Promise};
 
 /// Clocks that run 0.5 % fast or slow, in percent.
 const CLOCKS: u64 = 99;
@@ -19,13 +19,16 @@ impl Oracle {
     pub(crate) fn overdue(&mut self, flow: FlowKey, sn: Sn, stream: StreamId, waited: u64) {
         self.tally.overdue += 1;
         if let Err(text) = self.judge_overdue(flow, sn, stream, waited) {
-            self.fail(Invariant::Overdue, format!("{flow:?}: {sn} of stream {stream} said to be overdue: {text}"));
+            self.fail(
+                Invariant::Overdue,
+                format!("{flow:?}: {sn} of stream {stream} said to be overdue: {text}"),
+            );
         }
     }
 
     fn judge_overdue(&mut self, flow: FlowKey, sn: Sn, stream: StreamId, waited: u64) -> Result<(), String> {
         let now = self.now;
-        let timed = self.is_timed(flow);
+        let timed = self.promise_of(flow).is_some_and(|p| p.is_timed() && p.prompt);
         let f = self.flows.entry(flow).or_default();
         let (timeout, record) = (f.late_after, f.record_mut(sn));
         let Some(record) = record else { return Err("it was never accepted".into()) };
@@ -56,7 +59,7 @@ impl Oracle {
 
     /// A message was completed that its user had acknowledged late: the sending user has been told of it, or of an older one.
     pub(super) fn check_told_overdue(&mut self, flow: FlowKey, sn: Sn) {
-        if !self.is_timed(flow) {
+        if !self.promise_of(flow).is_some_and(Promise::is_timed) {
             return;
         }
         let f = &self.flows[&flow];
@@ -75,13 +78,10 @@ impl Oracle {
         }
     }
 
-    /// Times of this flow say something about the engine.
-    fn is_timed(&self, flow: FlowKey) -> bool {
+    fn promise_of(&self, flow: FlowKey) -> Option<Promise> {
         match flow {
-            FlowKey::Up(session) => {
-                self.sessions.get(&session).is_some_and(|s| s.promise.is_timed() && s.promise.prompt)
-            }
-            FlowKey::Down(..) => false,
+            FlowKey::Up(session) => self.sessions.get(&session).map(|s| s.promise),
+            FlowKey::Down(..) => None,
         }
     }
 }

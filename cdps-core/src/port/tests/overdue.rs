@@ -71,8 +71,7 @@ fn a_user_in_time_is_not_named() {
         (AckModel::Sent, Some(TIMEOUT), 0),
         (AckModel::Synchronous, None, 0),
     ] {
-        let config =
-            PortConfig { ack: model, user_ack_timeout: timeout, ..slow(OnUserAckTimeout::Event) };
+        let config = PortConfig { ack: model, user_ack_timeout: timeout, ..slow(OnUserAckTimeout::Event) };
         let mut pair = Pair::connected(config);
         let mut sent = VecDeque::new();
         for k in 0..60 {
@@ -168,7 +167,9 @@ fn one_slow_write_takes_one_target_down() {
     assert_eq!(pair.overdue().last(), Some(&(later.0, 1)));
     assert!(pair.source_events.iter().any(|e| matches!(
         e,
-        Event::Status(ConnStatus::Switching { from: NodeId(3), reason: Reason::Timeout }
-            | ConnStatus::Down { reason: Reason::Timeout | Reason::NoBackup, .. })
+        Event::Status(
+            ConnStatus::Switching { from: NodeId(3), reason: Reason::Timeout }
+                | ConnStatus::Down { reason: Reason::Timeout | Reason::NoBackup, .. }
+        )
     )));
 }
