@@ -85,7 +85,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
     /// When to look again: [`Time::NEVER`] if nobody is waited for.
     pub(super) fn overdue_deadline(&self) -> Time {
         match self.config.user_ack_timeout {
-            Some(timeout) if self.awaits_user() && !self.sender.is_empty() => {
+            Some(timeout) if self.awaits_user() && self.sender.has_unfinished_out() => {
                 self.overdue.deadline(timeout, self.overdue_step(timeout))
             }
             Some(_) | None => Time::NEVER,

@@ -204,6 +204,11 @@ impl<S: Payload> Sender<S> {
         if self.entries.is_empty() { self.next } else { self.base }
     }
 
+    /// Something was handed out in this generation and has not ended.
+    pub(super) fn has_unfinished_out(&self) -> bool {
+        !self.is_empty() && (self.base < self.cursor || self.cursor_offset > 0)
+    }
+
     /// The message that was given to send last.
     pub(super) fn newest(&self) -> Sn {
         Sn(self.next.0 - 1)

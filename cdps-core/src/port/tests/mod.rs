@@ -3,8 +3,8 @@
 mod choices;
 mod closing;
 mod feedback;
-mod suspend;
 mod overdue;
+mod suspend;
 
 use std::collections::VecDeque;
 
