@@ -6,7 +6,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use cdps::{
-    AckModel, Address, Balance, Level, Liveness, Member, NodeId, NodeOptions, OnUserAckTimeout, PortConfig, Security, Target,
+    AckModel, Address, Balance, Level, Liveness, Member, NodeId, NodeOptions, OnUserAckTimeout, PortConfig,
+    Security, Target,
 };
 
 use crate::error::{CDPS_E_BAD_VALUE, CDPS_E_MISSING_KEY, CDPS_E_UNKNOWN_KEY, CDPS_E_UNSUPPORTED, Failure};

@@ -48,7 +48,8 @@ mod timer;
 
 pub use cdps_core::cluster::{ClusterChange, ClusterEvent, Health};
 pub use cdps_core::config::{
-    AckModel, Address, AddressError, Balance, ConfigError, Liveness, Member, OnUserAckTimeout, PathClass, PortConfig, Target,
+    AckModel, Address, AddressError, Balance, ConfigError, Liveness, Member, OnUserAckTimeout, PathClass,
+    PortConfig, Target,
 };
 pub use cdps_core::id::{Generation, Incarnation, NodeId, PathId, SessionId, Sn, Ssn, StreamId};
 pub use cdps_core::port::{AckError, Certainty, ConnStatus, FlowReason, Link, State, StateError};
