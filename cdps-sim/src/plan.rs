@@ -198,6 +198,13 @@ impl Plan {
         stand_by(&mut Rng::new(seed ^ STANDBY), &mut sources);
         // Drawn apart, so that nothing else of a seed depends on it.
         slow_users(&mut Rng::new(!seed ^ 0xa6), &mut hosts, &mut sources);
+        if no_faults {
+            // A slow user is no fault; a port that gives its target up for that would make it one.
+            for source in &mut sources {
+                source.config.on_user_ack_timeout = OnUserAckTimeout::Event;
+                source.target_config.on_user_ack_timeout = OnUserAckTimeout::Event;
+            }
+        }
         let last_send =
             sources.iter().flat_map(|s| s.up.iter().chain(&s.down)).map(|s| s.at).max().unwrap_or(0);
         let last_fault = faults.iter().map(|f| f.until).max().unwrap_or(0);
