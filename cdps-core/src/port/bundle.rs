@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
+use super::entry::Entry;
 use super::path::Flight;
-use super::sender::Entry;
 use super::{Batch, ItemBytes, OutItem, Outgoing, Payload};
 use crate::id::{Sn, Ssn, StreamId};
 use crate::time::Time;

@@ -7,6 +7,7 @@
 mod bundle;
 mod conns;
 mod early;
+mod entry;
 mod event;
 mod exchange;
 mod inbound;

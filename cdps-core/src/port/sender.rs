@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::bundle::OpenBundle;
+use super::entry::{Entry, Phase, Unfinished};
 use super::event::{Certainty, Event};
 use super::path::Flight;
 use super::{Batch, Events, Outgoing, Payload, Refused, SendError};
@@ -23,86 +24,6 @@ const MAX_ITEMS: usize = 1024;
 pub(super) const MAX_RUN: u64 = 64 << 10;
 /// No message is held.
 const OPEN: Sn = Sn(u64::MAX);
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Phase {
-    /// No byte of it is on its way in this generation.
-    Queued,
-    /// Handed to a path, at least in part.
-    Sent,
-    /// The peer has it whole.
-    Received,
-    /// Nothing is owed any more; the slot waits for those before it.
-    Finished,
-}
-
-pub(super) struct Entry<S> {
-    pub(super) payload: Option<S>,
-    /// How far back the message before it in its stream is, if it must be received before this one counts (0: none).
-    back: u32,
-    /// How far ahead the message after it in its stream is (0: none yet).
-    ahead: u32,
-    pub(super) ssn: Ssn,
-    pub(super) stream: StreamId,
-    pub(super) len: u32,
-    /// Bytes (at least 1 in all) not yet seen written; kept for the *sent* model only.
-    unwritten: u32,
-    model: AckModel,
-    phase: Phase,
-    pub(super) flags: u8,
-    /// Received, and so is everything before it in its stream.
-    ready: bool,
-    /// The user has been told the outcome.
-    told: bool,
-    /// Some byte of it was handed to a transport, in whatever generation.
-    handed: bool,
-}
-
-impl<S> Entry<S> {
-    fn awaits_ack(&self) -> bool {
-        self.model == AckModel::Synchronous && self.phase == Phase::Received && self.ready
-    }
-
-    /// Whether nothing is owed any more once it and what was before it in its stream has been received.
-    fn ends_when_received(&self) -> bool {
-        match self.model {
-            AckModel::Synchronous => self.flags & item::TOMBSTONE != 0,
-            AckModel::Asynchronous | AckModel::Sent => true,
-        }
-    }
-}
-
-/// What is unfinished, in figures.
-#[derive(Default)]
-struct Unfinished {
-    /// Payload bytes.
-    bytes: u64,
-    /// Messages of the *sent* model that wait for their write.
-    unwritten: usize,
-    /// Completed on the word of the peer's port alone, in this generation.
-    only_receipted: u64,
-}
-
-impl Unfinished {
-    /// Ends a message, if it has not ended.
-    fn finish<S, R>(&mut self, entry: &mut Entry<S>, sn: Sn, rc: i32, events: &mut Events<S, R>) {
-        if entry.phase == Phase::Finished {
-            return;
-        }
-        entry.phase = Phase::Finished;
-        self.bytes -= u64::from(entry.len);
-        self.unwritten -= usize::from(entry.unwritten > 0);
-        entry.unwritten = 0;
-        let told = std::mem::replace(&mut entry.told, true);
-        let Some(payload) = entry.payload.take() else { return };
-        if told {
-            events.push(Event::Done { payload });
-        } else {
-            self.only_receipted += u64::from(entry.model != AckModel::Synchronous);
-            events.completed(sn, rc, payload);
-        }
-    }
-}
 
 struct Stream {
     next_ssn: Ssn,

@@ -1,0 +1,89 @@
+//! One message that has been given to send, and what is unfinished of all of them.
+
+use super::Events;
+use super::event::Event;
+use crate::config::AckModel;
+use crate::id::{Sn, Ssn, StreamId};
+use crate::wire::item;
+
+/// How far it has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    /// No byte of it is on its way in this generation.
+    Queued,
+    /// Handed to a path, at least in part.
+    Sent,
+    /// The peer has it whole.
+    Received,
+    /// Nothing is owed any more; the slot waits for those before it.
+    Finished,
+}
+
+/// A message on its way. One lies behind the other in the ring by the hundred thousand: it is kept small.
+pub(super) struct Entry<S> {
+    pub(super) payload: Option<S>,
+    /// How far back the message before it in its stream is, if it must be received before this one counts (0: none).
+    pub(super) back: u32,
+    /// How far ahead the message after it in its stream is (0: none yet).
+    pub(super) ahead: u32,
+    pub(super) ssn: Ssn,
+    pub(super) stream: StreamId,
+    pub(super) len: u32,
+    /// Bytes (at least 1 in all) not yet seen written; kept for the *sent* model only.
+    pub(super) unwritten: u32,
+    pub(super) model: AckModel,
+    pub(super) phase: Phase,
+    pub(super) flags: u8,
+    /// Received, and so is everything before it in its stream.
+    pub(super) ready: bool,
+    /// The user has been told the outcome.
+    pub(super) told: bool,
+    /// Some byte of it was handed to a transport, in whatever generation.
+    pub(super) handed: bool,
+}
+
+impl<S> Entry<S> {
+    pub(super) fn awaits_ack(&self) -> bool {
+        self.model == AckModel::Synchronous && self.phase == Phase::Received && self.ready
+    }
+
+    /// Whether nothing is owed any more once it and what was before it in its stream has been received.
+    pub(super) fn ends_when_received(&self) -> bool {
+        match self.model {
+            AckModel::Synchronous => self.flags & item::TOMBSTONE != 0,
+            AckModel::Asynchronous | AckModel::Sent => true,
+        }
+    }
+}
+
+/// What is unfinished, in figures.
+#[derive(Default)]
+pub(super) struct Unfinished {
+    /// Payload bytes.
+    pub(super) bytes: u64,
+    /// Messages of the *sent* model that wait for their write.
+    pub(super) unwritten: usize,
+    /// Completed on the word of the peer's port alone, in this generation.
+    pub(super) only_receipted: u64,
+}
+
+impl Unfinished {
+    /// Ends a message, if it has not ended.
+    pub(super) fn finish<S, R>(&mut self, entry: &mut Entry<S>, sn: Sn, rc: i32, events: &mut Events<S, R>) {
+        if entry.phase == Phase::Finished {
+            return;
+        }
+        entry.phase = Phase::Finished;
+        self.bytes -= u64::from(entry.len);
+        self.unwritten -= usize::from(entry.unwritten > 0);
+        entry.unwritten = 0;
+        let told = std::mem::replace(&mut entry.told, true);
+        let Some(payload) = entry.payload.take() else { return };
+        if told {
+            events.push(Event::Done { payload });
+        } else {
+            self.only_receipted += u64::from(entry.model != AckModel::Synchronous);
+            events.completed(sn, rc, payload);
+        }
+    }
+}
