@@ -4,7 +4,8 @@
 //!
 //! None is held while another one is taken, with three exceptions: a connection's writer may take its port's engine, to ask what goes
 //! next; a new data connection may do so with its port's table of paths, and a new control connection take the node's engine with the
-//! table of links, so that nothing can happen to either before it is in its table. Under an engine's lock there is no system call, no copy of payload, no callback, no waking and no log line: an engine call
+//! table of links, so that nothing can happen to either before it is in its table. (The lock of the spare chunks, which dropping a payload may
+//! take anywhere, has none taken under it.) Under an engine's lock there is no system call, no copy of payload, no callback, no waking and no log line: an engine call
 //! says in a [`Post`] what has to be done, and [`PortShared::after`] does it once the lock is free.
 
 use std::collections::VecDeque;
