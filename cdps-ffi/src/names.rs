@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, c_char};
 
-use cdps::{Certainty, FlowReason, Health, Link, Reason, State};
+use cdps::{Certainty, FlowReason, Health, Link, Reason, State, Verdict};
 
 use crate::guard::plain;
 
@@ -31,6 +31,8 @@ pub const CDPS_LINK_DOWN: i32 = 2;
 pub const CDPS_LINK_DRAINED: i32 = 3;
 /// On the way to another target by itself; sends are queued.
 pub const CDPS_LINK_SWITCHING: i32 = 4;
+/// Down, and the target is going on with the session; sends fail.
+pub const CDPS_LINK_RESETTING: i32 = 5;
 
 /// No contact for the dead time, or no connection.
 pub const CDPS_HEALTH_DEAD: i32 = 1;
@@ -58,6 +60,20 @@ pub const CDPS_CONN_SWITCHING: i32 = 5;
 pub const CDPS_CONN_SWITCHED: i32 = 6;
 /// The session is over; the port is INITIALIZED (source) or REGISTERED (target). `reason`.
 pub const CDPS_CONN_CLOSED: i32 = 7;
+/// The target is back after a DOWN, or has answered a reset: sends are taken again. With #CDPS_CONNSTATUS_KEPT it went on with the session,
+/// and what was nacked as UNKNOWN was resolved just before; without, it knew the session no more. `node`, `generation`, `paths_up`,
+/// `paths`, `flags`.
+pub const CDPS_CONN_RECOVERED: i32 = 8;
+/// Target: the source has reset the session. What this end had not finished sending was nacked just before; acknowledgments of what came
+/// before go nowhere. `generation`.
+pub const CDPS_CONN_RESET: i32 = 9;
+
+/// The target has dropped what it had of the message: it will not be delivered.
+pub const CDPS_VERDICT_NOT_DELIVERED: i32 = 1;
+/// The target's user has got the message, or will.
+pub const CDPS_VERDICT_DELIVERED: i32 = 2;
+/// The target's user acknowledged the message.
+pub const CDPS_VERDICT_ACKNOWLEDGED: i32 = 3;
 
 /// The node is heard. `incarnation`.
 pub const CDPS_CLUSTER_UP: i32 = 1;
@@ -147,6 +163,7 @@ static LINK: Names = &[
     (CDPS_LINK_DOWN, c"DOWN"),
     (CDPS_LINK_DRAINED, c"DRAINED"),
     (CDPS_LINK_SWITCHING, c"SWITCHING"),
+    (CDPS_LINK_RESETTING, c"RESETTING"),
 ];
 
 static HEALTH: Names =
@@ -162,6 +179,14 @@ static CONN: Names = &[
     (CDPS_CONN_SWITCHING, c"SWITCHING"),
     (CDPS_CONN_SWITCHED, c"SWITCHED"),
     (CDPS_CONN_CLOSED, c"CLOSED"),
+    (CDPS_CONN_RECOVERED, c"RECOVERED"),
+    (CDPS_CONN_RESET, c"RESET"),
+];
+
+static VERDICT: Names = &[
+    (CDPS_VERDICT_NOT_DELIVERED, c"NOT_DELIVERED"),
+    (CDPS_VERDICT_DELIVERED, c"DELIVERED"),
+    (CDPS_VERDICT_ACKNOWLEDGED, c"ACKNOWLEDGED"),
 ];
 
 static CLUSTER: Names =
@@ -239,6 +264,13 @@ pub extern "C" fn cdps_conn_name(conn: i32) -> *const c_char {
     plain(|| name(CONN, conn).as_ptr(), c"?".as_ptr())
 }
 
+/// Name of a CDPS_VERDICT_* value; "?" for a number that is none. A static string. Threads: any, also in a forked child.
+#[unsafe(no_mangle)]
+#[must_use]
+pub extern "C" fn cdps_verdict_name(verdict: i32) -> *const c_char {
+    plain(|| name(VERDICT, verdict).as_ptr(), c"?".as_ptr())
+}
+
 /// Name of a CDPS_CLUSTER_* value; "?" for a number that is none. A static string. Threads: any, also in a forked child.
 #[unsafe(no_mangle)]
 #[must_use]
@@ -310,6 +342,7 @@ pub(crate) fn link(link: Link) -> i32 {
         Link::Down => CDPS_LINK_DOWN,
         Link::Drained => CDPS_LINK_DRAINED,
         Link::Switching => CDPS_LINK_SWITCHING,
+        Link::Resetting => CDPS_LINK_RESETTING,
     }
 }
 
@@ -327,6 +360,15 @@ pub(crate) fn cause(reason: FlowReason) -> i32 {
         FlowReason::Path => CDPS_CAUSE_PATH,
         FlowReason::Switchover => CDPS_CAUSE_SWITCHOVER,
         FlowReason::Suspend => CDPS_CAUSE_SUSPEND,
+    }
+}
+
+/// The verdict, and the return code that belongs to it.
+pub(crate) fn verdict(verdict: Verdict) -> (i32, i32) {
+    match verdict {
+        Verdict::NotDelivered => (CDPS_VERDICT_NOT_DELIVERED, 0),
+        Verdict::Delivered => (CDPS_VERDICT_DELIVERED, 0),
+        Verdict::Acknowledged(rc) => (CDPS_VERDICT_ACKNOWLEDGED, rc),
     }
 }
 

@@ -276,6 +276,22 @@ pub unsafe extern "C" fn cdps_port_stop(port: *mut cdps_port_t, err: *mut cdps_e
     unsafe { verb(port, err, Port::stop) }
 }
 
+/// Asks the target of a STOPPED port to go on under a new generation (Fig. 7). What is unfinished is nacked; on_resolved says what became of
+/// what is unknown of it, then on_connstatus with #CDPS_CONN_RECOVERED that the port is CONNECTED again. A target that cannot be reached is
+/// waited for; cdps_port_connect(), close and destroy end that. After #CDPS_CONN_DOWN this is not needed: a port asks by itself.
+///
+/// @param port  the port.
+/// @param err   detail of a failure, or NULL.
+/// @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_WRONG_STATE (not STOPPED, or being closed), #CDPS_E_FORKED.
+///
+/// Threads: any. Callbacks: allowed.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn cdps_port_reset(port: *mut cdps_port_t, err: *mut cdps_error_t) -> i32 {
+    // SAFETY: the header asks for a whole structure, or NULL.
+    unsafe { verb(port, err, Port::reset) }
+}
+
 /// Closes. On a source port it takes one from the use count; the last close of a CONNECTED port leads to STOPPED, with session and paths
 /// kept, and that of a STOPPED port to INITIALIZED, and the target is told. A target port closes the session, after everything that it has
 /// received was told to its user, and acknowledged where that is asked for. Returns at once: on_connstatus says #CDPS_CONN_DRAINED and

@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::ptr;
 
-use cdps::{ConnStatus, Message, Port, PortEvent, PortHandler, Reason};
+use cdps::{ConnStatus, Message, Port, PortEvent, PortHandler, Reason, Sn, Verdict};
 
 use crate::callback::{User, run};
 use crate::error::CDPS_E_NO_CALLBACK;
@@ -13,9 +13,9 @@ use crate::names;
 use crate::port::PORTS;
 use crate::sized::own_size;
 use crate::types::{
-    CDPS_RECEIVED_REDELIVERED, CDPS_RECEIVED_WANTS_ACK, cdps_complete_t, cdps_connstatus_t, cdps_flow_t,
-    cdps_generation_t, cdps_nack_t, cdps_overdue_t, cdps_path_t, cdps_port_callbacks_t, cdps_port_t,
-    cdps_received_t, cdps_release_t,
+    CDPS_CONNSTATUS_KEPT, CDPS_RECEIVED_REDELIVERED, CDPS_RECEIVED_WANTS_ACK, cdps_complete_t,
+    cdps_connstatus_t, cdps_flow_t, cdps_generation_t, cdps_nack_t, cdps_overdue_t, cdps_path_t,
+    cdps_port_callbacks_t, cdps_port_t, cdps_received_t, cdps_release_t, cdps_resolved_t,
 };
 
 /// Gets the events of one port.
@@ -92,6 +92,7 @@ impl PortHandler for PortBridge {
                     run("on_overdue", (), || unsafe { on_overdue(self.user.0, &event) });
                 }
             }
+            PortEvent::Resolved { sn, verdict } => self.resolved(sn, verdict),
             PortEvent::Final => self.last(),
         }
     }
@@ -113,6 +114,22 @@ impl PortBridge {
         if let Some(on_complete) = self.table.on_complete {
             // SAFETY: the user registered this function for this pointer; the event lives until it returns.
             run("on_complete", (), || unsafe { on_complete(self.user.0, &event) });
+        }
+    }
+
+    fn resolved(&self, sn: Sn, verdict: Verdict) {
+        let (verdict, rc) = names::verdict(verdict);
+        let event = cdps_resolved_t {
+            struct_size: own_size::<cdps_resolved_t>(),
+            verdict,
+            sn: sn.0,
+            rc,
+            reserved0: 0,
+            port: self.port(),
+        };
+        if let Some(on_resolved) = self.table.on_resolved {
+            // SAFETY: as for on_complete.
+            run("on_resolved", (), || unsafe { on_resolved(self.user.0, &event) });
         }
     }
 
@@ -194,6 +211,8 @@ fn describe(status: ConnStatus) -> cdps_connstatus_t {
         only_receipted: 0,
         text: ptr::null(),
         port: ptr::null_mut(),
+        flags: 0,
+        reserved0: 0,
     };
     let mut because = Reason::None;
     match status {
@@ -225,6 +244,18 @@ fn describe(status: ConnStatus) -> cdps_connstatus_t {
             event.node = node.0;
             event.generation = message::generation(generation);
             event.only_receipted = only_receipted;
+        }
+        ConnStatus::Recovered { node, generation, paths_up, paths, kept } => {
+            event.status = names::CDPS_CONN_RECOVERED;
+            event.node = node.0;
+            event.generation = message::generation(generation);
+            event.paths_up = u32::from(paths_up);
+            event.paths = u32::from(paths);
+            event.flags = if kept { CDPS_CONNSTATUS_KEPT } else { 0 };
+        }
+        ConnStatus::Reset { generation } => {
+            event.status = names::CDPS_CONN_RESET;
+            event.generation = message::generation(generation);
         }
         ConnStatus::Closed { reason } => {
             event.status = names::CDPS_CONN_CLOSED;

@@ -54,6 +54,8 @@ pub const CDPS_SEND_STREAM: u32 = 2;
 pub const CDPS_RECEIVED_WANTS_ACK: u32 = 1;
 /// cdps_received_t.flags: an earlier target may have delivered this message already.
 pub const CDPS_RECEIVED_REDELIVERED: u32 = 2;
+/// The target went on with the session, and said what it had (#CDPS_CONN_RECOVERED).
+pub const CDPS_CONNSTATUS_KEPT: u32 = 1;
 
 /// cdps_port_close(): what is unfinished is completed or nacked first, within `port.close_timeout_ms`.
 pub const CDPS_CLOSE_DRAIN: u32 = 0;
@@ -233,6 +235,28 @@ pub struct cdps_connstatus_t {
     pub text: *const c_char,
     /// The port.
     pub port: *mut cdps_port_t,
+    /// CDPS_CONNSTATUS_* bits.
+    pub flags: u32,
+    /// 0.
+    pub reserved0: u32,
+}
+
+/// What became of a message that was nacked with #CDPS_CERTAINTY_UNKNOWN, in the words of its target.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cdps_resolved_t {
+    /// Size of this structure, in bytes.
+    pub struct_size: u32,
+    /// CDPS_VERDICT_*.
+    pub verdict: i32,
+    /// The message, as in its nack.
+    pub sn: u64,
+    /// What the target's user acknowledged it with, if it did; else 0.
+    pub rc: i32,
+    /// 0.
+    pub reserved0: u32,
+    /// The port.
+    pub port: *mut cdps_port_t,
 }
 
 /// A path changed.
@@ -383,6 +407,9 @@ pub type cdps_on_flow_fn = Option<unsafe extern "C-unwind" fn(user: *mut c_void,
 /// A message is overdue: its user has had it for long, and has not acknowledged it.
 pub type cdps_on_overdue_fn =
     Option<unsafe extern "C-unwind" fn(user: *mut c_void, event: *const cdps_overdue_t)>;
+/// What became of a message that was nacked as unknown. Told once for each, oldest first, before #CDPS_CONN_RECOVERED.
+pub type cdps_on_resolved_fn =
+    Option<unsafe extern "C-unwind" fn(user: *mut c_void, event: *const cdps_resolved_t)>;
 /// The connection as a whole changed.
 pub type cdps_on_connstatus_fn =
     Option<unsafe extern "C-unwind" fn(user: *mut c_void, event: *const cdps_connstatus_t)>;
@@ -431,6 +458,8 @@ pub struct cdps_port_callbacks_t {
     pub on_final: cdps_on_final_fn,
     /// The target's user does not acknowledge (`port.user_ack_timeout_ms`). May be NULL.
     pub on_overdue: cdps_on_overdue_fn,
+    /// What became of messages whose nack said #CDPS_CERTAINTY_UNKNOWN, when their target is back. May be NULL.
+    pub on_resolved: cdps_on_resolved_fn,
 }
 
 /// Callbacks of a client. Copied by cdps_client_register().
@@ -503,6 +532,7 @@ sized! {
     cdps_connstatus_t = 64;
     cdps_path_t = 32;
     cdps_overdue_t = 32;
+    cdps_resolved_t = 32;
     cdps_cluster_t = 32;
     cdps_connectreq_t = 64;
     cdps_accept_t = 160;

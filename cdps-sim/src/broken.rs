@@ -59,6 +59,8 @@ variants! {
     WrongOverdue = "wrong-overdue", "the message after the one that is overdue is named";
     /// F2 out of order.
     NackOrder = "nack-order", "nacks after a down come newest first";
+    /// The ledger of a reset is a lie.
+    LedgerLie = "ledger-lie", "one message in eight is resolved as delivered if it was not, and the other way round";
     /// A suspended port goes on.
     NoHold = "no-hold", "suspend does not reach the engine";
 }

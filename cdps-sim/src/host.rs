@@ -60,8 +60,10 @@ pub(crate) struct Slot {
     pub(crate) port: SimPort,
     pub(crate) side: Side,
     pub(crate) session: SessionId,
-    /// Target side: the generation that the port was made for.
+    /// Target side: the generation that the port was made for, or reset to.
     pub(crate) born: Generation,
+    /// Target side: the newest of these that its user has been told of.
+    pub(crate) told: Generation,
     pub(crate) plan: usize,
     pub(crate) user: User,
     /// Links whose state the port is told, per path.
@@ -88,6 +90,14 @@ impl Slot {
         match self.side {
             Side::Source => FlowKey::Up(self.session),
             Side::Target => FlowKey::Down(self.session, self.born),
+        }
+    }
+
+    /// The flow of what the user was told last that it sends.
+    pub(crate) fn flow_told(&self) -> FlowKey {
+        match self.side {
+            Side::Source => FlowKey::Up(self.session),
+            Side::Target => FlowKey::Down(self.session, self.told),
         }
     }
 

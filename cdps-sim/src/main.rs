@@ -160,7 +160,7 @@ fn many(arguments: &Arguments, options: Options) -> ExitCode {
     let took = began.elapsed().as_secs_f64();
     let t = p.tally;
     say(&format!(
-        "{} seeds, {} failed; {:.0} virtual seconds in {took:.1} s; {} sent, {} completed, {} nacked, {} delivered, {} downs, {} switches, {} graceful closes by targets, {} sent while suspended, {} overdue, {} suspicions ({} of healthy paths), longest hidden pause {:.3} s, ack {:.3} s, switch {:.3} s",
+        "{} seeds, {} failed; {:.0} virtual seconds in {took:.1} s; {} sent, {} completed, {} nacked, {} delivered, {} downs, {} switches, {} resets ({} not delivered, {} delivered, {} acknowledged), {} reconnects, {} graceful closes by targets, {} sent while suspended, {} overdue, {} suspicions ({} of healthy paths), longest hidden pause {:.3} s, ack {:.3} s, switch {:.3} s",
         p.done,
         p.failed.len(),
         p.lasted,
@@ -170,6 +170,11 @@ fn many(arguments: &Arguments, options: Options) -> ExitCode {
         t.delivered,
         t.downs,
         t.switches,
+        t.resets,
+        t.resolved[0],
+        t.resolved[1],
+        t.resolved[2],
+        t.reconnects,
         t.closed_well,
         t.queued,
         t.overdue,
@@ -193,6 +198,9 @@ impl Progress {
         sum.delivered += t.delivered;
         sum.downs += t.downs;
         sum.switches += t.switches;
+        sum.resets += t.resets;
+        sum.reconnects += t.reconnects;
+        sum.resolved = std::array::from_fn(|k| sum.resolved[k] + t.resolved[k]);
         sum.closed_well += t.closed_well;
         sum.queued += t.queued;
         sum.overdue += t.overdue;

@@ -1,7 +1,7 @@
 //! How the broken variants break things, where the driver and the engines meet.
 
 use cdps_core::id::{Generation, Sn};
-use cdps_core::port::{Event, Inbound};
+use cdps_core::port::{Event, Inbound, Verdict};
 use cdps_core::wire::{Frame, Item, item};
 
 use crate::broken::Broken;
@@ -76,6 +76,13 @@ pub(crate) fn event(env: &mut Env, event: Event<SentHandle, Received>) -> Fate {
         }
         (Broken::NotSentLie, Event::Nacked { sn, reason, payload, .. }) if hit(100) => {
             Fate::Pass(Event::Nacked { sn, reason, certainty: cdps_core::port::Certainty::NotSent, payload })
+        }
+        (Broken::LedgerLie, Event::Resolved { sn, verdict }) if hit(12) => {
+            let verdict = match verdict {
+                Verdict::NotDelivered => Verdict::Delivered,
+                Verdict::Delivered | Verdict::Acknowledged(_) => Verdict::NotDelivered,
+            };
+            Fate::Pass(Event::Resolved { sn, verdict })
         }
         (_, event) => Fate::Pass(event),
     }

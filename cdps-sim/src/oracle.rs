@@ -1,6 +1,7 @@
 //! The oracle: knows what was sent, handed over, received, delivered and answered, and says when the rules are broken.
 
 mod overdue;
+mod reset;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Weak;
@@ -53,6 +54,8 @@ struct SendRecord {
     ended_at: u64,
     /// The user was told that it is overdue.
     overdue: bool,
+    /// A reset said that no target delivers it (F3).
+    undelivered: bool,
     handle: Weak<Sent>,
 }
 
@@ -97,6 +100,10 @@ struct Session {
     /// Newest generation that the source's user closed: what its target has was completed, and is delivered without a lease (docs/semantics.md,
     /// "After a clean close").
     closed: Option<Generation>,
+    /// What was nacked as unknown, and may be resolved by a reset (F3).
+    unresolved: BTreeSet<Sn>,
+    /// Generation in which the present target was connected to.
+    since: Generation,
     /// The target that is being given up.
     leaving: Option<NodeId>,
 }
@@ -142,7 +149,7 @@ impl Oracle {
         self.sessions.entry(session).or_default().promise = promise;
     }
 
-    /// A send was accepted as `sn`.
+    /// A send was accepted as `sn`. `up`: the port is usable again, and its user is about to hear of that.
     pub(crate) fn accepted(
         &mut self,
         flow: FlowKey,
@@ -150,9 +157,11 @@ impl Oracle {
         stream: StreamId,
         model: AckModel,
         sent: &SentHandle,
+        up: bool,
     ) {
         self.tally.sent += 1;
         if let FlowKey::Up(session) = flow
+            && !up
             && self.sessions.get(&session).is_some_and(|s| s.refusing)
         {
             self.fail(Invariant::DownOrder, format!("{flow:?}: send {sn} accepted after down"));
@@ -183,6 +192,7 @@ impl Oracle {
             handed_at: u64::MAX,
             ended_at: 0,
             overdue: false,
+            undelivered: false,
             handle: sent.watch(),
         });
         if sn != expected {
@@ -275,6 +285,9 @@ impl Oracle {
         let Some(record) = flow.record(d.sn) else {
             return Err((Invariant::Sanity, "was never accepted".into()));
         };
+        if record.undelivered {
+            return Err((Invariant::Ledger, "was resolved as not delivered".into()));
+        }
         if record.stream != d.stream || record.ssn != d.ssn {
             let text = format!("was sent as stream {} ssn {}", record.stream, record.ssn);
             return Err((Invariant::Sanity, text));
@@ -393,6 +406,9 @@ impl Oracle {
         let FlowKey::Up(session) = flow else { return };
         let s = self.sessions.entry(session).or_default();
         let promise = s.promise;
+        if certainty == Certainty::Unknown {
+            s.unresolved.insert(sn);
+        }
         if let Some(last) = s.down {
             s.down = Some(sn);
             if sn <= last {
@@ -464,7 +480,24 @@ impl Oracle {
                     fault = Some((Invariant::DownOrder, format!("drained, but {open} sends have not ended")));
                 }
             }
-            ConnStatus::Connected { .. } | ConnStatus::Closed { .. } => {
+            ConnStatus::Connected { .. } | ConnStatus::Closed { .. } | ConnStatus::Recovered { .. } => {
+                if let ConnStatus::Recovered { kept, .. } = status {
+                    self.tally.resets += u64::from(*kept);
+                    self.tally.reconnects += u64::from(!*kept);
+                    if *kept && let Some(sn) = s.unresolved.first() {
+                        fault = Some((Invariant::Ledger, format!("up, and {sn} is not resolved")));
+                    }
+                    if !kept {
+                        // It may be another target.
+                        s.promise = Promise::default();
+                    }
+                }
+                if let ConnStatus::Connected { generation, .. }
+                | ConnStatus::Recovered { generation, kept: false, .. } = status
+                {
+                    s.since = *generation;
+                }
+                s.unresolved.clear();
                 if s.down.take().is_some() {
                     fault = Some((Invariant::DownOrder, format!("{status:?} before drained")));
                 }
@@ -473,8 +506,9 @@ impl Oracle {
                     s.closed = newest;
                 }
             }
-            ConnStatus::Switched { .. } => {
+            ConnStatus::Switched { generation, .. } => {
                 self.tally.switches += 1;
+                s.since = *generation;
                 if let Some(at) = s.leaving.and_then(|n| self.struck.get(&n))
                     && promise.switch_hidden
                 {
@@ -497,7 +531,7 @@ impl Oracle {
                         Some((Invariant::PathHidden, format!("switch ({reason}) though a path was healthy")));
                 }
             }
-            ConnStatus::ConnectFailed { .. } => {}
+            ConnStatus::ConnectFailed { .. } | ConnStatus::Reset { .. } => {}
         }
         if let Some((invariant, text)) = fault {
             self.fail(invariant, format!("{session}: {text}"));
@@ -535,6 +569,11 @@ impl Oracle {
     /// The sending process is gone.
     pub(crate) fn void(&mut self, flow: FlowKey) {
         self.flows.entry(flow).or_default().void = true;
+        if let FlowKey::Down(session, _) = flow {
+            // What was nacked by a reset may not have been told yet.
+            let first = FlowKey::Down(session, Generation::default());
+            self.flows.range_mut(first..flow).for_each(|(_, before)| before.void = true);
+        }
     }
 
     /// Sends of a flow that have not ended.
@@ -697,7 +736,8 @@ impl Flow {
     /// This receiver has the message and everything before it in its stream that was not over already.
     fn received(&self, receiver: &Receiver, sn: Sn) -> bool {
         let Some(stream) = self.record(sn).and_then(|r| self.streams.get(&r.stream)) else { return false };
-        let over = |s: &Sn| self.record(*s).is_some_and(|r| r.end.is_some());
+        // What is of a generation before was over when it ended.
+        let over = |s: &Sn| self.record(*s).is_none_or(|r| r.end.is_some());
         stream.iter().take_while(|s| **s <= sn).all(|s| receiver.arrived.contains(s) || (*s != sn && over(s)))
     }
 }

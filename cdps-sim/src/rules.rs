@@ -23,6 +23,8 @@ pub enum Invariant {
     Overdue,
     /// Down, nacks oldest first with a true certainty, drained.
     DownOrder,
+    /// What was nacked as unknown is resolved once, and truly, when its target is back.
+    Ledger,
     /// A former target delivers nothing.
     Lease,
     /// A healthy path hides the others' faults.
@@ -53,6 +55,7 @@ impl fmt::Display for Invariant {
             Invariant::Flow => ("M7", "flow control is told in turns"),
             Invariant::Overdue => ("A6", "who does not acknowledge is seen, and nobody else"),
             Invariant::DownOrder => ("F2", "order of events after a down"),
+            Invariant::Ledger => ("F3", "a reset resolves what was unknown"),
             Invariant::Lease => ("F8", "a former target delivers nothing"),
             Invariant::PathHidden => ("T2", "path faults are hidden"),
             Invariant::Standby => ("T8", "standby paths carry only when no normal one is good"),
@@ -112,6 +115,12 @@ pub struct Tally {
     pub delivered: u64,
     /// Connections reported down.
     pub downs: u64,
+    /// Times that a target came back after a down or a reset, and went on with the session.
+    pub resets: u64,
+    /// Times that a target came back, and had no session any more.
+    pub reconnects: u64,
+    /// Messages that a reset resolved, as not delivered, delivered, acknowledged.
+    pub resolved: [u64; 3],
     /// Switches to a backup.
     pub switches: u64,
     /// Sessions that their target's user closed gracefully, and that ended in time.

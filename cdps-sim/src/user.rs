@@ -10,7 +10,7 @@ use cdps_core::reason::Reason;
 use cdps_core::time::nanos;
 
 use crate::broken::Broken;
-use crate::env::{Env, MS, note};
+use crate::env::{Env, MS, SECOND, note};
 use crate::host::{Host, HostEvent, Slot};
 use crate::mutate::{self, Fate};
 use crate::oracle::Delivery;
@@ -49,6 +49,8 @@ pub(crate) struct User {
     closing: bool,
     /// The user has been told that the port is down and drained.
     knows_drained: bool,
+    /// So long it waits for the target to come back.
+    patient_until: u64,
     stalled: u32,
     revoked: bool,
     ticking: bool,
@@ -71,6 +73,7 @@ impl User {
             finishing: false,
             closing: false,
             knows_drained: false,
+            patient_until: 0,
             stalled: 0,
             revoked: false,
             ticking: false,
@@ -153,7 +156,7 @@ impl Host {
     fn take_event(&mut self, env: &mut Env, slot: usize, event: Event<SentHandle, Received>) {
         let node = self.node();
         let Some(s) = self.slots[slot].as_mut() else { return };
-        let flow = s.flow_out();
+        let flow = s.flow_told();
         match event {
             Event::Completed { sn, rc, payload } => {
                 note!(env, "n{node} p{slot}: user: {sn} completed, rc {rc}");
@@ -187,6 +190,10 @@ impl Host {
             Event::Overdue { sn, stream, waited } => {
                 note!(env, "n{node} p{slot}: user: {sn} of stream {stream} is overdue: {waited:?}");
                 env.oracle.overdue(flow, sn, stream, nanos(waited));
+            }
+            Event::Resolved { sn, verdict } => {
+                note!(env, "n{node} p{slot}: user: {sn} is resolved: {verdict:?}");
+                env.oracle.resolved(s.session, sn, verdict);
             }
             Event::Path { path, health, reason } => {
                 note!(env, "n{node} p{slot}: user: path {path} is {health:?}: {reason}");
@@ -286,7 +293,13 @@ impl Host {
                 env.oracle.hold(s.flow_out(), false);
                 s.user.turn += 1;
             }
-            ConnStatus::Drained => s.user.knows_drained = true,
+            ConnStatus::Drained => {
+                s.user.knows_drained = true;
+                let patience = if env.rng.chance(60) { 12 * SECOND } else { 0 };
+                s.user.patient_until = env.now + env.rng.below(patience + 1);
+            }
+            ConnStatus::Reset { generation } => s.told = *generation,
+            ConnStatus::Recovered { .. } => s.user.knows_drained = false,
             ConnStatus::Down { .. } => s.user.knows_drained = false,
             ConnStatus::Connected { .. } | ConnStatus::Switching { .. } | ConnStatus::Switched { .. } => {}
         }
@@ -393,7 +406,8 @@ impl Host {
                     next.stream,
                     next.len
                 );
-                env.oracle.accepted(s.flow_out(), sn, next.stream, model, &payload);
+                let up = s.port.link() == Link::Up;
+                env.oracle.accepted(s.flow_out(), sn, next.stream, model, &payload, up);
                 env.oracle.late_after(s.flow_out(), s.port.config().user_ack_timeout.map(nanos));
                 let held = s.port.stats().unfinished_bytes;
                 if held > s.port.config().send_buffer_max {
@@ -443,6 +457,17 @@ impl Host {
             }
             (Side::Source, State::Connected | State::Stopped | State::Connecting) if s.user.finishing => {
                 self.close_down(env, slot);
+            }
+            (Side::Source, State::Connected | State::Stopped)
+                if s.port.link() != Link::Up && env.now < s.user.patient_until => {}
+            (Side::Source, State::Stopped)
+                if s.port.link() == Link::Up && !s.user.closing && env.rng.chance(40) =>
+            {
+                note!(env, "n{} p{slot}: user: resets", self.plan.hosts[self.index].node);
+                s.user.patient_until = env.now + env.rng.below(12 * SECOND);
+                env.oracle.connecting(s.session);
+                // Refused if it is being closed.
+                let _ = s.port.reset(now);
             }
             (Side::Source, State::Initialized | State::Stopped) => self.connect(env, slot),
             (Side::Source, State::Connected) if s.port.link() == Link::Drained && s.user.knows_drained => {

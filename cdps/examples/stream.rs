@@ -138,6 +138,7 @@ impl PortHandler for Counter {
             | PortEvent::Overdue { .. }
             | PortEvent::Path { .. }
             | PortEvent::Received(_)
+            | PortEvent::Resolved { .. }
             | PortEvent::Final => {}
         }
     }

@@ -205,6 +205,7 @@ impl User {
             Event::Flow { on, reason, bytes, messages } => {
                 self.tell(PortEvent::Flow { on, reason, bytes, messages })
             }
+            Event::Resolved { sn, verdict } => self.tell(PortEvent::Resolved { sn, verdict }),
             Event::Overdue { sn, stream, waited } => self.tell(PortEvent::Overdue { sn, stream, waited }),
             Event::Path { path, health, reason } => self.tell(PortEvent::Path { path, health, reason }),
         }

@@ -52,7 +52,7 @@ pub use cdps_core::config::{
     PortConfig, Target,
 };
 pub use cdps_core::id::{Generation, Incarnation, NodeId, PathId, SessionId, Sn, Ssn, StreamId};
-pub use cdps_core::port::{AckError, Certainty, ConnStatus, FlowReason, Link, State, StateError};
+pub use cdps_core::port::{AckError, Certainty, ConnStatus, FlowReason, Link, State, StateError, Verdict};
 pub use cdps_core::reason::Reason;
 
 pub use client::{Client, ClientHandler, ConnectRequest, Decision};

@@ -10,7 +10,7 @@ use cdps_core::config::AckModel;
 use cdps_core::id::{Generation, NodeId, PathId, SessionId, Sn, StreamId};
 use cdps_core::port::{
     AckError, Call, Certainty, ConnStatus, FlowReason, Link, Outbound, SendError as Refusal, State,
-    StateError,
+    StateError, Verdict,
 };
 use cdps_core::reason::Reason;
 
@@ -82,6 +82,14 @@ pub enum PortEvent {
         stream: StreamId,
         /// For so long at least.
         waited: Duration,
+    },
+    /// What became of a message that was nacked as [`Certainty::Unknown`], in the words of its target. Told once for each, oldest first,
+    /// just before [`ConnStatus::Recovered`] if its target kept the session (F3).
+    Resolved {
+        /// The message.
+        sn: Sn,
+        /// What became of it.
+        verdict: Verdict,
     },
     /// A path changed.
     Path {
@@ -196,6 +204,15 @@ impl Port {
     /// In a state that does not allow it.
     pub fn stop(&self) -> Result<(), PortError> {
         Ok(self.verb(Call::Stop, |engine, now| engine.stop(now))?)
+    }
+
+    /// Asks the target of a stopped port to go on under a new generation (F3, Fig. 7): [`ConnStatus::Recovered`] says that the port is
+    /// CONNECTED again. What is unfinished is nacked, and what is unknown of it resolved. A target that cannot be reached is waited for.
+    ///
+    /// # Errors
+    /// Not STOPPED, or being closed.
+    pub fn reset(&self) -> Result<(), PortError> {
+        Ok(self.verb(Call::Reset, |engine, now| engine.reset(now))?)
     }
 
     /// Closes: drains first, or nacks what is unfinished if `immediate` (L5). A target drains both directions: its handler is told of every

@@ -49,7 +49,11 @@ enum Found {
     /// It would be new, but a former generation has to go first.
     Former(Arc<PortShared>),
     New,
+    /// It asks to go on with the session of this port (F3).
+    Reset(Arc<PortShared>),
     Stale,
+    /// It asks to go on with a session that is not there.
+    Unknown,
     Full,
 }
 
@@ -83,6 +87,10 @@ impl Sessions {
             }
             Some(known) if known.generation > connect.generation => return Found::Stale,
             Some(_) | None if connect.generation <= highest || revoked => return Found::Stale,
+            Some(known) if connect.resets() && !known.pending => {
+                return Found::Reset(Arc::clone(&known.port));
+            }
+            Some(_) | None if connect.resets() => return Found::Unknown,
             Some(_) | None if self.pending >= PENDING => return Found::Full,
             Some(known) if !known.pending && !gone.is_some_and(|gone| Arc::ptr_eq(gone, &known.port)) => {
                 return Found::Former(Arc::clone(&known.port));
@@ -118,6 +126,21 @@ impl Sessions {
             Some(session) if Arc::ptr_eq(&session.port, port) && connect.generation > highest => {
                 session.pending = false;
                 self.highest.insert(key, connect.generation);
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// The port goes on under a new generation. False: something newer has taken the place meanwhile, or the session was revoked.
+    fn advance(&mut self, connect: &Connect, port: &Arc<PortShared>) -> bool {
+        let revoked = self.revoked.iter().any(|r| r.0 == connect.session && r.1 >= connect.generation);
+        match self.table.get_mut(&connect.session) {
+            Some(session) if Arc::ptr_eq(&session.port, port) && !revoked => {
+                session.generation = session.generation.max(connect.generation);
+                let key = (connect.client.clone(), connect.session.node);
+                let highest = self.highest.entry(key).or_default();
+                *highest = connect.generation.max(*highest);
                 true
             }
             Some(_) | None => false,
@@ -228,7 +251,9 @@ fn connect_request(node: &Arc<NodeShared>, connect: Connect) {
     match found {
         Found::Pending | Found::Former(_) => {}
         Found::Accepted(port) => repeat_answer(node, &connect, &port),
+        Found::Reset(port) => reset(node, &connect, &port),
         Found::Stale => refuse(node, &connect, Reason::StaleGeneration, String::new()),
+        Found::Unknown => refuse(node, &connect, Reason::UnknownSession, String::new()),
         Found::Full => refuse(node, &connect, Reason::Limit, "too many connect requests are waiting".into()),
         Found::New => {
             if !client.enter(&port) {
@@ -241,6 +266,23 @@ fn connect_request(node: &Arc<NodeShared>, connect: Connect) {
             };
             node.callback_queue(port_thread(&session)).push(Job::Call(Box::new(job)));
         }
+    }
+}
+
+/// The source asks to go on with a session that this node serves: its user is told, and not asked.
+fn reset(node: &Arc<NodeShared>, connect: &Connect, port: &Arc<PortShared>) {
+    let outcome = match random::bytes().map(Secret::new) {
+        Ok(secret) => port
+            .call(|engine, now| engine.handle_reset(now, connect, secret))
+            .unwrap_or(Err(Reason::UnknownSession))
+            .map_err(|reason| (reason, String::new())),
+        Err(error) => Err((Reason::Limit, error.to_string())),
+    };
+    match outcome {
+        Ok(()) if node.sessions.lock().advance(connect, port) => repeat_answer(node, connect, port),
+        // It was revoked at the same moment, and the answer to that is on its way.
+        Ok(()) => {}
+        Err((reason, text)) => refuse(node, connect, reason, text),
     }
 }
 

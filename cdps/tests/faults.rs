@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cdps::{
     AckModel, Address, Certainty, ConnStatus, Health, Liveness, Member, Node, NodeId, Port, PortConfig,
-    Reason, Target,
+    Reason, Target, Verdict,
 };
 use cluster::relay::Relay;
 use cluster::*;
@@ -239,6 +239,85 @@ fn order_of_events_when_the_target_dies() {
     let tail: Vec<_> = seen[down + 1..].iter().filter(|s| !matches!(s, Seen::Path { .. })).collect();
     assert!(matches!(tail[100], Seen::Status(ConnStatus::Drained)), "{:?}", tail[100]);
     all.relays[0].iter().for_each(Relay::kill);
+    all.end();
+}
+
+/// [F3] The network between both ends is cut with autoswitch off, and comes back: the target goes on with the session, and says of each
+/// message that was nacked as unknown what became of it, before sends are taken again.
+#[test]
+fn a_target_that_comes_back_says_what_it_had() {
+    let mut all = Relayed::new(2, 1);
+    all.hosts[0] = Host::new(PortConfig::default(), User::new);
+    all.targets[0].register("ledger", all.hosts[0].clone()).expect("registers");
+    let user = User::new();
+    let port = connected(&all.source, PortConfig { client: "ledger".into(), ..all.config() }, &user);
+    let (far, host) = all.hosts[0].session(0);
+    let numbers: Vec<_> = (0..3).map(|i| send(&port, &pattern(100, i), i).expect("is accepted")).collect();
+    host.wait_received(3);
+    far.ack(numbers[0], 5).expect("is owed");
+    assert_eq!(user.wait_ends(1), [(0, 5)]);
+    all.relays[0].iter().for_each(Relay::freeze);
+    far.ack(numbers[1], 7).expect("is owed");
+    let lost = send(&port, b"lost on the way", 3).expect("is accepted");
+    user.wait("drained", |seen| seen.contains(&Seen::Status(ConnStatus::Drained)).then_some(()));
+    let unknown = |context| (context, Reason::Unreachable, Certainty::Unknown);
+    assert_eq!(nacked(&user.seen()), [unknown(1), unknown(2), unknown(3)]);
+    assert!(send(&port, b"too early", 4).is_err());
+    // What the relays hold is gone with them.
+    all.relays[0].iter().for_each(Relay::kill);
+    all.relays[0].iter().for_each(Relay::thaw);
+    let again = |s: &Seen| matches!(s, Seen::Status(ConnStatus::Recovered { kept: true, .. }));
+    user.wait("recovered", |seen| seen.iter().any(again).then_some(()));
+    let told: Vec<Seen> = user.seen().into_iter().filter(|s| !matches!(s, Seen::Path { .. })).collect();
+    let drained = told.iter().position(|s| *s == Seen::Status(ConnStatus::Drained)).expect("drained");
+    let resolved = |sn, verdict| Seen::Resolved { sn, verdict };
+    let expected = [
+        resolved(numbers[1], Verdict::Acknowledged(7)),
+        resolved(numbers[2], Verdict::Delivered),
+        resolved(lost, Verdict::NotDelivered),
+    ];
+    assert_eq!(told[drained + 1..drained + 4], expected);
+    assert!(again(&told[drained + 4]) && told.len() == drained + 5, "{told:?}");
+    assert!(far.ack(numbers[2], 0).is_err(), "nobody waits for it any more");
+    send(&port, b"after", 5).expect("is accepted");
+    let got = host.wait_received(4);
+    assert!(got[3].data == b"after" && got[3].generation > got[2].generation);
+    assert_eq!((got[3].stream, got[3].ssn.0), (got[2].stream, got[2].ssn.0 + 2));
+    let reset = |s: &Seen| matches!(s, Seen::Status(ConnStatus::Reset { generation }) if *generation == got[3].generation);
+    assert_eq!(host.seen().iter().filter(|s| reset(s)).count(), 1);
+    let connected = |s: &Seen| matches!(s, Seen::Status(ConnStatus::Connected { .. }));
+    assert_eq!(host.seen().iter().filter(|s| connected(s)).count(), 1);
+    assert_eq!(all.hosts[0].requests().len(), 1, "its user was not asked again");
+    all.end();
+}
+
+/// [F3] A target that was restarted knows no session: it is connected to anew, and what was unknown stays so.
+#[test]
+fn a_target_that_was_restarted_is_connected_to_anew() {
+    let mut all = Relayed::new(1, 1);
+    let user = User::new();
+    let port = connected(&all.source, all.config(), &user);
+    all.relays[0][0].freeze();
+    send(&port, b"lost", 1).expect("is accepted");
+    user.wait("drained", |seen| seen.contains(&Seen::Status(ConnStatus::Drained)).then_some(()));
+    let listen = all.targets[0].listening();
+    all.targets.remove(0).destroy_wait(DEADLINE).expect("the target ends");
+    all.relays[0][0].kill();
+    let mut options = options(2);
+    options.listen = listen;
+    options.members = vec![Member { node: NodeId(1), addresses: Vec::new() }];
+    options.liveness = brisk();
+    let target = open(options);
+    let host = Host::new(PortConfig::default(), User::acking);
+    target.register("copy", host.clone()).expect("registers");
+    all.targets.push(target);
+    all.relays[0][0].thaw();
+    let anew = |s: &Seen| matches!(s, Seen::Status(ConnStatus::Recovered { kept: false, .. }));
+    user.wait("recovered", |seen| seen.iter().any(anew).then_some(()));
+    assert!(!user.seen().iter().any(|s| matches!(s, Seen::Resolved { .. })));
+    send(&port, b"again", 2).expect("is accepted");
+    user.wait("the end of it", |seen| completed(seen).contains(&(2, 5)).then_some(()));
+    assert_eq!(host.requests().len(), 1);
     all.end();
 }
 

@@ -158,6 +158,11 @@
 #define CDPS_RECEIVED_REDELIVERED 2
 
 /**
+ * The target went on with the session, and said what it had (#CDPS_CONN_RECOVERED).
+ */
+#define CDPS_CONNSTATUS_KEPT 1
+
+/**
  * cdps_port_close(): what is unfinished is completed or nacked first, within `port.close_timeout_ms`.
  */
 #define CDPS_CLOSE_DRAIN 0
@@ -434,6 +439,11 @@
 #define CDPS_LINK_SWITCHING 4
 
 /**
+ * Down, and the target is going on with the session; sends fail.
+ */
+#define CDPS_LINK_RESETTING 5
+
+/**
  * No contact for the dead time, or no connection.
  */
 #define CDPS_HEALTH_DEAD 1
@@ -492,6 +502,34 @@
  * The session is over; the port is INITIALIZED (source) or REGISTERED (target). `reason`.
  */
 #define CDPS_CONN_CLOSED 7
+
+/**
+ * The target is back after a DOWN, or has answered a reset: sends are taken again. With #CDPS_CONNSTATUS_KEPT it went on with the session,
+ * and what was nacked as UNKNOWN was resolved just before; without, it knew the session no more. `node`, `generation`, `paths_up`,
+ * `paths`, `flags`.
+ */
+#define CDPS_CONN_RECOVERED 8
+
+/**
+ * Target: the source has reset the session. What this end had not finished sending was nacked just before; acknowledgments of what came
+ * before go nowhere. `generation`.
+ */
+#define CDPS_CONN_RESET 9
+
+/**
+ * The target has dropped what it had of the message: it will not be delivered.
+ */
+#define CDPS_VERDICT_NOT_DELIVERED 1
+
+/**
+ * The target's user has got the message, or will.
+ */
+#define CDPS_VERDICT_DELIVERED 2
+
+/**
+ * The target's user acknowledged the message.
+ */
+#define CDPS_VERDICT_ACKNOWLEDGED 3
 
 /**
  * The node is heard. `incarnation`.
@@ -1190,6 +1228,14 @@ typedef struct cdps_connstatus_t {
      * The port.
      */
     struct cdps_port_t *port;
+    /**
+     * CDPS_CONNSTATUS_* bits.
+     */
+    uint32_t flags;
+    /**
+     * 0.
+     */
+    uint32_t reserved0;
 } cdps_connstatus_t;
 
 /**
@@ -1266,6 +1312,41 @@ typedef struct cdps_overdue_t {
 typedef void (*cdps_on_overdue_fn)(void *user, const struct cdps_overdue_t *event);
 
 /**
+ * What became of a message that was nacked with #CDPS_CERTAINTY_UNKNOWN, in the words of its target.
+ */
+typedef struct cdps_resolved_t {
+    /**
+     * Size of this structure, in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * CDPS_VERDICT_*.
+     */
+    int32_t verdict;
+    /**
+     * The message, as in its nack.
+     */
+    uint64_t sn;
+    /**
+     * What the target's user acknowledged it with, if it did; else 0.
+     */
+    int32_t rc;
+    /**
+     * 0.
+     */
+    uint32_t reserved0;
+    /**
+     * The port.
+     */
+    struct cdps_port_t *port;
+} cdps_resolved_t;
+
+/**
+ * What became of a message that was nacked as unknown. Told once for each, oldest first, before #CDPS_CONN_RECOVERED.
+ */
+typedef void (*cdps_on_resolved_fn)(void *user, const struct cdps_resolved_t *event);
+
+/**
  * Callbacks of a port. Copied by the call that takes them.
  */
 typedef struct cdps_port_callbacks_t {
@@ -1313,6 +1394,10 @@ typedef struct cdps_port_callbacks_t {
      * The target's user does not acknowledge (`port.user_ack_timeout_ms`). May be NULL.
      */
     cdps_on_overdue_fn on_overdue;
+    /**
+     * What became of messages whose nack said #CDPS_CERTAINTY_UNKNOWN, when their target is back. May be NULL.
+     */
+    cdps_on_resolved_fn on_resolved;
 } cdps_port_callbacks_t;
 
 /**
@@ -1678,6 +1763,12 @@ CDPS_MUST_USE
 const char *cdps_conn_name(int32_t conn);
 
 /**
+ * Name of a CDPS_VERDICT_* value; "?" for a number that is none. A static string. Threads: any, also in a forked child.
+ */
+CDPS_MUST_USE
+const char *cdps_verdict_name(int32_t verdict);
+
+/**
  * Name of a CDPS_CLUSTER_* value; "?" for a number that is none. A static string. Threads: any, also in a forked child.
  */
 CDPS_MUST_USE
@@ -2038,6 +2129,21 @@ int32_t cdps_port_stop(struct cdps_port_t *port,
                        struct cdps_error_t *err);
 
 /**
+ * Asks the target of a STOPPED port to go on under a new generation (Fig. 7). What is unfinished is nacked; on_resolved says what became of
+ * what is unknown of it, then on_connstatus with #CDPS_CONN_RECOVERED that the port is CONNECTED again. A target that cannot be reached is
+ * waited for; cdps_port_connect(), close and destroy end that. After #CDPS_CONN_DOWN this is not needed: a port asks by itself.
+ *
+ * @param port  the port.
+ * @param err   detail of a failure, or NULL.
+ * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_WRONG_STATE (not STOPPED, or being closed), #CDPS_E_FORKED.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+CDPS_MUST_USE
+int32_t cdps_port_reset(struct cdps_port_t *port,
+                        struct cdps_error_t *err);
+
+/**
  * Closes. On a source port it takes one from the use count; the last close of a CONNECTED port leads to STOPPED, with session and paths
  * kept, and that of a STOPPED port to INITIALIZED, and the target is told. A target port closes the session, after everything that it has
  * received was told to its user, and acknowledged where that is asked for. Returns at once: on_connstatus says #CDPS_CONN_DRAINED and
@@ -2214,7 +2320,7 @@ void cdps_msg_generation(const struct cdps_msg_t *msg, struct cdps_generation_t 
 #define CDPS_ERROR_INIT { (uint32_t)sizeof(cdps_error_t), 0, 0, 0, { 0 } }
 #define CDPS_SEND_OPTS_INIT { (uint32_t)sizeof(cdps_send_opts_t), 0, 0, 0, 0, 0, NULL }
 #define CDPS_PORT_CALLBACKS_INIT \
-    { (uint32_t)sizeof(cdps_port_callbacks_t), 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
+    { (uint32_t)sizeof(cdps_port_callbacks_t), 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
 #define CDPS_CLIENT_CALLBACKS_INIT { (uint32_t)sizeof(cdps_client_callbacks_t), 0, NULL, NULL, NULL }
 #define CDPS_NODE_CALLBACKS_INIT { (uint32_t)sizeof(cdps_node_callbacks_t), 0, NULL, NULL }
 #define CDPS_NODE_STATS_INIT { (uint32_t)sizeof(cdps_node_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }

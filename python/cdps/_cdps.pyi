@@ -121,7 +121,8 @@ class Event:
     def kind(
         self,
     ) -> Literal[
-        "connected", "connect_failed", "down", "drained", "switching", "switched", "closed", "path"
+        "connected", "connect_failed", "down", "drained", "switching", "switched", "closed", "recovered",
+        "reset", "path"
     ]: ...
     @property
     def node(self) -> int | None: ...

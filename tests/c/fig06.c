@@ -3,7 +3,7 @@
 
 int main(void)
 {
-    set_up("sync");
+    set_up("sync", NULL);
     connect_source();
     expect_state(&source, CDPS_STATE_CONNECTED);
     expect_state(&target, CDPS_STATE_CONNECTEDTO);

@@ -7,7 +7,7 @@ int main(int argc, char **argv)
 {
     CHECK(argc == 2);
     bool sync = strcmp(argv[1], "sync") == 0;
-    set_up(argv[1]);
+    set_up(argv[1], NULL);
     target.rc = sync ? 42 : 0;
     connect_source();
     unsigned from = told;

@@ -5,7 +5,11 @@
 
 #include "check.h"
 
+#include <signal.h>
 #include <stdarg.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define LINE 96
 #define LINES 256
@@ -104,9 +108,15 @@ static void on_release(void *user, const cdps_release_t *e)
 
 static void on_connstatus(void *user, const cdps_connstatus_t *e)
 {
-    static const char *const names[] = {"?", "connected", "connect failed", "down", "drained", "switching", "switched", "closed"};
-    CHECK(e->status >= CDPS_CONN_CONNECTED && e->status <= CDPS_CONN_CLOSED && e->text);
+    static const char *const names[] = {"?",         "connected", "connect failed", "down",  "drained",
+                                        "switching", "switched",  "closed",         "up again", "reset"};
+    CHECK(e->status >= CDPS_CONN_CONNECTED && e->status <= CDPS_CONN_RESET && e->text);
     tell("%c: %s", ((struct end *)user)->side, names[e->status]);
+}
+
+static void on_resolved(void *user, const cdps_resolved_t *e)
+{
+    tell("%c: resolved %u, %s, rc %d", ((struct end *)user)->side, (unsigned)e->sn, cdps_verdict_name(e->verdict), (int)e->rc);
 }
 
 static void on_port_final(void *user)
@@ -127,6 +137,7 @@ static const cdps_port_callbacks_t port_callbacks = {
     .on_release = on_release,
     .on_connstatus = on_connstatus,
     .on_final = on_port_final,
+    .on_resolved = on_resolved,
 };
 
 static int32_t on_connectreq(void *user, const cdps_connectreq_t *request, cdps_accept_t *accept)
@@ -158,8 +169,52 @@ static int32_t send_text(struct end *end, const char *text, uint32_t flags)
     return cdps_port_send(end->port, &v, 1, &opts, NULL);
 }
 
-/* Nodes 1 and 2 with a client each, and a source port in state INITIALIZED. `ack`: acknowledgment model. */
-static void set_up(const char *ack)
+/* A network path as a process that can be cut: see cdps-relay. */
+struct relay {
+    pid_t pid;
+    FILE *orders, *answers;
+    char address[64];
+};
+
+static struct relay relays[2];
+
+static void start_relay(struct relay *relay, const char *program, const char *to)
+{
+    int in[2], out[2];
+    CHECK(pipe(in) == 0 && pipe(out) == 0);
+    relay->pid = fork();
+    CHECK(relay->pid >= 0);
+    if (relay->pid == 0) {
+        /* It does not outlive the test, whose output it holds open. */
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        dup2(in[0], STDIN_FILENO);
+        dup2(out[1], STDOUT_FILENO);
+        close(in[1]);
+        execl(program, program, "--listen", "127.0.0.1:0", "--to", to, (char *)NULL);
+        _exit(127);
+    }
+    close(in[0]);
+    close(out[1]);
+    relay->orders = fdopen(in[1], "w");
+    relay->answers = fdopen(out[0], "r");
+    CHECK(relay->orders && relay->answers && fgets(relay->address, sizeof relay->address, relay->answers));
+    relay->address[strcspn(relay->address, "\n")] = '\0';
+}
+
+static inline void order_relays(const char *const *orders)
+{
+    for (; *orders; orders++)
+        for (size_t i = 0; i < 2; i++) {
+            char answer[16];
+            fprintf(relays[i].orders, "%s\n", *orders);
+            CHECK(fflush(relays[i].orders) == 0 && fgets(answer, sizeof answer, relays[i].answers));
+        }
+}
+#define ORDER(...) order_relays((const char *const[]){__VA_ARGS__, NULL})
+
+/* Nodes 1 and 2 with a client each, and a source port in state INITIALIZED. `ack`: acknowledgment model. `relay`: program that each path
+ * goes through; NULL: none. */
+static void set_up(const char *ack, const char *relay)
 {
     char address[2][64], targets[256];
     cdps_client_callbacks_t callbacks = CDPS_CLIENT_CALLBACKS_INIT;
@@ -174,6 +229,10 @@ static void set_up(const char *ack)
     EXPECT(CDPS_OK, cdps_client_register(target_node, "disk", &callbacks, NULL, &client, NULL));
     for (size_t i = 0; i < 2; i++)
         EXPECT(CDPS_OK, cdps_node_listening(target_node, i, address[i], sizeof address[i], NULL));
+    for (size_t i = 0; relay && i < 2; i++) {
+        start_relay(&relays[i], relay, address[i]);
+        memcpy(address[i], relays[i].address, sizeof address[i]);
+    }
     snprintf(targets, sizeof targets, "2=%s,%s", address[0], address[1]);
     config = check_config("1", targets);
     check_set(config, "port.targets", targets);
@@ -208,6 +267,13 @@ static void tear_down(void)
     EXPECT(CDPS_OK, cdps_node_destroy_wait(source_node, CDPS_WAIT_FOREVER));
     EXPECT(CDPS_OK, cdps_node_destroy_wait(target_node, CDPS_WAIT_FOREVER));
     await_line(from, "S: final");
+    for (size_t i = 0; i < 2; i++)
+        if (relays[i].pid) {
+            kill(relays[i].pid, SIGKILL);
+            waitpid(relays[i].pid, NULL, 0);
+            fclose(relays[i].orders);
+            fclose(relays[i].answers);
+        }
 }
 
 #endif

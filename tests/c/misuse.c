@@ -71,6 +71,7 @@ static const struct {
     {"cdps_port_connect", connect_, true},
     {"cdps_port_suspend", cdps_port_suspend, true},
     {"cdps_port_resume", cdps_port_resume, true},
+    {"cdps_port_reset", cdps_port_reset, true},
     {"cdps_port_stop", cdps_port_stop, true},
     {"cdps_port_close", close_, true},
     {"cdps_port_send", send_, false},
@@ -163,7 +164,7 @@ static void names(void)
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         int32_t n = numbers[i];
         CHECK(cdps_error_name(n)[0] && cdps_error_string(n)[0] && cdps_error_class(n) >= 0);
-        CHECK(cdps_reason_name(n)[0] && cdps_reason_string(n)[0] && cdps_state_name(n)[0] && cdps_link_name(n)[0]);
+        CHECK(cdps_reason_name(n)[0] && cdps_reason_string(n)[0] && cdps_state_name(n)[0] && cdps_link_name(n)[0] && cdps_verdict_name(n)[0]);
         CHECK(cdps_health_name(n)[0] && cdps_certainty_name(n)[0] && cdps_conn_name(n)[0] && cdps_cluster_name(n)[0]);
         CHECK(cdps_flow_name(n)[0] && cdps_cause_name(n)[0]);
     }
@@ -348,6 +349,7 @@ static void wrong_states(void)
     EXPECT_TEXT(CDPS_E_WRONG_STATE, "IDLE", cdps_port_connect(port, 0, &err));
     EXPECT_TEXT(CDPS_E_WRONG_STATE, "IDLE", cdps_port_suspend(port, &err));
     EXPECT_TEXT(CDPS_E_WRONG_STATE, "IDLE", cdps_port_resume(port, &err));
+    EXPECT_TEXT(CDPS_E_WRONG_STATE, "IDLE", cdps_port_reset(port, &err));
     EXPECT_TEXT(CDPS_E_WRONG_STATE, "IDLE", cdps_port_stop(port, &err));
     EXPECT_TEXT(CDPS_E_WRONG_STATE, "IDLE", cdps_port_close(port, CDPS_CLOSE_DRAIN, &err));
     EXPECT(CDPS_E_WRONG_STATE, cdps_port_initialize(port, NULL));

@@ -307,6 +307,12 @@ fn figure_6() {
     run(&mut Command::new(program("fig06", "", &[])));
 }
 
+/// [F2] [F3] Fig. 10: messages that time out, the reset of the target when it is reachable again, and sending again.
+#[test]
+fn figure_10() {
+    run(Command::new(program("fig10", "", &[])).arg(env!("CARGO_BIN_EXE_cdps-relay")));
+}
+
 /// [A1] [A2] [A3] [M5] Fig. 9: a message and its acknowledgment, in each model, in order.
 #[test]
 fn figure_9() {

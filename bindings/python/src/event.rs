@@ -71,6 +71,15 @@ impl Event {
                 only_receipted: Some(only_receipted),
                 ..Event::of("switched", Some(node), None)
             },
+            ConnStatus::Recovered { node, generation, paths_up, paths, kept: _ } => Event {
+                generation: Some(pair(generation)),
+                paths_up: Some(paths_up),
+                paths: Some(paths),
+                ..Event::of("recovered", Some(node), None)
+            },
+            ConnStatus::Reset { generation } => {
+                Event { generation: Some(pair(generation)), ..Event::of("reset", None, None) }
+            }
             ConnStatus::Closed { reason } => Event::of("closed", None, Some(reason)),
         }
     }

@@ -280,7 +280,7 @@ impl State {
 
     fn take_note(&mut self, status: &ConnStatus, event: &Event) {
         match *status {
-            ConnStatus::Connected { .. } => {
+            ConnStatus::Connected { .. } | ConnStatus::Recovered { .. } => {
                 self.in_use = true;
                 self.over = None;
                 self.down = None;
@@ -299,7 +299,7 @@ impl State {
             ConnStatus::Drained => self.drains += 1,
             ConnStatus::Down { node, reason } => self.down = Some((node, reason)),
             ConnStatus::Switched { .. } => self.down = None,
-            ConnStatus::Switching { .. } => {}
+            ConnStatus::Switching { .. } | ConnStatus::Reset { .. } => {}
         }
     }
 }
@@ -316,7 +316,7 @@ impl PortHandler for Mailbox {
             // A send that finds the buffer full waits, or says so; the marks below that are not passed on yet.
             PortEvent::Flow { .. } => {}
             // Said to no one yet: the send that it is about still waits.
-            PortEvent::Overdue { .. } => {}
+            PortEvent::Overdue { .. } | PortEvent::Resolved { .. } => {}
             PortEvent::Received(message) => {
                 self.state.lock().messages.push_back(message);
                 self.received.notify_one();

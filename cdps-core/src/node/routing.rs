@@ -43,7 +43,8 @@ impl Node {
             | Frame::Completions(_)
             | Frame::Probe
             | Frame::PathStatus(_)
-            | Frame::Close { .. } => Err(Reason::ProtocolError),
+            | Frame::Close { .. }
+            | Frame::ResetAck(_) => Err(Reason::ProtocolError),
         };
         if let Err(reason) = taken {
             self.counters.faults += 1;

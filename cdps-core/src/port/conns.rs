@@ -55,7 +55,9 @@ impl<S: Payload, R: Clone> Port<S, R> {
                     self.drop_conn(now, at, Reason::ConnectionLost);
                 }
                 let first = self.paths_up() == 0 && self.paths.iter().all(|p| p.last_conn.0 == 0);
+                let first = first && self.kept.is_none();
                 self.paths[at].up(conn, now);
+                self.owe_ledger(at);
                 if first {
                     self.say_connected();
                 }

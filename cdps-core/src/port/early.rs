@@ -30,6 +30,11 @@ impl<T> Early<T> {
         self.runs.is_empty()
     }
 
+    /// What waits, in order.
+    pub(super) fn values(&self) -> impl Iterator<Item = &T> {
+        self.runs.values().flatten()
+    }
+
     /// The lowest SSN.
     pub(super) fn first(&self) -> Option<Ssn> {
         self.runs.first_key_value().map(|(first, _)| *first)

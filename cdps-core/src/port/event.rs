@@ -18,6 +18,17 @@ pub enum Certainty {
     Unknown,
 }
 
+/// What became of a message that was nacked as [`Certainty::Unknown`], in the words of its target (F3).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Verdict {
+    /// The target had not got it, or not all of it, and has dropped what it had: it will not be delivered.
+    NotDelivered,
+    /// The target's user has got it, or will.
+    Delivered,
+    /// The target's user acknowledged it with this return code.
+    Acknowledged(i32),
+}
+
 /// What happened to the connection as a whole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ConnStatus {
@@ -63,6 +74,26 @@ pub enum ConnStatus {
         generation: Generation,
         /// Completed messages of which only the former target's port, not its user, had said that it has them.
         only_receipted: u64,
+    },
+    /// The same target is back after a down or a reset (F3): sends are taken again. What was nacked as unknown has been resolved just
+    /// before if `kept`; else the target knew the session no more, and it stays unknown.
+    Recovered {
+        /// The target.
+        node: NodeId,
+        /// The new generation.
+        generation: Generation,
+        /// Paths that are up now.
+        paths_up: u16,
+        /// Paths that there are.
+        paths: u16,
+        /// The target went on with the session, and said what it had.
+        kept: bool,
+    },
+    /// Target side: the source has reset the session (F3). What this end had not finished sending was nacked just before; messages come
+    /// under the new generation from here on, and acknowledgments of older ones go nowhere.
+    Reset {
+        /// The new generation.
+        generation: Generation,
     },
     /// The session is over on this side; the port is INITIALIZED (source) or REGISTERED (target).
     Closed {
@@ -179,6 +210,13 @@ pub enum Event<S, R> {
         stream: StreamId,
         /// For so long at least.
         waited: Duration,
+    },
+    /// What became of a message that was nacked as unknown. Told once for each, oldest first, just before [`ConnStatus::Recovered`] (F3).
+    Resolved {
+        /// The message.
+        sn: Sn,
+        /// What became of it.
+        verdict: Verdict,
     },
     /// A path changed.
     Path {

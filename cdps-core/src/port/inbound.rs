@@ -121,6 +121,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
                 self.peer_closed(now, reason_of(reason));
                 Ok(())
             }
+            Frame::ResetAck(ack) => self.handle_reset_ack(now, at, ack),
             Frame::Hello(_)
             | Frame::Welcome(_)
             | Frame::Proof { .. }

@@ -15,6 +15,7 @@ mod overdue;
 mod path;
 mod queue;
 mod receiver;
+mod reset;
 mod sender;
 mod session;
 mod state;
@@ -27,7 +28,7 @@ mod tests;
 
 use std::collections::VecDeque;
 
-pub use event::{Action, Certainty, ConnStatus, CreditToken, Event, FlowReason, Received};
+pub use event::{Action, Certainty, ConnStatus, CreditToken, Event, FlowReason, Received, Verdict};
 pub use exchange::{
     AckError, Batch, ConnectError, Inbound, ItemBytes, OutItem, Outbound, Outgoing, Parts, PathStats,
     Payload, Placement, Refused, SendError, Stats,
@@ -38,6 +39,7 @@ pub use state::{Call, Link, State, StateError, graph};
 use self::overdue::Overdue;
 use self::path::Path;
 use self::receiver::Receiver;
+use self::reset::{Kept, Recovery, Verdicts};
 use self::sender::Sender;
 use self::session::{Attempt, Former};
 use crate::cluster::PeerState;
@@ -86,6 +88,7 @@ impl<S, R> Events<S, R> {
             | Event::Status(_)
             | Event::Flow { .. }
             | Event::Overdue { .. }
+            | Event::Resolved { .. }
             | Event::Path { .. } => {}
         }
         self.queue.push_back(event);
@@ -142,6 +145,14 @@ pub struct Port<S, R> {
     attempt: Option<Attempt>,
     /// The target that was given up last, while it may still hold a lease.
     former: Option<Former>,
+    /// The target will be waited for.
+    pending: Option<Recovery>,
+    /// Target side: what there was at the last reset.
+    kept: Option<Kept>,
+    /// Source side: what the target has said so far of what there was.
+    verdicts: Verdicts,
+    /// Numbers of connections up to here have been used, on whatever path.
+    last_conn: ConnId,
     drain: Option<Drain>,
     /// Drained has been said for the present drain.
     drained_said: bool,
@@ -247,6 +258,10 @@ impl<S: Payload, R: Clone> Port<S, R> {
             turn: 0,
             attempt: None,
             former: None,
+            pending: None,
+            kept: None,
+            verdicts: Verdicts::default(),
+            last_conn: ConnId(0),
             drain: None,
             drained_said: false,
             peer_lost: None,
@@ -410,11 +425,17 @@ impl<S: Payload, R: Clone> Port<S, R> {
     }
 
     /// The user has been told of every event that was given out so far, and is in no callback. To be called before more are taken, and
-    /// when there are none: a target that closes waits for it.
+    /// when there are none: a target that closes waits for it, and so does the recovery of a port that is down.
     pub fn handle_told(&mut self, now: Time) {
-        if std::mem::take(&mut self.untold) && self.drain.is_some() {
+        if !std::mem::take(&mut self.untold) {
+            return;
+        }
+        if self.drain.is_some() {
             self.check_drained(now);
             self.rearm(now);
+        }
+        if !self.has_events() {
+            self.begin_recovery(now);
         }
     }
 

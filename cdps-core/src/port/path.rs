@@ -45,6 +45,8 @@ pub(super) struct Due {
     pub(super) receipt: bool,
     pub(super) completions: bool,
     pub(super) probe: bool,
+    /// Target side: records of the ledger from here on (F3).
+    pub(super) ledger: Option<u32>,
 }
 
 /// A live data connection.
@@ -231,12 +233,13 @@ pub(super) struct Path {
 
 impl Path {
     /// A source's path.
-    pub(super) fn to(id: PathId, local: Option<IpAddr>, address: Address) -> Self {
+    pub(super) fn to(id: PathId, local: Option<IpAddr>, address: Address, last_conn: ConnId) -> Self {
         Path {
             local,
             remote: Some(address.remote),
             class: Some(address.class),
             dial: Dial::Wait { at: Time::NEVER },
+            last_conn,
             ..Path::passive(id)
         }
     }

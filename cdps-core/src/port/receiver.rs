@@ -7,7 +7,7 @@ use super::event::{CreditToken, Received};
 use super::{AckError, Events, Parts, Placement};
 use crate::id::{ConnId, Generation, PathId, Sn, Ssn, StreamId};
 use crate::reason::Reason;
-use crate::wire::{self, CompletionRecord, Completions, FragmentHead, Item, Receipt, item};
+use crate::wire::{self, CompletionRecord, Completions, FragmentHead, Item, LedgerRecord, Receipt, item};
 
 /// SNs above the cumulative one that are tracked beyond what credit allows: tombstones cost nothing.
 const SPARE_SPAN: u64 = 65_536;
@@ -67,6 +67,8 @@ pub(super) struct Receiver<R> {
     spent: u64,
     /// Cost of every message that the user has released.
     released: u64,
+    /// Cost of what the user had not released when the session was reset: the window is smaller by it, until it is released (F3).
+    retained: u64,
     /// Credit that the last receipt announced.
     announced: u64,
     /// The session is being closed: what was announced is all that there will be.
@@ -114,6 +116,7 @@ impl<R: Clone> Receiver<R> {
             window,
             spent: 0,
             released: 0,
+            retained: 0,
             announced: window,
             frozen: false,
             credit_wanted: false,
@@ -135,6 +138,61 @@ impl<R: Clone> Receiver<R> {
         let fresh = Receiver::new(self.epoch + 1, generation, self.window, max_streams, max_message);
         let (duplicates, delivered, bytes) = (self.duplicates, self.delivered, self.delivered_bytes);
         *self = Receiver { duplicates, delivered, delivered_bytes: bytes, highest: self.highest, ..fresh };
+    }
+
+    /// The source resets the session (F3): what is not whole, or waits for something before it, is dropped; what was delivered stays
+    /// delivered. Gives the ledger of this generation.
+    pub(super) fn reset(
+        &mut self,
+        generation: Generation,
+        max_streams: u32,
+        max_message: u64,
+    ) -> Vec<LedgerRecord> {
+        let held = || self.streams.iter().flat_map(|s| s.held.values());
+        let mut dropped: Vec<Sn> = held().map(|h| h.sn).collect();
+        dropped.sort_unstable();
+        let cost = |flags: u8, len: u32| {
+            if flags & item::TOMBSTONE == 0 { u64::from(len) + wire::MESSAGE_COST } else { 0 }
+        };
+        let given_up: u64 = held().map(|h| cost(h.flags, h.len)).sum::<u64>()
+            + self.assemblies.values().map(|a| cost(a.head.flags, a.head.total)).sum::<u64>();
+        let mut records = Vec::new();
+        if let Some(base) = self.base
+            && base <= self.cumulative
+        {
+            records.push(LedgerRecord { first: base, last: self.cumulative, rc: None });
+        }
+        for (k, _) in self.above.iter().enumerate().filter(|(_, here)| **here) {
+            let sn = Sn(self.cumulative.0 + 1 + k as u64);
+            if dropped.binary_search(&sn).is_ok() {
+                continue;
+            }
+            match records.last_mut() {
+                Some(run) if run.last.next() == sn => run.last = sn,
+                Some(_) | None => records.push(LedgerRecord { first: sn, last: sn, rc: None }),
+            }
+        }
+        records.extend(self.log.iter().map(|r| LedgerRecord {
+            first: r.sn,
+            last: Sn(r.sn.0 + u64::from(r.count - 1)),
+            rc: Some(r.rc),
+        }));
+        let retained = (self.retained + self.spent).saturating_sub(given_up + self.released);
+        let epoch = self.epoch;
+        self.restart(generation, max_streams, max_message);
+        (self.epoch, self.retained) = (epoch, retained);
+        self.announced = self.granted();
+        records
+    }
+
+    /// Whether a message of this generation has come, or a part of one.
+    pub(super) fn has_begun(&self) -> bool {
+        self.spent > 0 || self.base.is_some_and(|base| base <= self.cumulative) || !self.above.is_empty()
+    }
+
+    /// What the peer may spend in this generation.
+    pub(super) fn granted(&self) -> u64 {
+        (self.window + self.released).saturating_sub(self.retained)
     }
 
     /// Highest SN ever received.
@@ -185,7 +243,7 @@ impl<R: Clone> Receiver<R> {
             return Err(Reason::Limit);
         }
         let cost = len + wire::MESSAGE_COST;
-        let alone = cost > self.window && self.spent == self.announced - self.window;
+        let alone = cost > self.window && self.announced.checked_sub(self.window) == Some(self.spent);
         if self.spent + cost > self.announced && !alone {
             return Err(Reason::Limit);
         }
@@ -380,7 +438,7 @@ impl<R: Clone> Receiver<R> {
         if self.frozen {
             return false;
         }
-        let grown = self.window + self.released - self.announced;
+        let grown = self.granted() - self.announced;
         grown >= self.window / 8 || (self.credit_wanted && grown > 0)
     }
 
@@ -513,7 +571,7 @@ impl<R: Clone> Receiver<R> {
     /// What has arrived, and what the peer may send: absolute values, so that repeating them is harmless.
     pub(super) fn receipt(&mut self) -> Receipt {
         if !self.frozen {
-            self.announced = self.window + self.released;
+            self.announced = self.granted();
         }
         self.credit_wanted = false;
         Receipt {

@@ -65,6 +65,8 @@ pub(super) struct Sender<S> {
     credit: u64,
     spent: u64,
     unfinished: Unfinished,
+    /// Runs that were nacked as unknown, ascending: what a reset may resolve (F3).
+    unknown: Vec<(Sn, Sn)>,
     /// Payload bytes behind the cursor.
     queued: u64,
     pub(super) resent: u64,
@@ -104,6 +106,7 @@ impl<S: Payload> Sender<S> {
             credit: 0,
             spent: 0,
             unfinished: Unfinished::default(),
+            unknown: Vec::new(),
             queued: 0,
             resent: 0,
             starved: false,
@@ -247,7 +250,7 @@ impl<S: Payload> Sender<S> {
             return true;
         }
         let cost = u64::from(entry.len) + wire::MESSAGE_COST;
-        let all_given_back = self.credit.saturating_sub(self.window) == self.spent;
+        let all_given_back = self.credit.checked_sub(self.window) == Some(self.spent);
         self.spent + cost <= self.credit || (cost > self.window && all_given_back)
     }
 
@@ -672,8 +675,28 @@ impl<S: Payload> Sender<S> {
         if entry.told {
             events.push(Event::Done { payload });
         } else {
+            if entry.handed {
+                self.note_unknown(sn);
+            }
             events.push(Event::Nacked { sn, reason, certainty, payload });
         }
+    }
+
+    fn note_unknown(&mut self, sn: Sn) {
+        match self.unknown.last_mut() {
+            Some(last) if last.1.next() == sn => last.1 = sn,
+            Some(_) | None => self.unknown.push((sn, sn)),
+        }
+    }
+
+    /// What was nacked as unknown since the last call.
+    pub(super) fn take_unknown(&mut self) -> Vec<(Sn, Sn)> {
+        std::mem::take(&mut self.unknown)
+    }
+
+    /// There is no credit before the peer grants some.
+    pub(super) fn withhold_credit(&mut self) {
+        self.credit = 0;
     }
 
     /// A new generation begins: everything unfinished goes again, in order; what was finished in between leaves tombstones.

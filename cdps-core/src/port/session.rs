@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::event::{Action, ConnStatus};
 use super::path::{Dial, Path};
+use super::reset::{Recovery, Verdicts};
 use super::state::{Call, Link, State};
 use super::{Payload, Port};
 use crate::cluster::PeerState;
@@ -14,11 +15,21 @@ use crate::secret::Secret;
 use crate::time::{Duration, Time};
 use crate::wire::{self, Answer, Connect, Frame, NodeBody, reason_of};
 
-/// A connect or a switch that is under way.
+/// What a connect that is under way is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Purpose {
+    /// The user asked for it.
+    Connect,
+    /// A switch: unfinished messages wait for it (F5).
+    Switch,
+    /// The target of a port that is down is waited for (F3).
+    Recovery(Recovery),
+}
+
+/// A connect, a switch or a recovery that is under way.
 pub(super) struct Attempt {
     pub(super) node: NodeId,
-    /// A switch: unfinished messages wait for it.
-    pub(super) switch: bool,
+    pub(super) purpose: Purpose,
     /// Targets of this switch that have failed.
     tried: Vec<NodeId>,
     pub(super) deadline: Time,
@@ -60,7 +71,8 @@ impl Lease {
 impl<S: Payload, R: Clone> Port<S, R> {
     // ---- the source's way up ----
 
-    pub(super) fn start_attempt(&mut self, now: Time, node: NodeId, switch: bool) {
+    /// Asks `node`, after a while if `wait` says so.
+    pub(super) fn start_attempt(&mut self, now: Time, node: NodeId, purpose: Purpose, wait: Duration) {
         let tried = self.attempt.take().map_or_else(Vec::new, |a| a.tried);
         self.generation.counter += 1;
         self.receiver.restart(self.generation, self.config.max_streams, u64::from(self.config.max_message));
@@ -71,6 +83,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         self.peer = Some(node);
         self.peer_lost = None;
         self.pathless_since = now;
+        self.verdicts = Verdicts::default();
         let addresses = self
             .config
             .targets
@@ -80,14 +93,22 @@ impl<S: Payload, R: Clone> Port<S, R> {
         self.make_paths(node, &addresses);
         self.attempt = Some(Attempt {
             node,
-            switch,
+            purpose,
             tried,
-            deadline: now + self.config.connect_timeout,
-            ask_at: now,
+            deadline: match purpose {
+                // It is waited for as long as it takes; with autoswitch, only until the next one's turn.
+                Purpose::Recovery(_) if !self.config.autoswitch => Time::NEVER,
+                Purpose::Recovery(_) | Purpose::Connect | Purpose::Switch => {
+                    now + wait + self.config.connect_timeout
+                }
+            },
+            ask_at: now + wait,
             answered: false,
             only_receipted: self.sender.only_receipted(),
         });
-        self.ask(now);
+        if wait.is_zero() {
+            self.ask(now);
+        }
         self.rearm(now);
     }
 
@@ -97,7 +118,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             let path = PathId(u16::try_from(k).unwrap_or(u16::MAX));
             let remote = address.remote;
             let local = self.local_for(k, remote);
-            self.paths.push(Path::to(path, local, *address));
+            self.paths.push(Path::to(path, local, *address, self.last_conn));
             self.actions.push_back(Action::Watch { path, node, local, remote });
         }
     }
@@ -115,11 +136,15 @@ impl<S: Payload, R: Clone> Port<S, R> {
             return;
         }
         attempt.ask_at = now + self.config.liveness.heartbeat;
+        let flags = match attempt.purpose {
+            Purpose::Recovery(Recovery { keeps: true, .. }) => wire::connect::RESET,
+            Purpose::Recovery(_) | Purpose::Connect | Purpose::Switch => 0,
+        };
         let connect = Connect {
             session: self.session,
             generation: self.generation,
             version: wire::VERSION,
-            flags: 0,
+            flags,
             paths: u32::try_from(self.paths.len()).unwrap_or(u32::MAX),
             features: 0,
             window: self.config.window,
@@ -154,8 +179,15 @@ impl<S: Payload, R: Clone> Port<S, R> {
         }
         attempt.answered = true;
         attempt.ask_at = Time::NEVER;
+        let recovers = matches!(attempt.purpose, Purpose::Recovery(_));
+        if recovers {
+            attempt.deadline = now + self.config.connect_timeout;
+        }
         self.secret = answer.secret;
         self.settle_limits(answer.window, answer.max_message, answer.max_streams);
+        if recovers {
+            self.await_ledger();
+        }
         if self.paths.is_empty() {
             let addresses: Vec<_> = answer.addresses.iter().map(|a| Address::from(*a)).collect();
             self.make_paths(node, &addresses);
@@ -166,7 +198,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         self.rearm(now);
     }
 
-    fn settle_limits(&mut self, window: u64, max_message: u64, max_streams: u32) {
+    pub(super) fn settle_limits(&mut self, window: u64, max_message: u64, max_streams: u32) {
         let max_streams = max_streams.min(self.config.max_streams);
         self.max_message = max_message.min(u64::from(self.config.max_message));
         self.sender.restart(window, max_streams);
@@ -184,18 +216,25 @@ impl<S: Payload, R: Clone> Port<S, R> {
     pub(super) fn try_complete(&mut self, now: Time) {
         let Some(attempt) = &self.attempt else { return };
         let fenced = self.former.as_ref().is_none_or(|f| f.lease.is_over(now));
-        if !attempt.answered || self.paths_up() == 0 || !fenced {
+        if !attempt.answered || self.paths_up() == 0 || !fenced || !self.has_ledger() {
             return;
         }
         let Some(attempt) = self.attempt.take() else { return };
         self.link = Link::Up;
-        if attempt.switch {
-            self.stats.switches += 1;
-            self.stats.last_switch = now.since(self.switching_since);
-            let (node, generation, only_receipted) = (attempt.node, self.generation, attempt.only_receipted);
-            self.events.status(ConnStatus::Switched { node, generation, only_receipted });
-        } else if self.go(Call::ConnectComplete).is_ok() {
-            self.say_connected();
+        match attempt.purpose {
+            Purpose::Switch => {
+                self.stats.switches += 1;
+                self.stats.last_switch = now.since(self.switching_since);
+                let (node, generation, only_receipted) =
+                    (attempt.node, self.generation, attempt.only_receipted);
+                self.events.status(ConnStatus::Switched { node, generation, only_receipted });
+            }
+            Purpose::Recovery(recovery) => self.say_recovered(attempt.node, recovery),
+            Purpose::Connect => {
+                if self.go(Call::ConnectComplete).is_ok() {
+                    self.say_connected();
+                }
+            }
         }
         for at in 0..self.paths.len() {
             self.show_health(now, at, Reason::None);
@@ -207,14 +246,16 @@ impl<S: Payload, R: Clone> Port<S, R> {
     /// The connect that is under way will not succeed.
     pub(super) fn fail_attempt(&mut self, now: Time, reason: Reason) {
         let Some(attempt) = &mut self.attempt else { return };
-        let (node, answered, switch) = (attempt.node, attempt.answered, attempt.switch);
+        let (node, answered, purpose) = (attempt.node, attempt.answered, attempt.purpose);
         attempt.tried.push(node);
-        if answered {
+        if answered && !matches!(purpose, Purpose::Recovery(Recovery { keeps: true, .. })) {
             self.tell_end(Reason::Timeout);
         }
         self.hang_up_all(None);
-        if switch {
-            return self.switch_or_go_down(now, reason);
+        match purpose {
+            Purpose::Switch => return self.switch_or_go_down(now),
+            Purpose::Recovery(recovery) => return self.recover_again(now, node, recovery, reason),
+            Purpose::Connect => {}
         }
         self.attempt = None;
         self.peer = None;
@@ -271,25 +312,25 @@ impl<S: Payload, R: Clone> Port<S, R> {
         if !matches!(self.state, State::Connected | State::Stopped) || self.link != Link::Up {
             return;
         }
+        if !self.config.autoswitch || self.isolated || self.next_backup(&[node]).is_none() {
+            // The target keeps the session for its recovery (F3). Whoever goes elsewhere takes it away first.
+            self.hang_up_all(None);
+            return self.go_down(now, node, reason, lease != Lease::Over);
+        }
         self.switching_since = now;
         self.give_up_peer(lease);
-        if !self.config.autoswitch || self.isolated {
-            return self.go_down(now, node, reason);
-        }
         self.link = Link::Switching;
         self.attempt = Some(Attempt {
             node,
-            switch: true,
+            purpose: Purpose::Switch,
             tried: vec![node],
             deadline: Time::NEVER,
             ask_at: Time::NEVER,
             answered: false,
             only_receipted: 0,
         });
-        if self.next_backup(&[node]).is_some() {
-            self.events.status(ConnStatus::Switching { from: node, reason });
-        }
-        self.switch_or_go_down(now, reason);
+        self.events.status(ConnStatus::Switching { from: node, reason });
+        self.switch_or_go_down(now);
     }
 
     /// Lets the present target go: its connections are dropped, and it is asked to release its lease. The node sees that it hears that
@@ -324,14 +365,14 @@ impl<S: Payload, R: Clone> Port<S, R> {
         }
     }
 
-    fn switch_or_go_down(&mut self, now: Time, reason: Reason) {
+    fn switch_or_go_down(&mut self, now: Time) {
         let (tried, kept) = match &self.attempt {
             Some(a) => (a.tried.clone(), a.only_receipted.max(self.sender.only_receipted())),
             None => return,
         };
         match self.next_backup(&tried) {
             Some(node) => {
-                self.start_attempt(now, node, true);
+                self.start_attempt(now, node, Purpose::Switch, Duration::ZERO);
                 if let Some(attempt) = &mut self.attempt {
                     attempt.only_receipted = kept;
                 }
@@ -339,8 +380,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             None => {
                 self.attempt = None;
                 let node = tried.first().copied().unwrap_or_default();
-                let reason = if tried.len() > 1 { Reason::NoBackup } else { reason };
-                self.go_down(now, node, reason);
+                self.go_down(now, node, Reason::NoBackup, false);
             }
         }
     }
@@ -355,14 +395,15 @@ impl<S: Payload, R: Clone> Port<S, R> {
         })
     }
 
-    /// F2: down, then every unfinished message nacked, oldest first, then drained.
-    fn go_down(&mut self, now: Time, node: NodeId, reason: Reason) {
-        self.peer = None;
+    /// F2: down, then every unfinished message nacked, oldest first, then drained. From there on the target is waited for (F3); it has
+    /// its session still if `keeps`.
+    fn go_down(&mut self, now: Time, node: NodeId, reason: Reason, keeps: bool) {
         self.link = Link::Down;
         self.events.status(ConnStatus::Down { node, reason });
         self.finish_everything(reason);
         self.link = Link::Drained;
         self.events.status(ConnStatus::Drained);
+        self.plan_recovery(node, keeps);
         if let Some(drain) = self.drain {
             self.drained_said = true;
             if drain.then_close {
@@ -418,7 +459,12 @@ impl<S: Payload, R: Clone> Port<S, R> {
 
     /// The peer says that the session is over.
     pub fn handle_bye(&mut self, now: Time, generation: Generation, reason: Reason) {
-        if generation == self.generation && self.peer.is_some() {
+        // A source that was asking for a newer generation ends those before with it.
+        let meant = match self.side {
+            Side::Source => generation == self.generation,
+            Side::Target => generation >= self.generation,
+        };
+        if meant && self.peer.is_some() {
             self.peer_closed(now, reason);
         }
     }
@@ -453,6 +499,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
     pub(super) fn hang_up_all(&mut self, farewell: Option<Reason>) {
         let side = self.side;
         for mut path in std::mem::take(&mut self.paths) {
+            self.last_conn = self.last_conn.max(path.last_conn);
             let dialled = match &path.dial {
                 Dial::Dialling { conn } => Some((*conn, false)),
                 Dial::Up(conn) => Some((conn.id, true)),

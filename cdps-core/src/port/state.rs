@@ -65,11 +65,13 @@ pub enum Link {
     Drained,
     /// On the way to another target by itself (F5).
     Switching,
+    /// Down, and the target is being asked to go on with the session (F3).
+    Resetting,
 }
 
 impl Link {
     /// Every value.
-    pub const ALL: [Link; 4] = [Link::Up, Link::Down, Link::Drained, Link::Switching];
+    pub const ALL: [Link; 5] = [Link::Up, Link::Down, Link::Drained, Link::Switching, Link::Resetting];
 
     /// Its name.
     #[must_use]
@@ -79,6 +81,7 @@ impl Link {
             Link::Down => "down",
             Link::Drained => "down and drained",
             Link::Switching => "switching",
+            Link::Resetting => "resetting",
         }
     }
 }
@@ -106,6 +109,10 @@ pub enum Call {
     Resume,
     /// Takes no more sends.
     Stop,
+    /// reset: asks the target of a stopped port to go on under a new generation (F3).
+    Reset,
+    /// The target has answered a reset that the user asked for.
+    ResetComplete,
     /// close by the last user, or at once.
     CloseLast,
     /// close while other users remain (use count above 1).
@@ -122,7 +129,7 @@ pub enum Call {
 
 impl Call {
     /// Every call.
-    pub const ALL: [Call; 16] = [
+    pub const ALL: [Call; 18] = [
         Call::Register,
         Call::Unregister,
         Call::Initialize,
@@ -133,6 +140,8 @@ impl Call {
         Call::Suspend,
         Call::Resume,
         Call::Stop,
+        Call::Reset,
+        Call::ResetComplete,
         Call::CloseLast,
         Call::CloseShared,
         Call::PeerClosed,
@@ -155,6 +164,8 @@ impl Call {
             Call::Suspend => "suspend",
             Call::Resume => "resume",
             Call::Stop => "stop",
+            Call::Reset => "reset",
+            Call::ResetComplete => "reset complete",
             Call::CloseLast => "close",
             Call::CloseShared => "close (shared)",
             Call::PeerClosed => "peer closed",
@@ -203,7 +214,7 @@ const RULES: &[Rule] = {
         rule(C::Initialize, &[S::Registered], ANY, S::Initialized),
         rule(C::Connect, &[S::Initialized, S::Connecting, S::Stopped], ANY, S::Connecting),
         rule(C::Connect, &[S::Connected], USABLE, S::Connected),
-        rule(C::Connect, &[S::Connected], &[Link::Drained], S::Connecting),
+        rule(C::Connect, &[S::Connected], &[Link::Drained, Link::Resetting], S::Connecting),
         rule(C::ConnectComplete, &[S::Connecting], ANY, S::Connected),
         rule(C::ConnectFailed, &[S::Connecting], ANY, S::Initialized),
         rule(C::Suspend, &[S::Connecting], ANY, S::Connecting),
@@ -213,6 +224,8 @@ const RULES: &[Rule] = {
         rule(C::Resume, &[S::Connected], ANY, S::Connected),
         rule(C::Resume, &[S::ConnectedTo], ANY, S::ConnectedTo),
         rule(C::Stop, &[S::Connected], ANY, S::Stopped),
+        rule(C::Reset, &[S::Stopped], &[Link::Up, Link::Drained, Link::Resetting], S::Stopped),
+        rule(C::ResetComplete, &[S::Stopped], ANY, S::Connected),
         rule(C::CloseLast, &[S::ConnectedTo], ANY, S::Registered),
         rule(C::CloseLast, &[S::Connecting, S::Stopped], ANY, S::Initialized),
         rule(C::CloseLast, &[S::Connected], ANY, S::Stopped),

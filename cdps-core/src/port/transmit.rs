@@ -63,6 +63,12 @@ impl<S: Payload, R: Clone> Port<S, R> {
             })));
         }
         let Some(due) = self.paths[at].conn_mut().map(|c| std::mem::take(&mut c.due)) else { return };
+        if let Some((ack, next)) = due.ledger.and_then(|from| self.ledger_from(from)) {
+            batch.frames.push(Outgoing::Control(Frame::ResetAck(ack)));
+            if let Some(conn) = self.paths[at].conn_mut() {
+                conn.due.ledger = next;
+            }
+        }
         let completions = due.completions && self.receiver.completions_due();
         if due.receipt || (completions && self.lazy_receipt) {
             self.lazy_receipt = false;

@@ -2,7 +2,7 @@
 
 use super::event::{Action, ConnStatus, Event, FlowReason};
 use super::sender::MAX_SPAN;
-use super::session::Lease;
+use super::session::Purpose;
 use super::state::{self, Call, Link, State, StateError};
 use super::{AckError, ConnectError, CreditToken, Drain, Outbound, Payload, Port, Refused, SendError};
 use crate::id::{NodeId, Side, Sn};
@@ -61,14 +61,15 @@ impl<S: Payload, R: Clone> Port<S, R> {
         let Some(node) = to.or(self.config.targets.first().map(|t| t.node)) else {
             return Err(ConnectError::NoTarget);
         };
-        if self.state == State::Stopped {
+        if matches!(self.state, State::Connected | State::Stopped) {
             self.finish_everything(Reason::Stopped);
-            self.give_up_peer(Lease::Unknown);
+            self.leave_target();
         }
+        self.link = Link::Up;
         self.state = next;
         self.use_count = self.use_count.max(1);
         self.drain = None;
-        self.start_attempt(now, node, false);
+        self.start_attempt(now, node, Purpose::Connect, Duration::ZERO);
         Ok(())
     }
 
@@ -216,12 +217,16 @@ impl<S: Payload, R: Clone> Port<S, R> {
         match self.flow {
             None if bytes > self.flow_marks.0 || messages > HIGH_MESSAGES => {
                 let reason = match self.link {
-                    Link::Up | Link::Down | Link::Drained | Link::Switching if self.sender.holds() => {
+                    Link::Up | Link::Down | Link::Drained | Link::Switching | Link::Resetting
+                        if self.sender.holds() =>
+                    {
                         FlowReason::Suspend
                     }
                     Link::Switching => FlowReason::Switchover,
-                    Link::Up | Link::Down | Link::Drained if self.sender.starved => FlowReason::Window,
-                    Link::Up | Link::Down | Link::Drained => FlowReason::Path,
+                    Link::Up | Link::Down | Link::Drained | Link::Resetting if self.sender.starved => {
+                        FlowReason::Window
+                    }
+                    Link::Up | Link::Down | Link::Drained | Link::Resetting => FlowReason::Path,
                 };
                 self.flow = Some(reason);
                 self.events.push(Event::Flow { on: true, reason, bytes, messages });
@@ -238,7 +243,9 @@ impl<S: Payload, R: Clone> Port<S, R> {
     fn may_send(&self, len: u32) -> Result<(), SendError> {
         // The usual case first: the table is for the others.
         if !matches!((self.state, self.link), (State::Connected | State::ConnectedTo, Link::Up)) {
-            if matches!(self.link, Link::Down | Link::Drained) && self.state == State::Connected {
+            if matches!(self.link, Link::Down | Link::Drained | Link::Resetting)
+                && self.state == State::Connected
+            {
                 return Err(SendError::Down);
             }
             state::next(Call::Send, self.state, self.link)?;
@@ -317,12 +324,14 @@ impl<S: Payload, R: Clone> Port<S, R> {
             // The source may be with another target as soon as it hears of this end: what waits here is not delivered any more (F8).
             self.revoke_delivery();
         }
-        if tell {
+        if self.recovery().is_some() {
+            self.leave_target();
+        } else if tell {
             self.tell_end(reason);
         }
         self.hang_up_all(tell.then_some(reason));
-        self.attempt = None;
-        self.former = None;
+        (self.attempt, self.pending) = (None, None);
+        self.sender.take_unknown();
         self.drain = None;
         self.drained_said = false;
         self.sender.let_go();

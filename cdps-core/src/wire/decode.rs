@@ -8,9 +8,9 @@ use super::fields::{Fields, MAX_NUMBER, text};
 use super::items::{check_items, read_bundle_head, read_fragment_head};
 use super::kind::{FLAG_REPLY, FrameKind, Header};
 use super::{
-    BundleHead, CompletionRecord, Completions, FRAME_HEADER, FragmentHead, Frame, Heartbeat, Hello, MAGIC,
-    MAX_COMPLETIONS, MAX_GAPS, MAX_PATHS, NodeMessage, PathRecord, PathStatus, Purpose, Receipt, Refuse,
-    Welcome, message,
+    BundleHead, CompletionRecord, Completions, FRAME_HEADER, FragmentHead, Frame, Heartbeat, Hello,
+    LedgerRecord, MAGIC, MAX_COMPLETIONS, MAX_GAPS, MAX_LEDGER, MAX_LEDGER_RECORDS, MAX_PATHS, NodeMessage,
+    PathRecord, PathStatus, Purpose, Receipt, Refuse, ResetAck, Welcome, message,
 };
 use crate::config::PathClass;
 use crate::id::{Incarnation, LinkId, Sn};
@@ -156,6 +156,7 @@ fn read_frame(header: &Header, mut head: Fields<'_>, body: &[u8]) -> Result<Fram
             head.zero::<4>("reserved field")?;
             Ok(Frame::Close { reason, side })
         }
+        FrameKind::ResetAck => read_reset_ack(head, Fields::new(header.kind, body)).map(Frame::ResetAck),
         FrameKind::Bundle | FrameKind::Fragment => unreachable!("{} has its own step", header.kind),
     }
 }
@@ -328,4 +329,37 @@ fn read_path_status(mut head: Fields<'_>) -> Result<PathStatus, DecodeError> {
     let base = head.sn("base")?;
     head.zero::<8>("reserved field")?;
     Ok(PathStatus { path, conn, suspect, class, base })
+}
+
+fn read_reset_ack(mut head: Fields<'_>, mut body: Fields<'_>) -> Result<ResetAck, DecodeError> {
+    let first = head.u32("records before")?;
+    let total = head.u32("records of the ledger")?;
+    if total > MAX_LEDGER {
+        return Err(head.above("records of the ledger", total.into()));
+    }
+    let credit = head.u64("credit")?;
+    let count = head.u32("number of records")?;
+    if count as usize > MAX_LEDGER_RECORDS || u64::from(first) + u64::from(count) > u64::from(total) {
+        return Err(head.above("number of records", count.into()));
+    }
+    head.zero::<12>("reserved field")?;
+    let records = (0..count).map(|_| read_ledger_record(&mut body)).collect::<Result<_, _>>()?;
+    body.end()?;
+    Ok(ResetAck { first, total, credit, records })
+}
+
+fn read_ledger_record(body: &mut Fields<'_>) -> Result<LedgerRecord, DecodeError> {
+    let first = body.sn("first SN of a record")?;
+    let last = body.sn("last SN of a record")?;
+    if last < first {
+        return Err(body.wrong("last SN of a record", last.0));
+    }
+    let rc = i32::from_le_bytes(body.array("RC")?);
+    let rc = match body.u8("verdict")? {
+        0 => None,
+        1 => Some(rc),
+        unknown => return Err(body.wrong("verdict", unknown.into())),
+    };
+    body.zero::<3>("reserved field of a record")?;
+    Ok(LedgerRecord { first, last, rc })
 }

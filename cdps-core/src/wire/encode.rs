@@ -5,7 +5,7 @@ use super::kind::{FLAG_REPLY, FrameKind};
 use super::{
     BundleHead, Completions, FRAME_HEADER, FragmentHead, Frame, Heartbeat, Hello, MAGIC, MAX_BUNDLE_BODY,
     MAX_BUNDLE_ITEMS, MAX_BUNDLED, MAX_FRAGMENT_BODY, MAX_REFUSE_TEXT, NodeMessage, PathStatus, Purpose,
-    Receipt, Refuse, Welcome, item, message,
+    Receipt, Refuse, ResetAck, Welcome, item, message,
 };
 use crate::config::PathClass;
 use crate::id::{ConnId, Generation, PathId, Ssn, StreamId};
@@ -57,6 +57,7 @@ pub fn encode_frame(frame: &Frame, sum: Checksum, out: &mut Vec<u8>) {
             out.put_side(*side);
             out.put_zero::<4>();
         }
+        Frame::ResetAck(ack) => put_reset_ack_head(ack, out),
     }
     let body = out.len();
     debug_assert_eq!(body - start - FRAME_HEADER, kind.head_len(), "{kind}");
@@ -65,6 +66,7 @@ pub fn encode_frame(frame: &Frame, sum: Checksum, out: &mut Vec<u8>) {
         Frame::NodeMessage(m) => message::put_body(&m.body, out),
         Frame::Receipt(receipt) => put_receipt_body(receipt, out),
         Frame::Completions(completions) => put_completions_body(completions, out),
+        Frame::ResetAck(ack) => put_reset_ack_body(ack, out),
         Frame::Hello(_)
         | Frame::Welcome(_)
         | Frame::Proof { .. }
@@ -183,6 +185,7 @@ fn kind_of(frame: &Frame) -> FrameKind {
         Frame::Probe => FrameKind::Probe,
         Frame::PathStatus(_) => FrameKind::PathStatus,
         Frame::Close { .. } => FrameKind::Close,
+        Frame::ResetAck(_) => FrameKind::ResetAck,
     }
 }
 
@@ -200,7 +203,8 @@ fn flags_of(frame: &Frame) -> u8 {
         | Frame::Completions(_)
         | Frame::Probe
         | Frame::PathStatus(_)
-        | Frame::Close { .. } => 0,
+        | Frame::Close { .. }
+        | Frame::ResetAck(_) => 0,
     }
 }
 
@@ -310,4 +314,22 @@ fn put_path_status(status: &PathStatus, out: &mut Vec<u8>) {
     out.put_u32(status.conn.0);
     out.put_u64(status.base.0);
     out.put_zero::<8>();
+}
+
+fn put_reset_ack_head(ack: &ResetAck, out: &mut Vec<u8>) {
+    out.put_u32(ack.first);
+    out.put_u32(ack.total);
+    out.put_u64(ack.credit);
+    out.put_u32(ack.records.len() as u32);
+    out.put_zero::<12>();
+}
+
+fn put_reset_ack_body(ack: &ResetAck, out: &mut Vec<u8>) {
+    for record in &ack.records {
+        out.put_u64(record.first.0);
+        out.put_u64(record.last.0);
+        out.bytes(&record.rc.unwrap_or_default().to_le_bytes());
+        out.put_u8(u8::from(record.rc.is_some()));
+        out.put_zero::<3>();
+    }
 }

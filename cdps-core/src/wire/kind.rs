@@ -43,7 +43,7 @@ macro_rules! kinds {
             fn from_number(number: u8) -> Result<FrameKind, DecodeError> {
                 match number {
                     $($number => Ok(FrameKind::$name),)*
-                    0x41..=0x45 => Err(DecodeError::ReservedType { number }),
+                    0x41 | 0x43..=0x45 => Err(DecodeError::ReservedType { number }),
                     _ => Err(DecodeError::UnknownType { number }),
                 }
             }
@@ -80,6 +80,8 @@ kinds! {
     PathStatus = 0x33, "PATH_STATUS", head 24, body 0 to 0, flags 0;
     /// The session is over.
     Close = 0x40, "CLOSE", head 8, body 0 to 0, flags 0;
+    /// What the target of a reset had.
+    ResetAck = 0x42, "RESET_ACK", head 32, body 0 to 24_576, flags 0;
 }
 
 /// Frame flag of HEARTBEAT: answer at once.
@@ -103,7 +105,8 @@ impl FrameKind {
             | FrameKind::Completions
             | FrameKind::Probe
             | FrameKind::PathStatus
-            | FrameKind::Close => false,
+            | FrameKind::Close
+            | FrameKind::ResetAck => false,
         }
     }
 }

@@ -56,6 +56,10 @@ pub const MAX_MESSAGE: u32 = 1 << 30;
 pub const MAX_GAPS: usize = 64;
 /// Most records of a COMPLETIONS.
 pub const MAX_COMPLETIONS: usize = 1024;
+/// Most records of a RESET_ACK.
+pub const MAX_LEDGER_RECORDS: usize = 1024;
+/// Most records of a whole ledger.
+pub const MAX_LEDGER: u32 = 1 << 21;
 /// What a message costs on top of its length (M7).
 pub const MESSAGE_COST: u64 = 256;
 
@@ -81,6 +85,8 @@ pub mod item {
 pub mod connect {
     /// Reserved: the client serves one source at a time (L4).
     pub const EXCLUSIVE: u16 = 0x0001;
+    /// The session that the target has goes on under the new generation, and the target says what it had (F3).
+    pub const RESET: u16 = 0x0002;
 }
 
 /// What a connection is for.
@@ -367,6 +373,30 @@ pub struct CompletionRecord {
     pub rc: i32,
 }
 
+/// RESET_ACK: a part of what the target had of the messages of former generations (F3).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ResetAck {
+    /// How many records of the ledger came before these, on this connection.
+    pub first: u32,
+    /// Records of the whole ledger.
+    pub total: u32,
+    /// Total cost that may be spent at first: the window, less what the target's user has kept.
+    pub credit: u64,
+    /// The records.
+    pub records: Vec<LedgerRecord>,
+}
+
+/// A run of messages that the target had before a reset.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LedgerRecord {
+    /// First message of the run.
+    pub first: Sn,
+    /// Last message of the run.
+    pub last: Sn,
+    /// What the target's user answered. `None`: nothing yet; they were delivered, or will be.
+    pub rc: Option<i32>,
+}
+
 /// PATH_STATUS: the sender's opinion of a path, and where its numbers start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PathStatus {
@@ -417,9 +447,17 @@ pub enum Frame {
         /// Who says so.
         side: Side,
     },
+    /// What the target of a reset had.
+    ResetAck(ResetAck),
 }
 
 impl Connect {
+    /// Whether it asks the target to go on with the session that it has (F3).
+    #[must_use]
+    pub fn resets(&self) -> bool {
+        self.flags & connect::RESET != 0
+    }
+
     /// Whether a target of this version can serve what is asked for. If not, the answer says why, and nothing else comes of it.
     ///
     /// # Errors
@@ -428,7 +466,7 @@ impl Connect {
         if self.version != VERSION {
             return Err(Reason::UnsupportedVersion);
         }
-        if self.flags != 0 {
+        if self.flags & !connect::RESET != 0 {
             return Err(Reason::UnsupportedFeature);
         }
         Ok(())

@@ -9,9 +9,9 @@ use cdps_core::id::{
 use cdps_core::secret::Secret;
 use cdps_core::wire::{
     Answer, BundleHead, Checksum, CompletionRecord, Completions, Connect, DecodeError, Decoder, FRAME_HEADER,
-    FragmentHead, Frame, Heartbeat, Hello, Items, MAX_ADDRESSES, MAX_BUNDLED, MAX_MESSAGE, MAX_NUMBER,
-    NodeBody, NodeMessage, PathRecord, PathStatus, Purpose, Receipt, Refuse, Step, Welcome,
-    encode_bundle_head, encode_fragment_head, encode_frame, encode_item, item,
+    FragmentHead, Frame, Heartbeat, Hello, Items, LedgerRecord, MAX_ADDRESSES, MAX_BUNDLED, MAX_MESSAGE,
+    MAX_NUMBER, NodeBody, NodeMessage, PathRecord, PathStatus, Purpose, Receipt, Refuse, ResetAck, Step,
+    Welcome, encode_bundle_head, encode_fragment_head, encode_frame, encode_item, item,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -293,7 +293,19 @@ fn frame_strategies() -> Vec<BoxedStrategy<Frame>> {
         Just(Frame::Probe).boxed(),
         path_status().prop_map(Frame::PathStatus).boxed(),
         (any::<u16>(), side()).prop_map(|(reason, side)| Frame::Close { reason, side }).boxed(),
+        reset_ack().prop_map(Frame::ResetAck).boxed(),
     ]
+}
+
+fn reset_ack() -> impl Strategy<Value = ResetAck> {
+    let record = (1..=MAX_NUMBER / 2, 0..=MAX_NUMBER / 2, proptest::option::of(any::<i32>()))
+        .prop_map(|(first, more, rc)| LedgerRecord { first: Sn(first), last: Sn(first + more), rc });
+    (0..1000u32, 0..1000u32, any::<u64>(), vec(record, 1..=30)).prop_map(
+        |(first, behind, credit, records)| {
+            let total = first + records.len() as u32 + behind;
+            ResetAck { first, total, credit, records }
+        },
+    )
 }
 
 fn node() -> impl Strategy<Value = NodeId> {

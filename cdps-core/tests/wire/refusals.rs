@@ -103,6 +103,7 @@ fn the_table_holds_the_limits_of_the_document() {
         ("PROBE", 0, 0, 0),
         ("PATH_STATUS", 24, 0, 0),
         ("CLOSE", 8, 0, 0),
+        ("RESET_ACK", 32, 0, 24_576),
     ];
     assert_eq!(document.len(), FrameKind::ALL.len());
     for (kind, (name, head, min, max)) in FrameKind::ALL.iter().zip(document) {
@@ -231,6 +232,11 @@ fn values_out_of_range_are_refused() {
     refuse_byte(sample_of(FrameKind::PathStatus), Head(3), 2, Reason::ProtocolError);
     refuse_zero(sample_of(FrameKind::PathStatus), true, 8..16);
     refuse_byte(sample_of(FrameKind::Close), Head(2), 2, Reason::ProtocolError);
+    refuse_byte(sample_of(FrameKind::ResetAck), Head(7), 1, Reason::Limit);
+    refuse_byte(sample_of(FrameKind::ResetAck), Head(17), 0xff, Reason::Limit);
+    refuse_zero(sample_of(FrameKind::ResetAck), false, 0..8);
+    refuse_byte(sample_of(FrameKind::ResetAck), Body(20), 2, Reason::ProtocolError);
+    refuse_byte(sample_of(FrameKind::ResetAck), Body(21), 1, Reason::ProtocolError);
     refuse_byte(sample_of(FrameKind::Completions), Head(7), 0x80, Reason::ProtocolError);
     refuse_zero(sample_of(FrameKind::Completions), true, 0..8);
     refuse_zero(sample_of(FrameKind::Completions), true, 8..12);
@@ -250,6 +256,7 @@ fn fields_given_as_zero_are_held_to_it() {
         (FrameKind::Completions, vec![12, 15]),
         (FrameKind::PathStatus, vec![16, 23]),
         (FrameKind::Close, vec![4, 7]),
+        (FrameKind::ResetAck, vec![20, 31]),
     ];
     for (kind, places) in given_as_zero {
         for at in places {
@@ -348,7 +355,8 @@ fn a_connect_with_unknown_flags_is_judged_by_the_target() {
         }
     };
     assert_eq!(judged(1, 0), Ok(()));
-    for bit in 0..16 {
+    assert_eq!(judged(1, connect::RESET), Ok(()));
+    for bit in (0..16).filter(|bit| 1 << bit != connect::RESET) {
         assert_eq!(judged(1, 1 << bit), Err(Reason::UnsupportedFeature), "flag {bit}");
     }
     assert_eq!(judged(1, connect::EXCLUSIVE | 0x8000), Err(Reason::UnsupportedFeature));

@@ -10,8 +10,9 @@ use cdps_core::id::{
 };
 use cdps_core::secret::Secret;
 use cdps_core::wire::{
-    self, Answer, CompletionRecord, Completions, Connect, FragmentHead, Frame, Heartbeat, Hello, NodeBody,
-    NodeMessage, PathRecord, PathStatus, Purpose, Receipt, Refuse, Welcome, item,
+    self, Answer, CompletionRecord, Completions, Connect, FragmentHead, Frame, Heartbeat, Hello,
+    LedgerRecord, NodeBody, NodeMessage, PathRecord, PathStatus, Purpose, Receipt, Refuse, ResetAck, Welcome,
+    item,
 };
 
 use crate::frames::{CRC, Receiver, Sent, SentItem, crc};
@@ -406,5 +407,21 @@ fn probe_path_status_close() {
         Sent::Frame(Frame::Close { reason: 1, side: Side::Target }),
         "40 00 08 00 00 00 00 00 00 00 00 00 a5 a4 42 8c
          01 00 01 00 00 00 00 00            ; reason, side, 0",
+    );
+}
+
+/// [F3] A ledger: two messages that were had, one that was answered.
+#[test]
+fn reset_ack() {
+    let record = |first, last, rc| LedgerRecord { first: Sn(first), last: Sn(last), rc };
+    let records = vec![record(5, 6, None), record(6, 6, Some(-2))];
+    check(
+        Sent::Frame(Frame::ResetAck(ResetAck { first: 1, total: 3, credit: 0x1000, records })),
+        "42 00 20 00 30 00 00 00 8e 8f 93 d0 0b 2d c8 4e
+         01 00 00 00 03 00 00 00            ; records before, in all
+         00 10 00 00 00 00 00 00            ; credit
+         02 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00
+         05 00 00 00 00 00 00 00 06 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00
+         06 00 00 00 00 00 00 00 06 00 00 00 00 00 00 00 fe ff ff ff 01 00 00 00",
     );
 }

@@ -65,6 +65,7 @@ impl Host {
             side,
             session,
             born,
+            told: born,
             plan,
             user: User::new(now),
             links: BTreeMap::new(),
@@ -148,7 +149,7 @@ impl Host {
                 *highest = generation.max(*highest);
                 let mut known = false;
                 for s in self.slots.iter_mut().flatten() {
-                    if s.side == Side::Target && s.session == session && s.born == generation {
+                    if s.side == Side::Target && s.session == session && s.born <= generation {
                         known = true;
                         s.port.handle_revoke(now, generation);
                     }
@@ -168,7 +169,7 @@ impl Host {
                 for s in self.slots.iter_mut().flatten() {
                     if s.side == side.peer()
                         && s.session == session
-                        && (s.side == Side::Source || s.born == generation)
+                        && (s.side == Side::Source || s.born <= generation)
                     {
                         s.port.handle_bye(now, generation, reason_of(reason));
                     }
@@ -196,6 +197,9 @@ impl Host {
             self.refuse_connect(env, &connect, Reason::StaleGeneration);
             return;
         }
+        if connect.resets() {
+            return self.reset_asked(env, &connect);
+        }
         if !self.plan.sources.iter().any(|s| s.config.client == connect.client) {
             self.refuse_connect(env, &connect, Reason::NoSuchClient);
             return;
@@ -206,6 +210,33 @@ impl Host {
         self.deciding.insert(session, generation);
         let wait = env.rng.below(self.plan.hosts[self.index].users.decide_delay + 1);
         self.later(env, wait, HostEvent::Decide(Box::new(connect)));
+    }
+
+    /// A source asks to go on with its session (F3).
+    fn reset_asked(&mut self, env: &mut Env, connect: &Connect) {
+        let now = self.clock(env);
+        let session = connect.session;
+        let secret = secret(env);
+        let slot = self.slot_of(Side::Target, session);
+        let reset = match slot.and_then(|slot| self.slots[slot].as_mut()) {
+            Some(s) => s.port.handle_reset(now, connect, secret).map(|()| {
+                env.oracle.reset(session, s.born, connect.generation);
+                // What was delivered before still counts.
+                let meter = s.meter(s.born);
+                s.meters.insert(connect.generation, meter);
+                s.born = connect.generation;
+            }),
+            None => Err(Reason::UnknownSession),
+        };
+        match (reset, slot) {
+            (Ok(()), Some(slot)) => {
+                note!(env, "n{} p{slot}: {session} is reset to {}", self.node(), connect.generation);
+                self.highest.insert(session, connect.generation);
+                self.answer(env, slot);
+            }
+            (Ok(()), None) => {}
+            (Err(reason), _) => self.refuse_connect(env, connect, reason),
+        }
     }
 
     /// A former generation of the session has ended here, and its user has not heard everything yet. The next one waits for that, or
@@ -265,11 +296,10 @@ impl Host {
         let Some(number) = plan.sources.iter().position(|s| s.config.client == connect.client) else {
             return;
         };
-        let mut secret = [0; 32];
-        secret[..8].copy_from_slice(&env.rng.next().to_le_bytes());
+        let secret = secret(env);
         let config: PortConfig = plan.sources[number].target_config.clone();
         let seed = env.rng.next();
-        let port = match SimPort::target(config, connect, Secret::new(secret), now, seed) {
+        let port = match SimPort::target(config, connect, secret, now, seed) {
             Ok(port) => port,
             Err(e) => {
                 env.oracle.fail(Invariant::Sanity, format!("target port {number} was not created: {e}"));
@@ -306,4 +336,10 @@ impl Host {
         let nodes = self.plan.hosts.iter().map(|h| h.node);
         nodes.filter(|n| matches!(engine.peer_state(*n), Some(PeerState::Reachable { .. }))).collect()
     }
+}
+
+fn secret(env: &mut Env) -> Secret {
+    let mut secret = [0; 32];
+    secret[..8].copy_from_slice(&env.rng.next().to_le_bytes());
+    Secret::new(secret)
 }

@@ -136,6 +136,7 @@ pub(crate) fn name(frame: &Frame) -> &'static str {
         Frame::Probe => "PROBE",
         Frame::PathStatus(_) => "PATH_STATUS",
         Frame::Close { .. } => "CLOSE",
+        Frame::ResetAck(_) => "RESET_ACK",
     }
 }
 

@@ -14,7 +14,7 @@ use cdps::{
     AckModel, Certainty, Client, ClientHandler, ClusterEvent, ConnStatus, ConnectRequest, Decision,
     Generation, Health, Level, Liveness, Log, LogSink, Member, Message, Node, NodeId, NodeOptions, PathId,
     Port, PortConfig, PortEvent, PortHandler, Reason, Security, SendError, SendOptions, Sn, Ssn, StreamId,
-    Target,
+    Target, Verdict,
 };
 
 /// Longer than anything that is waited for takes on the slowest machine.
@@ -30,6 +30,7 @@ pub enum Seen {
     Status(ConnStatus),
     Flow { on: bool },
     Overdue { sn: Sn, stream: StreamId, waited: Duration },
+    Resolved { sn: Sn, verdict: Verdict },
     Path { path: PathId, health: Health, reason: Reason },
     Final,
 }
@@ -220,6 +221,7 @@ impl PortHandler for User {
             PortEvent::Status(status) => Seen::Status(status),
             PortEvent::Flow { on, .. } => Seen::Flow { on },
             PortEvent::Overdue { sn, stream, waited } => Seen::Overdue { sn, stream, waited },
+            PortEvent::Resolved { sn, verdict } => Seen::Resolved { sn, verdict },
             PortEvent::Path { path, health, reason } => Seen::Path { path, health, reason },
             PortEvent::Final => Seen::Final,
         };

@@ -1,5 +1,6 @@
 //! `cdps-relay`: one network path as a process that can be frozen and killed, and told to be deaf.
 
+use std::fmt::Display;
 use std::io::{self, BufRead, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -11,7 +12,7 @@ use clap::Parser;
 /// Relays TCP connections and holds little of them. Prints the address that it listens on.
 ///
 /// Lines on standard input are orders: "silence forth", "silence back" (nothing more goes that way; forth is from the side that
-/// connects), "flow forth", "flow back", "reset" (every connection).
+/// connects), "flow forth", "flow back", "reset" (every connection). Each is answered by "done".
 #[derive(Parser, Debug)]
 #[command(name = "cdps-relay", version)]
 struct Args {
@@ -57,14 +58,19 @@ fn serve(args: &Args) -> io::Result<()> {
     let delay = Duration::from_millis(args.delay);
     let options = Options { listen: args.listen, to: args.to, buffer: args.buffer, rate: args.rate, delay };
     let relay = Relay::start(options)?;
-    let mut out = io::stdout().lock();
-    // A parent that reads the address waits for it; one that has gone away needs no answer.
-    drop(writeln!(out, "{}", relay.address()).and_then(|()| out.flush()));
+    say(&relay.address());
     for line in io::stdin().lock().lines() {
         obey(&relay, &line?)?;
+        say(&"done");
     }
     // Nobody has orders any more.
     relay.join()
+}
+
+/// A parent that reads waits for it; one that has gone away needs no answer.
+fn say(what: &dyn Display) {
+    let mut out = io::stdout().lock();
+    drop(writeln!(out, "{what}").and_then(|()| out.flush()));
 }
 
 fn obey(relay: &Relay, order: &str) -> io::Result<()> {
