@@ -29,6 +29,7 @@ struct options {
     double seconds;     /* how long the sender keeps sending */
     int pingpong;       /* round trips instead of streaming */
     const char *cc;     /* congestion control; NULL: the system's */
+    const char *mode;   /* callbacks.mode of CDPS; NULL: its default */
 };
 
 static inline void die(const char *what) {
@@ -52,7 +53,7 @@ static inline uint64_t now_ns(void) {
 static inline struct options parse(int argc, char **argv) {
     struct options o = {.size = 64, .sockets = 1, .seconds = 1.0};
     static const struct option names[] = {{"size", 1, 0, 's'},     {"sockets", 1, 0, 'n'},   {"seconds", 1, 0, 't'},
-                                          {"pingpong", 0, 0, 'p'}, {"congestion", 1, 0, 'c'}, {0, 0, 0, 0}};
+                                          {"pingpong", 0, 0, 'p'}, {"congestion", 1, 0, 'c'}, {"callbacks", 1, 0, 'm'}, {0, 0, 0, 0}};
     for (int c; (c = getopt_long(argc, argv, "", names, NULL)) != -1;) {
         switch (c) {
         case 's': o.size = strtoul(optarg, NULL, 10); break;
@@ -60,6 +61,7 @@ static inline struct options parse(int argc, char **argv) {
         case 't': o.seconds = strtod(optarg, NULL); break;
         case 'p': o.pingpong = 1; break;
         case 'c': o.cc = optarg; break;
+        case 'm': o.mode = optarg; break;
         default: exit(2);
         }
     }

@@ -29,11 +29,12 @@ static cdps_config_t *new_config(void) {
     return config;
 }
 
-static cdps_node_t *open_node(cdps_config_t *config, const char *id) {
+static cdps_node_t *open_node(const struct options *o, cdps_config_t *config, const char *id) {
     cdps_error_t err = {.struct_size = sizeof err};
     cdps_node_t *node;
     set(config, "node.id", id);
     set(config, "security.mode", "plain");
+    if (o->mode) set(config, "callbacks.mode", o->mode);
     check(cdps_node_open(config, NULL, NULL, &node, &err), &err, "cdps_node_open");
     cdps_config_destroy(config);
     return node;
@@ -102,7 +103,7 @@ static void receive(const struct options *o, int tell, int until) {
     cdps_config_t *config = new_config();
     set(config, "node.listen", at.list);
     set(config, "node.members", "1");
-    cdps_node_t *node = open_node(config, "2");
+    cdps_node_t *node = open_node(o, config, "2");
     cdps_client_callbacks_t callbacks = {
         .struct_size = sizeof callbacks, .on_connectreq = on_connectreq, .on_final = on_final};
     cdps_error_t err = {.struct_size = sizeof err};
@@ -235,7 +236,7 @@ int main(int argc, char **argv) {
     snprintf(members, sizeof members, "2=%s", at.list);
     cdps_config_t *config = new_config();
     set(config, "node.members", members);
-    cdps_node_t *node = open_node(config, "1");
+    cdps_node_t *node = open_node(&o, config, "1");
 
     config = new_config();
     char window[32];

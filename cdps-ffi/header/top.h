@@ -24,7 +24,8 @@
  *  exactly once for each accepted send, after its on_complete or on_nack. So on_release is where a borrowing program frees everything of that
  *  send; a copying one does so in on_complete and on_nack.
  *
- *  A full send buffer makes the call fail with CDPS_E_AGAIN at once, or, with a timeout, wait for room.
+ *  A full send buffer makes the call fail with CDPS_E_AGAIN at once, or, with a timeout, wait for room. A program that dispatches its
+ *  callbacks itself is the one that would make room: on its dispatching thread the answer is CDPS_E_AGAIN at once, whatever the timeout.
  *
  *
  * Return values
@@ -45,13 +46,19 @@
  *
  * Callbacks
  *
- *  - They run on threads of the library, with no lock held. Those of one port never overlap, and come in order; different ports may run
- *    in parallel if `threads.callback` is above 1. Those of one client never overlap.
+ *  - They run with no lock held, where `callbacks.mode` of the node says: "thread" (the default), on threads of the library that do nothing
+ *    else; "inline", on its I/O threads, which saves a change of thread for each message; "dispatch", in cdps_node_dispatch(), which the
+ *    program calls when the descriptor of cdps_node_fd() is readable, and nowhere else.
+ *  - Those of one port never overlap, and come in order; different ports may run in parallel if `threads.callback`, or for inline
+ *    `threads.io`, is above 1. Those of one client never overlap.
  *  - Their first argument is `user`, the second an event that is valid until the callback returns.
- *  - No callback runs inside a call that the program makes.
- *  - Any function may be called from any callback, also destroying the callback's own object, but two kinds: cdps_node_destroy_wait() and
- *    cdps_port_destroy_wait(), and cdps_port_send() where it would have to wait. These return CDPS_E_IN_CALLBACK and do nothing.
- *  - A slow callback delays the callbacks that share its thread, never heartbeats, receipts or reading.
+ *  - No callback runs inside a call that the program makes, but cdps_node_dispatch() and, where the program dispatches, cdps_node_destroy_wait()
+ *    and cdps_port_destroy_wait().
+ *  - Any function may be called from any callback, also destroying the callback's own object, but two kinds: cdps_node_destroy_wait(),
+ *    cdps_port_destroy_wait() and cdps_node_dispatch(), and cdps_port_send() where it would have to wait. These return CDPS_E_IN_CALLBACK
+ *    and do nothing.
+ *  - A slow callback delays the callbacks that share its thread, never heartbeats, receipts or reading. Inline callbacks are the exception: one
+ *    delays everything on its I/O thread, and one that takes longer than `liveness.dead_ms` makes its node look dead to the others.
  *  - on_final is the last callback of its object, runs exactly once, and is where `user` may be freed. From then on the handle names nothing.
  *  - New event values may appear in later releases: ignore what you do not know.
  *  - on_log is different: it may run on any thread of the process, also inside calls, and several at once. Lines that its own calls

@@ -91,7 +91,7 @@ impl Pair {
         port.connect(None).expect("connects");
         let (nodes, ports) = (NODES.reserve().expect("a handle"), PORTS.reserve().expect("a handle"));
         let handles = (nodes.handle(), ports.handle());
-        nodes.fill(NodeEntry { node });
+        nodes.fill(NodeEntry::new(node));
         ports.fill(PortEntry::new(port, Abilities::all()));
         let pair = Pair {
             node: ptr::without_provenance_mut(handles.0),

@@ -36,8 +36,10 @@ pub const CDPS_E_IN_CALLBACK: i32 = -21;
 pub const CDPS_E_FORKED: i32 = -22;
 /// No acknowledgment is owed for this message: not received, not asked for, or acknowledged already.
 pub const CDPS_E_NOT_OWED: i32 = -23;
+/// Another thread is doing this. Nothing changed.
+pub const CDPS_E_BUSY: i32 = -24;
 
-/// The send buffer is full. Try again after the next completion.
+/// The send buffer, or the queue of completions that wait for their callback, is full. Try again after the next completion.
 pub const CDPS_E_AGAIN: i32 = -40;
 /// The time given is over.
 pub const CDPS_E_TIMEDOUT: i32 = -41;
@@ -137,6 +139,7 @@ static TABLE: &[Entry] = &[
         c"CDPS_E_NOT_OWED",
         c"no acknowledgment is owed for this message",
     ),
+    entry(CDPS_E_BUSY, CDPS_CLASS_STATE, c"CDPS_E_BUSY", c"another thread is doing this"),
     entry(CDPS_E_AGAIN, CDPS_CLASS_RETRY, c"CDPS_E_AGAIN", c"the send buffer is full: try again"),
     entry(CDPS_E_TIMEDOUT, CDPS_CLASS_RETRY, c"CDPS_E_TIMEDOUT", c"the time given is over"),
     entry(

@@ -18,6 +18,11 @@ pub(crate) fn guard(body: impl FnOnce() -> Result<(), Failure>) -> i32 {
     }
 }
 
+/// As [`guard`], for one that returns a count if it succeeds.
+pub(crate) fn guard_count(body: impl FnOnce() -> Result<i32, Failure>) -> i32 {
+    run(body).unwrap_or_else(|failure| failure.code)
+}
+
 /// As [`guard`], and stores the detail of a failure.
 ///
 /// # Safety
@@ -49,7 +54,7 @@ pub(crate) fn plain<T>(body: impl FnOnce() -> T, fallback: T) -> T {
     })
 }
 
-fn run(body: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+fn run<T>(body: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     if fork::is_child() {
         return Err(Failure::bare(CDPS_E_FORKED));
     }

@@ -72,12 +72,16 @@ pub(crate) static KEYS: &[Key] = &[
         later: &["tls", "key"],
         ..key(c"security.mode", Shape::Choice, None, c"plain", COUNT, c"Protection of connections; plain: none but checksums. Must be chosen")
     },
-    Key {
-        later: &["inline", "dispatch"],
-        ..key(c"callbacks.mode", Shape::Choice, Some(c"thread"), c"thread", COUNT, c"Where callbacks run; thread: on threads of the library")
-    },
+    key(
+        c"callbacks.mode",
+        Shape::Choice,
+        Some(c"thread"),
+        c"thread|inline|dispatch",
+        COUNT,
+        c"Where callbacks run; thread: on threads of the library for that; inline: on its I/O threads, which they hold up; dispatch: in cdps_node_dispatch()",
+    ),
     key(c"threads.io", Shape::Number, Some(c"1"), c"1..64", COUNT, c"I/O threads of the node"),
-    key(c"threads.callback", Shape::Number, Some(c"1"), c"1..64", COUNT, c"Callback threads of the node; a port keeps to one"),
+    key(c"threads.callback", Shape::Number, Some(c"1"), c"1..64", COUNT, c"Callback threads of the node, with callbacks.mode thread; a port keeps to one"),
     key(c"log.level", Shape::Choice, Some(c"warn"), c"none|error|warn|info|debug|trace", COUNT, c"Lightest log line that is handed out"),
     key(c"liveness.preset", Shape::Choice, Some(c"lan"), c"lan|wan", COUNT, c"Start values of the other liveness keys; wan: heartbeat 1000, suspect 1000, dead 6000, lease 5000"),
     ms(c"liveness.heartbeat_ms", c"250", c"One heartbeat per link in this time"),

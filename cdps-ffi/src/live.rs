@@ -2,12 +2,13 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 
 use cdps::Client;
 
 use crate::client::CLIENTS;
-use crate::error::{CDPS_E_INTERNAL, Failure};
+use crate::error::{CDPS_E_BAD_HANDLE, CDPS_E_INTERNAL, Failure};
 use crate::node::{NODES, NodeEntry};
 use crate::port::{PORTS, PortEntry};
 use crate::types::{cdps_client_t, cdps_node_t, cdps_port_t};
@@ -45,7 +46,25 @@ pub(crate) fn poisoned() -> Failure {
 
 /// The node of a handle, for every call but those that destroy it.
 pub(crate) fn node(handle: *const cdps_node_t) -> Result<Live<Arc<NodeEntry>>, Failure> {
-    Live::of(NODES.get(handle.addr())?).sound()
+    let entry = NODES.get(handle.addr())?;
+    if entry.destroyed.load(Ordering::Acquire) {
+        return Err(Failure::bare(CDPS_E_BAD_HANDLE));
+    }
+    Live::of(entry).sound()
+}
+
+/// The node of a handle, for the calls that dispatch its callbacks: until the last of them.
+pub(crate) fn ending_node(handle: *const cdps_node_t) -> Result<Live<Arc<NodeEntry>>, Failure> {
+    Ok(Live::of(NODES.get(handle.addr())?))
+}
+
+/// The node of a handle, to destroy it. Of several callers one succeeds. Its last callback takes it out of the table.
+pub(crate) fn take_node(handle: *const cdps_node_t) -> Result<Live<Arc<NodeEntry>>, Failure> {
+    let entry = NODES.get(handle.addr())?;
+    if entry.destroyed.swap(true, Ordering::AcqRel) {
+        return Err(Failure::bare(CDPS_E_BAD_HANDLE));
+    }
+    Ok(Live::of(entry))
 }
 
 /// The client of a handle, for every call but those that unregister it.

@@ -2,20 +2,22 @@
 
 use std::ffi::{c_char, c_void};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::ptr;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use cdps::{ConfigError, Node, OpenError, WaitError};
+use cdps::{ConfigError, DispatchError, Node, OpenError, WaitError};
 
 use crate::callback::{self, User, run};
 use crate::config;
 use crate::error::{
-    CDPS_E_ABI, CDPS_E_BAD_VALUE, CDPS_E_CONFLICT, CDPS_E_IN_CALLBACK, CDPS_E_NOT_FOUND, CDPS_E_SYSTEM,
-    CDPS_E_TIMEDOUT, Failure, cdps_error_t,
+    CDPS_E_ABI, CDPS_E_BAD_VALUE, CDPS_E_BUSY, CDPS_E_CLOSED, CDPS_E_CONFLICT, CDPS_E_IN_CALLBACK,
+    CDPS_E_NOT_FOUND, CDPS_E_SYSTEM, CDPS_E_TIMEDOUT, CDPS_E_WRONG_STATE, Failure, cdps_error_t,
 };
-use crate::guard::{guard, guard_detail};
+use crate::guard::{guard, guard_count, guard_detail};
 use crate::handle::{Kind, Table};
-use crate::live::{self, Live};
+use crate::live;
 use crate::log;
 use crate::sized::{self, Sized32, own_size};
 use crate::strings;
@@ -62,6 +64,14 @@ unsafe impl Sized32 for cdps_node_stats_t {
 /// What a node handle names.
 pub(crate) struct NodeEntry {
     pub(crate) node: Node,
+    /// The user has destroyed it: the handle is good for dispatching what is left, and nothing else.
+    pub(crate) destroyed: AtomicBool,
+}
+
+impl NodeEntry {
+    pub(crate) fn new(node: Node) -> NodeEntry {
+        NodeEntry { node, destroyed: AtomicBool::new(false) }
+    }
 }
 
 pub(crate) static NODES: Table<NodeEntry> = Table::new(Kind::Node);
@@ -120,7 +130,7 @@ pub unsafe extern "C" fn cdps_node_open_abi(
             }
         };
         let node = Node::open(options, Box::new(last)).map_err(|e| refused(&e))?;
-        reserved.fill(NodeEntry { node });
+        reserved.fill(NodeEntry::new(node));
         // SAFETY: not NULL, so the caller promises that it is writable.
         unsafe { out.write_unaligned(ptr::without_provenance_mut(handle)) };
         Ok(())
@@ -129,8 +139,56 @@ pub unsafe extern "C" fn cdps_node_open_abi(
     unsafe { guard_detail(err, body) }
 }
 
+/// What to poll for reading, with `callbacks.mode` dispatch: readable while there is something for cdps_node_dispatch() to do. It is the same
+/// until the node's on_final, where it is to be taken out of what polls it; the library closes it afterwards. The program must neither read
+/// nor close it.
+///
+/// @param node  the node; also one that was destroyed, until its on_final.
+/// @param out   stores the descriptor.
+/// @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_WRONG_STATE (the node has another `callbacks.mode`), #CDPS_E_FORKED.
+///
+/// Threads: any. Callbacks: allowed.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn cdps_node_fd(node: *const cdps_node_t, out: *mut i32) -> i32 {
+    guard(|| {
+        let entry = live::ending_node(node)?;
+        let fd = entry.node.fd().map_err(undispatched)?.as_raw_fd();
+        // SAFETY: the header asks for a writable place, or NULL.
+        unsafe { put(out, fd) }
+    })
+}
+
+/// Runs callbacks of a node, its clients and its ports on this thread, with `callbacks.mode` dispatch. If nothing waits it waits for something.
+///
+/// Everything that waits has one turn, in which a port tells a few thousand events at most: callbacks that bring about others do not keep it
+/// from returning. What is left keeps the descriptor of cdps_node_fd() readable.
+///
+/// A program has to go on until this returns #CDPS_E_CLOSED, also after cdps_node_destroy(): what is destroyed ends here and nowhere else. A
+/// program that does not dispatch is not told anything, and blocks nobody: its links stay up, it receives as far as `port.window` goes.
+///
+/// @param node        the node; also one that was destroyed, until its on_final.
+/// @param max_events  events that are told at most; 0: no limit but that above.
+/// @param timeout_ms  how long to wait, in ms: 0 = not at all, or #CDPS_WAIT_FOREVER.
+/// @return how many events there were, 0 for none; events without a callback count as well. #CDPS_E_CLOSED (the node's on_final has returned),
+///         #CDPS_E_BAD_HANDLE, #CDPS_E_WRONG_STATE (the node has another `callbacks.mode`), #CDPS_E_BUSY (another thread is in this
+///         call), #CDPS_E_IN_CALLBACK, #CDPS_E_FORKED.
+///
+/// Threads: any, one at a time. Callbacks: refused.
+#[unsafe(no_mangle)]
+#[must_use]
+pub extern "C" fn cdps_node_dispatch(node: *mut cdps_node_t, max_events: u32, timeout_ms: u32) -> i32 {
+    guard_count(|| {
+        let entry = live::ending_node(node)?;
+        let max = (max_events > 0).then_some(max_events as usize);
+        let told = entry.node.dispatch(max, duration(timeout_ms)).map_err(undispatched)?;
+        Ok(i32::try_from(told).unwrap_or(i32::MAX))
+    })
+}
+
 /// Destroys a node: its ports, then its clients, then the node; every accepted send is nacked, every borrowed buffer given back, and
-/// the node's on_final is the last callback. Returns at once; the handle names nothing any more.
+/// the node's on_final is the last callback. Returns at once; the handle names nothing any more, but for cdps_node_fd() and
+/// cdps_node_dispatch(), which are to go on until then.
 ///
 /// @param node  the node; NULL is allowed and does nothing.
 /// @return #CDPS_OK, #CDPS_E_BAD_HANDLE (also when it was destroyed before), #CDPS_E_FORKED.
@@ -140,13 +198,14 @@ pub unsafe extern "C" fn cdps_node_open_abi(
 pub extern "C" fn cdps_node_destroy(node: *mut cdps_node_t) -> i32 {
     guard(|| {
         if !node.is_null() {
-            Live::of(NODES.take(node.addr())?).node.destroy();
+            live::take_node(node)?.node.destroy();
         }
         Ok(())
     })
 }
 
-/// As cdps_node_destroy(), and returns after the node's on_final has returned and its threads have ended.
+/// As cdps_node_destroy(), and returns after the node's on_final has returned and its threads have ended. With `callbacks.mode` dispatch it
+/// dispatches meanwhile, unless another thread was the last that did: that one has to go on.
 ///
 /// @param node        the node; NULL is allowed and does nothing.
 /// @param timeout_ms  how long to wait, in ms, or #CDPS_WAIT_FOREVER.
@@ -161,7 +220,7 @@ pub extern "C" fn cdps_node_destroy_wait(node: *mut cdps_node_t, timeout_ms: u32
         if node.is_null() {
             return Ok(());
         }
-        Live::of(NODES.take(node.addr())?).node.destroy_wait(duration(timeout_ms)).map_err(waited)
+        live::take_node(node)?.node.destroy_wait(duration(timeout_ms)).map_err(waited)
     })
 }
 
@@ -289,6 +348,15 @@ unsafe fn put<T>(out: *mut T, value: T) -> Result<(), Failure> {
     // SAFETY: not NULL, so the caller promises that it is writable.
     unsafe { out.write_unaligned(value) };
     Ok(())
+}
+
+fn undispatched(error: DispatchError) -> Failure {
+    Failure::bare(match error {
+        DispatchError::NotDispatched => CDPS_E_WRONG_STATE,
+        DispatchError::Busy => CDPS_E_BUSY,
+        DispatchError::InCallback => CDPS_E_IN_CALLBACK,
+        DispatchError::Closed => CDPS_E_CLOSED,
+    })
 }
 
 fn refused(error: &OpenError) -> Failure {

@@ -336,7 +336,8 @@ pub extern "C" fn cdps_port_destroy(port: *mut cdps_port_t) -> i32 {
     })
 }
 
-/// As cdps_port_destroy(), and returns after on_final has returned.
+/// As cdps_port_destroy(), and returns after on_final has returned. With `callbacks.mode` dispatch it dispatches meanwhile, whatever waits on
+/// the node, unless another thread was the last that did: that one has to go on.
 ///
 /// @param port        the port; NULL is allowed and does nothing.
 /// @param timeout_ms  how long to wait, in ms, or #CDPS_WAIT_FOREVER.
@@ -365,8 +366,8 @@ pub extern "C" fn cdps_port_destroy_wait(port: *mut cdps_port_t, timeout_ms: u32
 /// @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_UNSUPPORTED (unknown flag), #CDPS_E_NO_CALLBACK, #CDPS_E_TOO_LONG (above
 ///         `port.max_message` of either end), #CDPS_E_LIMIT (one more stream than `port.max_streams` of either end), #CDPS_E_WRONG_STATE,
 ///         #CDPS_E_DOWN, #CDPS_E_CLOSED (the port is being closed or stopped), #CDPS_E_AGAIN (the send buffer
-///         is full; or, whatever the timeout, `port.max_pending_events` completions wait for their callback), #CDPS_E_TIMEDOUT (it stayed
-///         full), #CDPS_E_IN_CALLBACK (it is full, and a callback cannot wait), #CDPS_E_FORKED.
+///         is full; or, whatever the timeout, `port.max_pending_events` completions wait for their callback, or this is the thread that
+///         dispatches the node's callbacks), #CDPS_E_TIMEDOUT (it stayed full), #CDPS_E_IN_CALLBACK (it is full, and a callback cannot wait), #CDPS_E_FORKED.
 ///
 /// Threads: any number at once. Callbacks: allowed; with a timeout only if there is room.
 #[unsafe(no_mangle)]

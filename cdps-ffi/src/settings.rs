@@ -6,8 +6,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use cdps::{
-    AckModel, Address, Balance, Level, Liveness, Member, NodeId, NodeOptions, OnUserAckTimeout, PortConfig,
-    Security, Target,
+    AckModel, Address, Balance, Callbacks, Level, Liveness, Member, NodeId, NodeOptions, OnUserAckTimeout,
+    PortConfig, Security, Target,
 };
 
 use crate::error::{CDPS_E_BAD_VALUE, CDPS_E_MISSING_KEY, CDPS_E_UNKNOWN_KEY, CDPS_E_UNSUPPORTED, Failure};
@@ -54,7 +54,11 @@ impl Settings {
             .collect();
         options.liveness = self.liveness()?;
         options.io_threads = self.number("threads.io")?;
-        options.callback_threads = self.number("threads.callback")?;
+        options.callbacks = match self.get("callbacks.mode")? {
+            "inline" => Callbacks::Inline,
+            "dispatch" => Callbacks::Dispatch,
+            _ => Callbacks::Threads(self.number("threads.callback")?),
+        };
         Ok(options)
     }
 
@@ -262,10 +266,7 @@ mod tests {
         let node = settings.node().unwrap();
         let expected = NodeOptions::new(NodeId(3), Security::Plain);
         assert_eq!(node.liveness, Liveness::default());
-        assert_eq!(
-            (node.io_threads, node.callback_threads),
-            (expected.io_threads, expected.callback_threads)
-        );
+        assert_eq!((node.io_threads, node.callbacks), (expected.io_threads, expected.callbacks));
         assert_eq!(node.name, expected.name);
     }
 
@@ -276,12 +277,9 @@ mod tests {
         let failure = settings.node().unwrap_err();
         assert_eq!(failure.code, CDPS_E_MISSING_KEY);
         assert_eq!(failure.text, "security.mode must be set; allowed is plain");
-        for (name, value) in [
-            ("security.mode", "tls"),
-            ("security.mode", "key"),
-            ("callbacks.mode", "dispatch"),
-            ("cluster.engine", "corosync"),
-        ] {
+        for (name, value) in
+            [("security.mode", "tls"), ("security.mode", "key"), ("cluster.engine", "corosync")]
+        {
             let Err(failure) = set(name, value) else { panic!("{name} {value} was taken") };
             assert_eq!(failure.code, CDPS_E_UNSUPPORTED, "{}", failure.text);
         }

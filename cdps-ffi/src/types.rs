@@ -123,7 +123,8 @@ pub struct cdps_send_opts_t {
     pub stream: u32,
     /// CDPS_ACK_*.
     pub ack: i32,
-    /// How long to wait for room in the send buffer, in ms: 0 = not at all (#CDPS_E_AGAIN), #CDPS_WAIT_FOREVER.
+    /// How long to wait for room in the send buffer, in ms: 0 = not at all (#CDPS_E_AGAIN), #CDPS_WAIT_FOREVER. The thread that dispatches
+    /// the node's callbacks, if one of the program does, never waits.
     pub timeout_ms: u32,
     /// 0.
     pub reserved0: u32,

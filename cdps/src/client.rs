@@ -9,12 +9,13 @@ use cdps_core::id::{Generation, NodeId, SessionId};
 use cdps_core::wire::MAX_CLIENT_NAME;
 use parking_lot::Mutex;
 
+use crate::callbacks::Job;
 use crate::error::{PortError, RegisterError};
 use crate::hub::NodeShared;
 use crate::log::Level;
 use crate::port::{Port, PortHandler};
 use crate::shared::PortShared;
-use crate::threads::{self, Job};
+use crate::threads;
 
 /// Cluster events that wait for a client, at most; past that the oldest state is not worth telling.
 const EVENTS: usize = 1024;
@@ -65,7 +66,7 @@ impl fmt::Debug for Client {
     }
 }
 
-/// What a client is asked and told. Runs on a callback thread of the node.
+/// What a client is asked and told. Runs where the node's callbacks do ([`crate::Callbacks`]).
 pub trait ClientHandler: Send + Sync {
     /// A source wants to connect (Fig. 6). The answer decides; until it is given the source waits, no longer than its `connect_timeout`.
     fn connect_request(&self, request: &ConnectRequest) -> Decision;
@@ -129,7 +130,7 @@ struct ClientState {
     users: usize,
     /// Its last callback is on the way.
     ended: bool,
-    /// Cluster events that wait for its callback thread.
+    /// Cluster events that wait to be told.
     events: usize,
     /// Events that were not told because too many waited.
     dropped: u64,
@@ -221,10 +222,10 @@ impl ClientShared {
             drop(handler);
             client.node.dismiss_client(&client);
         };
-        self.node.callback_queue(self.number).push(Job::Call(Box::new(end)));
+        self.node.callbacks.push(self.number, Job::Call(Box::new(end)));
     }
 
-    /// Asks the user, on a callback thread.
+    /// Asks the user, where callbacks run.
     pub(crate) fn ask(&self, request: &ConnectRequest) -> Decision {
         let handler = self.handler.lock().clone();
         let mut decision = Decision::Refuse { text: "the client is unregistered".into() };
@@ -263,7 +264,7 @@ impl ClientShared {
             let handler = client.handler.lock().clone();
             threads::guarded(|| handler.iter().for_each(|handler| handler.cluster(&event)));
         };
-        self.node.callback_queue(self.number).push(Job::Call(Box::new(tell)));
+        self.node.callbacks.push(self.number, Job::Call(Box::new(tell)));
     }
 }
 

@@ -100,28 +100,39 @@ impl Drop for Turn {
     }
 }
 
-/// Delivers what waits on a port. True: there is more, and others have their turn first.
-pub(crate) fn drain(port: &Arc<PortShared>) -> bool {
+/// What a turn of a port has brought.
+pub(crate) struct Drained {
+    /// Events that its user was told of.
+    pub(crate) told: usize,
+    /// There may be more, and others have their turn first.
+    pub(crate) more: bool,
+}
+
+/// Delivers what waits on a port, `max` events at most. Where that runs is the node's choice ([`crate::callbacks`]).
+pub(crate) fn drain(port: &Arc<PortShared>, max: usize) -> Drained {
     let mut own = std::mem::take(&mut *port.dispatch.lock());
     // A target whose connect request came to nothing has none, and a port that is over has none left.
     let handler = port.handler.lock().clone();
-    let user = User { port: Port::from_shared(Arc::clone(port)), handler };
+    let user = User { port: Port::from_shared(Arc::clone(port)), handler, told: Cell::new(0), max };
     let turn = Turn::begin(port);
-    let again = catch_unwind(AssertUnwindSafe(|| (0..ROUNDS).all(|_| user.round(&mut own))));
+    let round = |_| user.is_full() || user.round(&mut own);
+    let more = catch_unwind(AssertUnwindSafe(|| (0..ROUNDS).all(round)));
     let rest = collected();
     drop(turn);
     *port.dispatch.lock() = own;
     if let Some(token) = rest {
         port.call(|engine, now| engine.release(now, token));
     }
+    let told = user.told.get();
     // It may be the last to have the handler, whose destructor is the user's.
     threads::guarded(|| drop(user));
-    again.unwrap_or_else(|payload| {
+    let more = more.unwrap_or_else(|payload| {
         // Callbacks are guarded one by one: this is a bug of ours. The payload may have a destructor that panics as well.
         std::mem::forget(payload);
         port.stumbled();
         false
-    })
+    });
+    Drained { told, more }
 }
 
 /// How far a batch came.
@@ -137,12 +148,25 @@ enum Told {
 struct User {
     port: Port,
     handler: Option<Arc<dyn PortHandler>>,
+    /// Events that it was told of in this turn, and how many that may be.
+    told: Cell<usize>,
+    max: usize,
 }
 
 impl User {
+    /// Whether it was told as much as may be in one turn.
+    fn is_full(&self) -> bool {
+        self.told.get() >= self.max
+    }
+
     /// One batch. False: nothing is left for this drainer to do.
     fn round(&self, own: &mut Dispatch) -> bool {
         let port = self.port.shared();
+        if !own.contexts.is_empty() {
+            // Left over from a turn that was full.
+            self.release(own);
+            return true;
+        }
         let delivery = match port.poll_events(collected(), &mut own.taken) {
             Polled::Some(delivery) => delivery,
             Polled::Idle => return false,
@@ -152,16 +176,16 @@ impl User {
             }
         };
         let mut told = Told::Panicked;
-        let mut left = BATCH;
+        let mut left = BATCH.min(self.max - self.told.get());
         while matches!(told, Told::Panicked) {
             // Again after a panic in a callback, which ends that callback alone.
             threads::guarded(|| told = self.tell_all(&mut own.taken, delivery, &mut left));
         }
-        if matches!(told, Told::Waits) {
-            return !port.hold(own.taken.cut);
+        if port.lending.came_home() {
+            port.lending.take_home(&mut own.contexts);
+            self.release(own);
         }
-        self.release(own);
-        true
+        !(matches!(told, Told::Waits) && own.contexts.is_empty() && port.hold(own.taken.cut))
     }
 
     /// Tells events, in order.
@@ -223,26 +247,23 @@ impl User {
     }
 
     fn tell(&self, event: PortEvent) {
+        self.told.set(self.told.get() + 1);
         if let Some(handler) = &self.handler {
             handler.event(&self.port, event);
         }
     }
 
-    /// Tells what lent memory came home.
+    /// Tells what lent memory came home, as much of it as may be.
     fn release(&self, own: &mut Dispatch) {
-        let port = self.port.shared();
-        if port.lending.came_home() {
-            port.lending.take_home(&mut own.contexts);
-            let count = own.contexts.len();
-            let mut contexts = own.contexts.drain(..);
-            while contexts.len() > 0 {
-                threads::guarded(|| {
-                    contexts.by_ref().for_each(|context| self.tell(PortEvent::Released { context }));
-                });
-            }
-            drop(contexts);
-            port.lending.told(count);
+        let count = own.contexts.len().min(self.max - self.told.get());
+        let mut contexts = own.contexts.drain(..count);
+        while contexts.len() > 0 {
+            threads::guarded(|| {
+                contexts.by_ref().for_each(|context| self.tell(PortEvent::Released { context }));
+            });
         }
+        drop(contexts);
+        self.port.shared().lending.told(count);
     }
 
     fn finish(&self) {

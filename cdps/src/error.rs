@@ -129,7 +129,8 @@ pub enum SendError {
     /// The port is being closed or stopped.
     #[error("the port is closing")]
     Closing,
-    /// The port's buffer, or the queue of completions not yet dispatched, is full: try again after the next completion (M6).
+    /// The port's buffer, or the queue of completions not yet dispatched, is full: try again after the next completion (M6). Comes at once,
+    /// whatever the timeout, for the queue of completions, and for the buffer on the thread that dispatches the node's callbacks.
     #[error("the send buffer is full: try again")]
     Again,
     /// The time to wait is over and the buffer is still full.
@@ -182,4 +183,21 @@ pub enum WaitError {
     /// The time is up.
     #[error("the time is up")]
     TimedOut,
+}
+
+/// Why nothing was dispatched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum DispatchError {
+    /// The node's callbacks run elsewhere ([`crate::Callbacks`]).
+    #[error("the callbacks of this node run on threads of the library")]
+    NotDispatched,
+    /// Another thread is dispatching.
+    #[error("another thread is dispatching")]
+    Busy,
+    /// Inside a callback.
+    #[error("dispatching is not possible in a callback")]
+    InCallback,
+    /// The node has ended: its `on_final` has returned, in this call or before.
+    #[error("the node has ended")]
+    Closed,
 }

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use cdps_core::config::{ConfigError, Liveness, NodeConfig, PortConfig};
@@ -19,6 +20,7 @@ use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use crate::callbacks::{Job, Queues};
 use crate::client::ClientShared;
 use crate::clock;
 use crate::conn::handshake::Failed;
@@ -28,7 +30,7 @@ use crate::log::{Level, Log, RateLimit};
 use crate::session::Sessions;
 use crate::shared::PortShared;
 use crate::stats::{Counts, NodeStats};
-use crate::threads::{self, CallbackQueue, CallbackThread, IoThread, Job};
+use crate::threads::{self, CallbackThread, IoThread, Last};
 use crate::timer::Sleep;
 
 /// How long a closing node waits for its last frames to be written.
@@ -54,7 +56,7 @@ pub(crate) struct NodeShared {
     ports: AtomicU32,
     numbers: AtomicU64,
     io: Vec<Handle>,
-    callbacks: Vec<Arc<CallbackQueue>>,
+    pub(crate) callbacks: Queues,
     threads: Mutex<Threads>,
     /// Connections that exist, and what is told when there are none.
     alive: AtomicUsize,
@@ -116,10 +118,20 @@ struct Registry {
     ending: bool,
 }
 
-struct Threads {
+/// The threads of a node, for its end.
+pub(crate) struct Threads {
     io: Vec<IoThread>,
+    /// If the node has any.
     callbacks: Vec<CallbackThread>,
-    on_final: Option<Box<dyn FnOnce() + Send>>,
+    /// The one that ends the others, and then itself.
+    last: Option<JoinHandle<()>>,
+    on_final: Option<Last>,
+}
+
+impl Threads {
+    pub(crate) fn new(io: Vec<IoThread>, callbacks: Vec<CallbackThread>, on_final: Last) -> Threads {
+        Threads { io, callbacks, last: None, on_final: Some(on_final) }
+    }
 }
 
 /// A connection that a closing node waits for.
@@ -147,9 +159,8 @@ impl NodeShared {
         name: String,
         log: Log,
         listening: Vec<SocketAddr>,
-        io: Vec<IoThread>,
-        callbacks: Vec<CallbackThread>,
-        on_final: Box<dyn FnOnce() + Send>,
+        threads: Threads,
+        callbacks: Queues,
     ) -> Arc<NodeShared> {
         let engine = &hub.engine;
         Arc::new(NodeShared {
@@ -169,9 +180,9 @@ impl NodeShared {
             limits: Default::default(),
             ports: AtomicU32::new(0),
             numbers: AtomicU64::new(0),
-            io: io.iter().map(|thread| thread.handle().clone()).collect(),
-            callbacks: callbacks.iter().map(|thread| Arc::clone(&thread.queue)).collect(),
-            threads: Mutex::new(Threads { io, callbacks, on_final: Some(on_final) }),
+            io: threads.io.iter().map(|thread| thread.handle().clone()).collect(),
+            callbacks,
+            threads: Mutex::new(threads),
             alive: AtomicUsize::new(0),
             none_alive: Notify::new(),
             ended: AtomicBool::new(false),
@@ -256,11 +267,6 @@ impl NodeShared {
     /// The I/O thread of this index, modulo their number.
     pub(crate) fn io(&self, index: usize) -> &Handle {
         &self.io[index % self.io.len()]
-    }
-
-    /// The callback thread of a port or client.
-    pub(crate) fn callback_queue(&self, number: u64) -> &CallbackQueue {
-        &self.callbacks[number as usize % self.callbacks.len()]
     }
 
     /// Counts a connection, so that a closing node waits for it.
@@ -415,18 +421,29 @@ impl NodeShared {
         // Whoever has not taken the farewell by then learns of the end otherwise.
         let _ = tokio::time::timeout(FAREWELL, gone).await;
         let node = Arc::clone(&self);
-        self.callbacks[0].push(Job::Last(Box::new(move || node.finish())));
+        let last = Box::new(move || node.finish());
+        match &self.callbacks {
+            Queues::Threads(_) | Queues::Own(_) => self.callbacks.push(0, Job::Last(last)),
+            Queues::Tasks(_) => {
+                // This thread itself, where no callback runs now.
+                let mut threads = self.threads.lock();
+                threads.last = threads.io.remove(0).end_with(last);
+            }
+        }
     }
 
-    /// The last job of the first callback thread.
+    /// What is done last where callbacks run, or after an I/O thread has been.
     fn finish(&self) {
         let (io, others, on_final) = {
             let mut threads = self.threads.lock();
-            let others = threads.callbacks.split_off(1);
-            (std::mem::take(&mut threads.io), others, threads.on_final.take())
+            let mut callbacks = std::mem::take(&mut threads.callbacks).into_iter();
+            if let Some(own) = callbacks.next() {
+                threads.last = Some(own.thread);
+            }
+            (std::mem::take(&mut threads.io), callbacks, threads.on_final.take())
         };
         io.into_iter().for_each(IoThread::stop);
-        others.into_iter().for_each(CallbackThread::stop);
+        others.for_each(CallbackThread::stop);
         self.ended.store(true, Ordering::Release);
         if let Some(on_final) = on_final {
             threads::guarded(on_final);
@@ -437,6 +454,9 @@ impl NodeShared {
 
     pub(crate) fn wait_finished(&self, timeout: Duration) -> Result<(), WaitError> {
         let deadline = clock::deadline(timeout);
+        if let Queues::Own(own) = &self.callbacks {
+            own.dispatch_until(deadline, || *self.finished.lock())?;
+        }
         let mut finished = self.finished.lock();
         while !*finished {
             match deadline {
@@ -448,10 +468,10 @@ impl NodeShared {
             }
         }
         drop(finished);
-        let last = self.threads.lock().callbacks.pop();
+        let last = self.threads.lock().last.take();
         if let Some(last) = last {
             // It has done its last job.
-            let _ = last.thread.join();
+            let _ = last.join();
         }
         Ok(())
     }
@@ -475,7 +495,7 @@ impl NodeShared {
         self.poisoned.load(Ordering::Relaxed)
     }
 
-    /// A task of this node. A panic in it is a bug of the library: no code of the user runs on I/O threads.
+    /// A task of this node. A panic in it is a bug of the library: those of callbacks end there.
     pub(crate) fn watched<T: Future<Output = ()>>(
         self: &Arc<Self>,
         task: T,

@@ -8,9 +8,11 @@
 //!
 //! # Callbacks
 //!
-//! Handlers run on the node's callback threads, one at a time and in order per port, with no lock held. Any function may be called
-//! from inside one, except those that wait ([`Port::destroy_wait`], [`Node::destroy_wait`], a send that would have to wait): these give
-//! an error. [`PortEvent::Final`], [`ClientHandler::closed`] and the node's `on_final` are each the last callback of their object.
+//! Handlers run where [`NodeOptions::callbacks`] says ([`Callbacks`]): on threads for that, on the I/O threads, or in [`Node::dispatch`]. They
+//! run one at a time and in order per port, with no lock held, and never inside another call. Any function may be called
+//! from inside one, except those that wait ([`Port::destroy_wait`], [`Node::destroy_wait`], [`Node::dispatch`], a send that would have to
+//! wait): these give an error. [`PortEvent::Final`], [`ClientHandler::closed`] and the node's `on_final` are each the last callback of their
+//! object.
 //!
 //! # Destruction
 //!
@@ -18,6 +20,7 @@
 #![warn(clippy::print_stderr)]
 
 mod actions;
+mod callbacks;
 mod chunk;
 mod chunks;
 mod client;
@@ -27,6 +30,7 @@ mod dispatch;
 mod error;
 mod fence;
 mod hub;
+mod inbox;
 mod jobs;
 mod links;
 mod log;
@@ -40,6 +44,7 @@ mod received;
 mod schedule;
 mod session;
 mod shared;
+mod signal;
 mod stats;
 mod streams;
 mod sync;
@@ -55,8 +60,9 @@ pub use cdps_core::id::{Generation, Incarnation, NodeId, PathId, SessionId, Sn, 
 pub use cdps_core::port::{AckError, Certainty, ConnStatus, FlowReason, Link, State, StateError, Verdict};
 pub use cdps_core::reason::Reason;
 
+pub use callbacks::Callbacks;
 pub use client::{Client, ClientHandler, ConnectRequest, Decision};
-pub use error::{CreateError, OpenError, PortError, RegisterError, SendError, WaitError};
+pub use error::{CreateError, DispatchError, OpenError, PortError, RegisterError, SendError, WaitError};
 pub use log::{Level, Log, LogSink};
 pub use message::{Deliverable, Message};
 pub use node::{Node, NodeOptions, Security};

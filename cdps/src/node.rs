@@ -2,20 +2,25 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cdps_core::config::{Liveness, Member, NodeConfig, PortConfig};
 use cdps_core::id::{Incarnation, NodeId, SessionId, Side};
+use tokio::sync::mpsc;
 
+use crate::callbacks::{self, Callbacks, Own, Queues};
 use crate::client::{Client, ClientHandler, ClientShared};
 use crate::conn::{accept, socket};
-use crate::error::{CreateError, OpenError, RegisterError, WaitError};
-use crate::hub::{Hub, NodeShared};
+use crate::error::{CreateError, DispatchError, OpenError, RegisterError, WaitError};
+use crate::hub::{Hub, NodeShared, Threads};
+use crate::inbox::Inbox;
 use crate::log::Log;
 use crate::port::{Port, PortHandler};
 use crate::random;
 use crate::shared::{Engine, PortShared};
+use crate::signal::Signal;
 use crate::stats::NodeStats;
 use crate::threads::{self, CallbackThread, IoThread};
 
@@ -45,8 +50,8 @@ pub struct NodeOptions {
     pub security: Security,
     /// I/O threads, 1 to 64.
     pub io_threads: usize,
-    /// Callback threads, 1 to 64. A port keeps to one of them.
-    pub callback_threads: usize,
+    /// Where callbacks run.
+    pub callbacks: Callbacks,
     /// Where log lines go.
     pub log: Log,
 }
@@ -64,7 +69,7 @@ impl NodeOptions {
             liveness: Liveness::default(),
             security,
             io_threads: 1,
-            callback_threads: 1,
+            callbacks: Callbacks::Threads(1),
             log: Log::default(),
         }
     }
@@ -85,12 +90,9 @@ impl Node {
     /// # Errors
     /// When an option is not valid, or the system refuses a socket or a thread; nothing is left behind, and `on_final` does not run.
     pub fn open(options: NodeOptions, on_final: Box<dyn FnOnce() + Send>) -> Result<Node, OpenError> {
-        for (name, value) in
-            [("io_threads", options.io_threads), ("callback_threads", options.callback_threads)]
-        {
-            if !(1..=MAX_THREADS).contains(&value) {
-                return Err(OpenError::Threads { name, value });
-            }
+        check_threads("io_threads", options.io_threads)?;
+        if let Callbacks::Threads(count) = options.callbacks {
+            check_threads("callback_threads", count)?;
         }
         let system = |what| move |source| OpenError::System { what, source };
         let incarnation = Incarnation(random::number().map_err(system("random numbers"))?);
@@ -112,8 +114,26 @@ impl Node {
         }
         let start_io = |index| IoThread::start(index).map_err(system("starting an I/O thread"));
         let io = (0..options.io_threads).map(start_io).collect::<Result<Vec<_>, _>>()?;
-        let callbacks = start_callback_threads(options.callback_threads)?;
-        let shared = NodeShared::new(engine, options.name, options.log, listening, io, callbacks, on_final);
+        let (mut threads, mut tasks) = (Vec::new(), Vec::new());
+        let queues = match options.callbacks {
+            Callbacks::Threads(count) => {
+                threads = start_callback_threads(count)?;
+                Queues::Threads(threads.iter().map(|thread| Arc::clone(&thread.queue)).collect())
+            }
+            Callbacks::Inline => {
+                tasks.extend((0..options.io_threads).map(|_| mpsc::unbounded_channel()));
+                Queues::Tasks(tasks.iter().map(|(sender, _)| sender.clone()).collect())
+            }
+            Callbacks::Dispatch => {
+                let signal = Signal::open().map_err(system("a descriptor to poll"))?;
+                Queues::Own(Own::new(Inbox::new(signal)))
+            }
+        };
+        let threads = Threads::new(io, threads, on_final);
+        let shared = NodeShared::new(engine, options.name, options.log, listening, threads, queues);
+        for (index, (sender, receiver)) in tasks.into_iter().enumerate() {
+            shared.io(index).spawn(shared.watched(callbacks::serve(receiver, sender)));
+        }
         for (index, listener) in listeners.into_iter().enumerate() {
             shared.io(index).spawn(shared.watched(accept::listen(Arc::clone(&shared), listener)));
         }
@@ -179,13 +199,47 @@ impl Node {
         Ok(Port::from_shared(port))
     }
 
+    /// What to poll for reading, with [`Callbacks::Dispatch`]: readable while there is something to dispatch. It is the same for the
+    /// node's whole life, and only to be polled, never read.
+    ///
+    /// # Errors
+    /// [`DispatchError::NotDispatched`].
+    pub fn fd(&self) -> Result<BorrowedFd<'_>, DispatchError> {
+        Ok(self.own()?.fd())
+    }
+
+    /// Runs callbacks on this thread, with [`Callbacks::Dispatch`]. Everything that waits has one turn, in which a port tells a few thousand
+    /// events at most; callbacks that bring about others do not keep it from returning. With `max` it ends after so many events, at least 1.
+    /// If nothing waits it waits, no longer than `timeout`. Returns how many events there were, 0 for none; events that nobody handles count
+    /// as well. One thread at a time may be in it.
+    ///
+    /// It has to go on until it gives [`DispatchError::Closed`]: a destroyed node ends in the call that runs its `on_final`.
+    ///
+    /// # Errors
+    /// See [`DispatchError`]. Nothing was run, except with [`DispatchError::Closed`].
+    pub fn dispatch(&self, max: Option<usize>, timeout: Duration) -> Result<usize, DispatchError> {
+        let own = self.own()?;
+        if threads::in_callback() {
+            return Err(DispatchError::InCallback);
+        }
+        own.dispatch(max.map_or(usize::MAX, |max| max.max(1)), timeout)
+    }
+
+    fn own(&self) -> Result<&Own, DispatchError> {
+        match &self.shared.callbacks {
+            Queues::Own(own) => Ok(own),
+            Queues::Threads(_) | Queues::Tasks(_) => Err(DispatchError::NotDispatched),
+        }
+    }
+
     /// Destroys the node: its ports, then its clients, then the node; `on_final` runs last. Returns at once, may be called anywhere,
     /// and doing it twice does nothing.
     pub fn destroy(&self) {
         self.shared.destroy();
     }
 
-    /// [`Node::destroy`], then waits until `on_final` has returned and the threads have ended.
+    /// [`Node::destroy`], then waits until `on_final` has returned and the threads have ended. With [`Callbacks::Dispatch`] it dispatches
+    /// meanwhile, unless another thread was the last that did: that one has to go on.
     ///
     /// # Errors
     /// In a callback (where it would wait for itself; nothing is done then), or when the time is up (the destruction goes on).
@@ -221,6 +275,10 @@ impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Node").field("id", &self.shared.id).finish_non_exhaustive()
     }
+}
+
+fn check_threads(name: &'static str, value: usize) -> Result<(), OpenError> {
+    if (1..=MAX_THREADS).contains(&value) { Ok(()) } else { Err(OpenError::Threads { name, value }) }
 }
 
 fn start_callback_threads(count: usize) -> Result<Vec<CallbackThread>, OpenError> {

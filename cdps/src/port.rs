@@ -22,7 +22,7 @@ use crate::shared::PortShared;
 use crate::stats::PortStats;
 use crate::{clock, streams, threads};
 
-/// Gets the events of a port. Runs on the port's callback thread, one call at a time, in order.
+/// Gets the events of a port. Runs where the node's callbacks do ([`crate::Callbacks`]), one call at a time, in order.
 pub trait PortHandler: Send + Sync {
     /// An event of this port.
     fn event(&self, port: &Port, event: PortEvent);
@@ -113,7 +113,8 @@ pub struct SendOptions {
     pub ack: Option<AckModel>,
     /// Comes back with the events of this send.
     pub context: u64,
-    /// How long to wait when the port's send buffer is full. `None`: until there is room; zero: [`SendError::Again`] at once.
+    /// How long to wait when the port's send buffer is full. `None`: until there is room; zero: [`SendError::Again`] at once. The thread
+    /// that dispatches the node's callbacks, if a thread of the user does, never waits.
     pub timeout: Option<Duration>,
 }
 
@@ -230,7 +231,8 @@ impl Port {
         self.shared.destroy();
     }
 
-    /// [`Port::destroy`], then waits until [`PortEvent::Final`] has been handled.
+    /// [`Port::destroy`], then waits until [`PortEvent::Final`] has been handled. With
+    /// [`crate::Callbacks::Dispatch`] it dispatches meanwhile, unless another thread was the last that did: that one has to go on.
     ///
     /// # Errors
     /// In a callback (nothing is done then), or when the time is up (the destruction goes on).
@@ -429,6 +431,10 @@ impl Port {
         if threads::in_callback() {
             self.take_back(payload);
             return Err(SendError::InCallback);
+        }
+        if self.shared.node.callbacks.rely_on_this_thread() {
+            self.take_back(payload);
+            return Err(SendError::Again);
         }
         self.wait_and_send(payload, len, stream, options, note)
     }

@@ -9,13 +9,13 @@ use cdps_core::reason::Reason;
 use cdps_core::secret::Secret;
 use cdps_core::wire::{self, Answer, Connect, NodeBody, reason_of};
 
+use crate::callbacks::Job;
 use crate::client::{ClientShared, ConnectRequest, Decision};
 use crate::hub::NodeShared;
 use crate::log::Level;
 use crate::port::Port;
 use crate::random;
 use crate::shared::{Engine, PortShared};
-use crate::threads::Job;
 
 /// Revocations that are remembered, at most: as many as a node keeps up against another.
 const REVOKED: usize = 4096;
@@ -264,7 +264,7 @@ fn connect_request(node: &Arc<NodeShared>, connect: Connect) {
                 let node = Arc::clone(node);
                 move || decide(&node, &client, &connect, &port)
             };
-            node.callback_queue(port_thread(&session)).push(Job::Call(Box::new(job)));
+            node.callbacks.push(port_thread(&session), Job::Call(Box::new(job)));
         }
     }
 }
@@ -303,7 +303,7 @@ fn port_thread(session: &SessionId) -> u64 {
     u64::from(session.port)
 }
 
-/// Asks the client, on a callback thread.
+/// Asks the client, where callbacks run.
 fn decide(node: &Arc<NodeShared>, client: &Arc<ClientShared>, connect: &Connect, port: &Arc<PortShared>) {
     let request = ConnectRequest {
         node: connect.session.node,

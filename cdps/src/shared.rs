@@ -20,6 +20,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use crate::callbacks::{Job, Queues};
 use crate::client::ClientShared;
 use crate::clock;
 use crate::conn::Conn;
@@ -32,7 +33,6 @@ use crate::port::PortHandler;
 use crate::received::ReceivedBuf;
 use crate::schedule::Schedule;
 use crate::streams::Automatic;
-use crate::threads::Job;
 use crate::timer::Sleep;
 
 pub(crate) type Engine = cdps_core::port::Port<Payload, ReceivedBuf>;
@@ -269,11 +269,15 @@ impl PortShared {
         if post.wake {
             self.space.notify_all();
         }
-        if post.kicks != 0 {
-            self.kick(post.kicks);
-        }
-        if post.schedule {
+        if post.schedule && self.node.callbacks.are_next_here() {
+            // What the callbacks send then goes with what is to be sent now, in one system call.
             self.schedule();
+            self.kick(post.kicks, Conn::kick_later);
+        } else {
+            self.kick(post.kicks, Conn::kick);
+            if post.schedule {
+                self.schedule();
+            }
         }
         if post.rearm {
             self.rearm.notify_one();
@@ -283,12 +287,12 @@ impl PortShared {
         }
     }
 
-    fn kick(&self, mut kicks: u64) {
+    fn kick(&self, mut kicks: u64, how: impl Fn(&Arc<Conn>)) {
         while kicks != 0 {
             let path = kicks.trailing_zeros() as usize;
             kicks &= kicks - 1;
             if let Some(conn) = self.conn(PathId(path as u16)) {
-                conn.kick();
+                how(&conn);
             }
         }
     }
@@ -309,7 +313,7 @@ impl PortShared {
     }
 
     fn schedule(self: &Arc<Self>) {
-        self.node.callback_queue(self.number).push(Job::Port(Arc::clone(self)));
+        self.node.callbacks.push(self.number, Job::Port(Arc::clone(self)));
     }
 
     /// Carries out what the engine asks for: one action at a time, in order, by one thread at a time.
@@ -412,11 +416,13 @@ impl PortShared {
         polled
     }
 
-    /// For the dispatcher: its next event waits for the lease. False: it need not wait any more.
+    /// For the dispatcher: its next event waits for the lease. False: it need not wait any more, or there is something else to tell.
     pub(crate) fn hold(&self, cut: u64) -> bool {
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        let hold = matches!(self.delivery(state.engine.as_ref()), Delivery::Held) && cut == self.fence.cut();
+        let hold = matches!(self.delivery(state.engine.as_ref()), Delivery::Held)
+            && cut == self.fence.cut()
+            && !self.lending.came_home();
         if hold {
             state.schedule.leave(true);
         }
@@ -522,6 +528,9 @@ impl PortShared {
 
     pub(crate) fn wait_finished(&self, timeout: Duration) -> Result<(), WaitError> {
         let deadline = clock::deadline(timeout);
+        if let Queues::Own(own) = &self.node.callbacks {
+            own.dispatch_until(deadline, || *self.finished.lock())?;
+        }
         let mut finished = self.finished.lock();
         while !*finished {
             match deadline {

@@ -1,7 +1,7 @@
 //! The library's threads (U5): few, named, with signals blocked.
 //!
-//! I/O threads run one single-threaded runtime each; whatever lives on one stays there. Callback threads run what the user gave us, and
-//! nothing else.
+//! I/O threads run one single-threaded runtime each; whatever lives on one stays there. Callback threads, if the node has any, run what the
+//! user gave us, and nothing else.
 
 use std::cell::Cell;
 use std::io;
@@ -12,8 +12,8 @@ use std::thread::JoinHandle;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
+use crate::callbacks::{self, Job};
 use crate::jobs::Jobs;
-use crate::shared::PortShared;
 use crate::timer;
 
 thread_local! {
@@ -84,10 +84,13 @@ fn restore_signals(former: &libc::sigset_t) {
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, former, std::ptr::null_mut()) };
 }
 
-/// A thread with a runtime. Stops when [`IoThread::stop`] is called or it is dropped.
+/// What a thread does last.
+pub(crate) type Last = Box<dyn FnOnce() + Send>;
+
+/// A thread with a runtime. Stops when [`IoThread::stop`] or [`IoThread::end_with`] is called or it is dropped.
 pub(crate) struct IoThread {
     handle: Handle,
-    stop: Option<oneshot::Sender<()>>,
+    stop: Option<oneshot::Sender<Last>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -96,17 +99,18 @@ impl IoThread {
         let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
         let timers = timer::open()?;
         let handle = runtime.handle().clone();
-        let (stop, stopped) = oneshot::channel::<()>();
+        let (stop, stopped) = oneshot::channel::<Last>();
         let thread = spawn(format!("cdps-io-{index}"), move || {
             IO_THREAD.set(Some(index));
-            runtime.block_on(async {
+            let last = runtime.block_on(async {
                 tokio::select! {
-                    // Either answer means the same: stop.
-                    _ = stopped => {}
+                    last = stopped => last.ok(),
                     // It ends only if its descriptor cannot be used, and without it nothing works: the peers see this node go.
-                    _ = timer::serve(timers) => {}
+                    _ = timer::serve(timers) => None,
                 }
             });
+            drop(runtime);
+            last.into_iter().for_each(guarded);
         })?;
         Ok(IoThread { handle, stop: Some(stop), thread: Some(thread) })
     }
@@ -118,6 +122,13 @@ impl IoThread {
     /// Ends the thread and every task on it, and waits for that. Not to be called on the thread itself.
     pub(crate) fn stop(mut self) {
         self.end();
+    }
+
+    /// Ends the thread, from one of its tasks: when they are all dropped it does `last`.
+    pub(crate) fn end_with(mut self, last: Last) -> Option<JoinHandle<()>> {
+        // Fails if it has ended by itself, which a task of it would not see.
+        let _ = self.stop.take().map(|stop| stop.send(last));
+        self.thread.take()
     }
 
     fn end(&mut self) {
@@ -135,53 +146,24 @@ impl Drop for IoThread {
     }
 }
 
-/// Something for a callback thread to do.
-pub(crate) enum Job {
-    /// Deliver events of a port.
-    Port(Arc<PortShared>),
-    /// Anything else: a connect request, a cluster event, a final callback.
-    Call(Box<dyn FnOnce() + Send>),
-    /// The thread ends after this.
-    Last(Box<dyn FnOnce() + Send>),
-}
-
-/// The jobs of one callback thread.
-pub(crate) type CallbackQueue = Jobs<Job>;
-
-impl CallbackQueue {
-    fn run(&self) {
-        loop {
-            match self.pop() {
-                Job::Port(port) => {
-                    if crate::dispatch::drain(&port) {
-                        self.push(Job::Port(port));
-                    }
-                }
-                Job::Call(call) => guarded(call),
-                Job::Last(call) => return guarded(call),
-            }
-        }
-    }
-}
-
 /// Runs code of the user. A panic in it ends there: the hook has reported it, and the thread is needed by others.
 pub(crate) fn guarded(call: impl FnOnce()) {
     let _scope = CallbackScope::enter();
     let _ = catch_unwind(AssertUnwindSafe(call));
 }
 
-/// A thread that runs callbacks. It ends after a [`Job::Last`].
+/// A thread that runs callbacks, and nothing else. It ends after a [`Job::Last`].
 pub(crate) struct CallbackThread {
-    pub(crate) queue: Arc<CallbackQueue>,
+    pub(crate) queue: Arc<Jobs<Job>>,
     pub(crate) thread: JoinHandle<()>,
 }
 
 impl CallbackThread {
     pub(crate) fn start(index: usize) -> io::Result<CallbackThread> {
-        let queue = Arc::new(CallbackQueue::new());
+        let queue = Arc::new(Jobs::new());
         let thread = spawn(format!("cdps-cb-{index}"), {
             let queue = Arc::clone(&queue);
-            move || queue.run()
+            move || callbacks::run_all(&queue)
         })?;
         Ok(CallbackThread { queue, thread })
     }

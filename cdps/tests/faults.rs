@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cdps::{
-    AckModel, Address, Certainty, ConnStatus, Health, Liveness, Member, Node, NodeId, Port, PortConfig,
-    Reason, Target, Verdict,
+    AckModel, Address, Callbacks, Certainty, ConnStatus, Health, Liveness, Member, Node, NodeId, Port,
+    PortConfig, Reason, Target, Verdict,
 };
 use cluster::relay::Relay;
 use cluster::*;
@@ -49,7 +49,7 @@ impl Relayed {
                 options.listen = addresses(paths).into_iter().map(|ip| (ip, 0).into()).collect();
                 options.members = vec![Member { node: NodeId(1), addresses: Vec::new() }];
                 options.liveness = liveness.clone();
-                (options.io_threads, options.callback_threads) = (threads, threads);
+                (options.io_threads, options.callbacks) = (threads, Callbacks::Threads(threads));
                 open(options)
             })
             .collect();
@@ -63,7 +63,7 @@ impl Relayed {
             nodes.iter().map(|n| n.listening().into_iter().map(Relay::to).collect()).collect();
         let mut options = options(1);
         options.liveness = liveness.clone();
-        (options.io_threads, options.callback_threads) = (threads, threads);
+        (options.io_threads, options.callbacks) = (threads, Callbacks::Threads(threads));
         options.members = nodes
             .iter()
             .zip(&relays)

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use cdps::{
-    ClientHandler, ClusterChange, ConnStatus, ConnectRequest, Decision, Member, Node, NodeId, OpenError,
-    Port, PortConfig, PortError, PortEvent, PortHandler, Reason, RegisterError, State, Target, WaitError,
+    Callbacks, ClientHandler, ClusterChange, ConnStatus, ConnectRequest, Decision, Member, Node, NodeId,
+    OpenError, Port, PortConfig, PortError, PortEvent, PortHandler, Reason, RegisterError, State, Target,
+    WaitError,
 };
 use cluster::*;
 
@@ -27,7 +28,10 @@ fn bad_options_are_refused() {
     };
     assert_eq!(refused(&|o| o.id = NodeId(0)), "node id 0 names no node; allowed is 1 to 4294967295");
     assert_eq!(refused(&|o| o.io_threads = 0), "io_threads is 0; allowed is 1 to 64");
-    assert_eq!(refused(&|o| o.callback_threads = 65), "callback_threads is 65; allowed is 1 to 64");
+    assert_eq!(
+        refused(&|o| o.callbacks = Callbacks::Threads(65)),
+        "callback_threads is 65; allowed is 1 to 64"
+    );
     assert!(refused(&|o| o.liveness.lease = o.liveness.dead).contains("lease"));
     let taken = open_listener(2, 1, &[]);
     let mut options = options(1);
@@ -227,7 +231,7 @@ fn library_threads() -> Vec<String> {
 #[test]
 fn threads_are_named_and_block_signals() {
     let mut options = options(1);
-    (options.io_threads, options.callback_threads) = (2, 3);
+    (options.io_threads, options.callbacks) = (2, Callbacks::Threads(3));
     let node = open(options);
     let wanted = ["cdps-io-0", "cdps-io-1", "cdps-cb-0", "cdps-cb-1", "cdps-cb-2"];
     let start = Instant::now();
@@ -280,7 +284,7 @@ fn the_final_callback_is_the_last() {
     target.register("copy", there.clone()).expect("registers");
     let mut options = options(1);
     options.members = vec![Member { node: NodeId(2), addresses: target.listening() }];
-    options.callback_threads = 2;
+    options.callbacks = Callbacks::Threads(2);
     let (go, gate) = std::sync::mpsc::channel::<()>();
     let gate = std::sync::Mutex::new(gate);
     let user = User::reacting(Box::new(move |_, event| {

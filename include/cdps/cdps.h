@@ -24,7 +24,8 @@
  *  exactly once for each accepted send, after its on_complete or on_nack. So on_release is where a borrowing program frees everything of that
  *  send; a copying one does so in on_complete and on_nack.
  *
- *  A full send buffer makes the call fail with CDPS_E_AGAIN at once, or, with a timeout, wait for room.
+ *  A full send buffer makes the call fail with CDPS_E_AGAIN at once, or, with a timeout, wait for room. A program that dispatches its
+ *  callbacks itself is the one that would make room: on its dispatching thread the answer is CDPS_E_AGAIN at once, whatever the timeout.
  *
  *
  * Return values
@@ -45,13 +46,19 @@
  *
  * Callbacks
  *
- *  - They run on threads of the library, with no lock held. Those of one port never overlap, and come in order; different ports may run
- *    in parallel if `threads.callback` is above 1. Those of one client never overlap.
+ *  - They run with no lock held, where `callbacks.mode` of the node says: "thread" (the default), on threads of the library that do nothing
+ *    else; "inline", on its I/O threads, which saves a change of thread for each message; "dispatch", in cdps_node_dispatch(), which the
+ *    program calls when the descriptor of cdps_node_fd() is readable, and nowhere else.
+ *  - Those of one port never overlap, and come in order; different ports may run in parallel if `threads.callback`, or for inline
+ *    `threads.io`, is above 1. Those of one client never overlap.
  *  - Their first argument is `user`, the second an event that is valid until the callback returns.
- *  - No callback runs inside a call that the program makes.
- *  - Any function may be called from any callback, also destroying the callback's own object, but two kinds: cdps_node_destroy_wait() and
- *    cdps_port_destroy_wait(), and cdps_port_send() where it would have to wait. These return CDPS_E_IN_CALLBACK and do nothing.
- *  - A slow callback delays the callbacks that share its thread, never heartbeats, receipts or reading.
+ *  - No callback runs inside a call that the program makes, but cdps_node_dispatch() and, where the program dispatches, cdps_node_destroy_wait()
+ *    and cdps_port_destroy_wait().
+ *  - Any function may be called from any callback, also destroying the callback's own object, but two kinds: cdps_node_destroy_wait(),
+ *    cdps_port_destroy_wait() and cdps_node_dispatch(), and cdps_port_send() where it would have to wait. These return CDPS_E_IN_CALLBACK
+ *    and do nothing.
+ *  - A slow callback delays the callbacks that share its thread, never heartbeats, receipts or reading. Inline callbacks are the exception: one
+ *    delays everything on its I/O thread, and one that takes longer than `liveness.dead_ms` makes its node look dead to the others.
  *  - on_final is the last callback of its object, runs exactly once, and is where `user` may be freed. From then on the handle names nothing.
  *  - New event values may appear in later releases: ignore what you do not know.
  *  - on_log is different: it may run on any thread of the process, also inside calls, and several at once. Lines that its own calls
@@ -278,7 +285,12 @@
 #define CDPS_E_NOT_OWED -23
 
 /**
- * The send buffer is full. Try again after the next completion.
+ * Another thread is doing this. Nothing changed.
+ */
+#define CDPS_E_BUSY -24
+
+/**
+ * The send buffer, or the queue of completions that wait for their callback, is full. Try again after the next completion.
  */
 #define CDPS_E_AGAIN -40
 
@@ -1534,7 +1546,8 @@ typedef struct cdps_send_opts_t {
      */
     int32_t ack;
     /**
-     * How long to wait for room in the send buffer, in ms: 0 = not at all (#CDPS_E_AGAIN), #CDPS_WAIT_FOREVER.
+     * How long to wait for room in the send buffer, in ms: 0 = not at all (#CDPS_E_AGAIN), #CDPS_WAIT_FOREVER. The thread that dispatches
+     * the node's callbacks, if one of the program does, never waits.
      */
     uint32_t timeout_ms;
     /**
@@ -1897,8 +1910,47 @@ int32_t cdps_node_open_abi(uint32_t abi,
                            struct cdps_error_t *err);
 
 /**
+ * What to poll for reading, with `callbacks.mode` dispatch: readable while there is something for cdps_node_dispatch() to do. It is the same
+ * until the node's on_final, where it is to be taken out of what polls it; the library closes it afterwards. The program must neither read
+ * nor close it.
+ *
+ * @param node  the node; also one that was destroyed, until its on_final.
+ * @param out   stores the descriptor.
+ * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_WRONG_STATE (the node has another `callbacks.mode`), #CDPS_E_FORKED.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+CDPS_MUST_USE
+int32_t cdps_node_fd(const struct cdps_node_t *node,
+                     int32_t *out);
+
+/**
+ * Runs callbacks of a node, its clients and its ports on this thread, with `callbacks.mode` dispatch. If nothing waits it waits for something.
+ *
+ * Everything that waits has one turn, in which a port tells a few thousand events at most: callbacks that bring about others do not keep it
+ * from returning. What is left keeps the descriptor of cdps_node_fd() readable.
+ *
+ * A program has to go on until this returns #CDPS_E_CLOSED, also after cdps_node_destroy(): what is destroyed ends here and nowhere else. A
+ * program that does not dispatch is not told anything, and blocks nobody: its links stay up, it receives as far as `port.window` goes.
+ *
+ * @param node        the node; also one that was destroyed, until its on_final.
+ * @param max_events  events that are told at most; 0: no limit but that above.
+ * @param timeout_ms  how long to wait, in ms: 0 = not at all, or #CDPS_WAIT_FOREVER.
+ * @return how many events there were, 0 for none; events without a callback count as well. #CDPS_E_CLOSED (the node's on_final has returned),
+ *         #CDPS_E_BAD_HANDLE, #CDPS_E_WRONG_STATE (the node has another `callbacks.mode`), #CDPS_E_BUSY (another thread is in this
+ *         call), #CDPS_E_IN_CALLBACK, #CDPS_E_FORKED.
+ *
+ * Threads: any, one at a time. Callbacks: refused.
+ */
+CDPS_MUST_USE
+int32_t cdps_node_dispatch(struct cdps_node_t *node,
+                           uint32_t max_events,
+                           uint32_t timeout_ms);
+
+/**
  * Destroys a node: its ports, then its clients, then the node; every accepted send is nacked, every borrowed buffer given back, and
- * the node's on_final is the last callback. Returns at once; the handle names nothing any more.
+ * the node's on_final is the last callback. Returns at once; the handle names nothing any more, but for cdps_node_fd() and
+ * cdps_node_dispatch(), which are to go on until then.
  *
  * @param node  the node; NULL is allowed and does nothing.
  * @return #CDPS_OK, #CDPS_E_BAD_HANDLE (also when it was destroyed before), #CDPS_E_FORKED.
@@ -1908,7 +1960,8 @@ int32_t cdps_node_open_abi(uint32_t abi,
 int32_t cdps_node_destroy(struct cdps_node_t *node);
 
 /**
- * As cdps_node_destroy(), and returns after the node's on_final has returned and its threads have ended.
+ * As cdps_node_destroy(), and returns after the node's on_final has returned and its threads have ended. With `callbacks.mode` dispatch it
+ * dispatches meanwhile, unless another thread was the last that did: that one has to go on.
  *
  * @param node        the node; NULL is allowed and does nothing.
  * @param timeout_ms  how long to wait, in ms, or #CDPS_WAIT_FOREVER.
@@ -2173,7 +2226,8 @@ int32_t cdps_port_close(struct cdps_port_t *port,
 int32_t cdps_port_destroy(struct cdps_port_t *port);
 
 /**
- * As cdps_port_destroy(), and returns after on_final has returned.
+ * As cdps_port_destroy(), and returns after on_final has returned. With `callbacks.mode` dispatch it dispatches meanwhile, whatever waits on
+ * the node, unless another thread was the last that did: that one has to go on.
  *
  * @param port        the port; NULL is allowed and does nothing.
  * @param timeout_ms  how long to wait, in ms, or #CDPS_WAIT_FOREVER.
@@ -2196,8 +2250,8 @@ int32_t cdps_port_destroy_wait(struct cdps_port_t *port,
  * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_UNSUPPORTED (unknown flag), #CDPS_E_NO_CALLBACK, #CDPS_E_TOO_LONG (above
  *         `port.max_message` of either end), #CDPS_E_LIMIT (one more stream than `port.max_streams` of either end), #CDPS_E_WRONG_STATE,
  *         #CDPS_E_DOWN, #CDPS_E_CLOSED (the port is being closed or stopped), #CDPS_E_AGAIN (the send buffer
- *         is full; or, whatever the timeout, `port.max_pending_events` completions wait for their callback), #CDPS_E_TIMEDOUT (it stayed
- *         full), #CDPS_E_IN_CALLBACK (it is full, and a callback cannot wait), #CDPS_E_FORKED.
+ *         is full; or, whatever the timeout, `port.max_pending_events` completions wait for their callback, or this is the thread that
+ *         dispatches the node's callbacks), #CDPS_E_TIMEDOUT (it stayed full), #CDPS_E_IN_CALLBACK (it is full, and a callback cannot wait), #CDPS_E_FORKED.
  *
  * Threads: any number at once. Callbacks: allowed; with a timeout only if there is room.
  */

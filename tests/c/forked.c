@@ -14,7 +14,10 @@ static void child(cdps_node_t *node, cdps_port_t *port, cdps_config_t *config)
     cdps_config_t *other;
     cdps_node_t *opened;
     uint32_t id;
+    int32_t fd;
     EXPECT(CDPS_E_FORKED, cdps_node_id(node, &id));
+    EXPECT(CDPS_E_FORKED, cdps_node_fd(node, &fd));
+    EXPECT(CDPS_E_FORKED, cdps_node_dispatch(node, 0, CDPS_WAIT_FOREVER));
     EXPECT(CDPS_E_FORKED, cdps_port_send(port, NULL, 0, NULL, NULL));
     EXPECT_TEXT(CDPS_E_FORKED, "forked", cdps_port_initialize(port, &err));
     EXPECT_TEXT(CDPS_E_FORKED, "forked", cdps_node_open(config, NULL, NULL, &opened, &err));

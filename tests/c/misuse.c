@@ -102,10 +102,13 @@ static void node_handle(void *wrong)
     uint32_t id;
     uint64_t incarnation;
     size_t need;
+    int32_t fd;
     EXPECT(CDPS_E_BAD_HANDLE, cdps_node_id(wrong, &id));
     EXPECT(CDPS_E_BAD_HANDLE, cdps_node_incarnation(wrong, &incarnation));
     EXPECT(CDPS_E_BAD_HANDLE, cdps_node_listening(wrong, 0, NULL, 0, &need));
     EXPECT(CDPS_E_BAD_HANDLE, cdps_node_stats(wrong, &stats));
+    EXPECT(CDPS_E_BAD_HANDLE, cdps_node_fd(wrong, &fd));
+    EXPECT(CDPS_E_BAD_HANDLE, cdps_node_dispatch(wrong, 0, 0));
     EXPECT_TEXT(CDPS_E_BAD_HANDLE, "handle", cdps_client_register(wrong, "a", &client_table, NULL, &c, &err));
     EXPECT_TEXT(CDPS_E_BAD_HANDLE, "handle", cdps_port_create(wrong, config, &port_table, NULL, &p, &err));
     CHECK(c == NULL && p == NULL);
@@ -189,7 +192,7 @@ static void configuration(void)
     EXPECT_TEXT(CDPS_E_UNKNOWN_KEY, "\"port.window\" meant", cdps_config_set(config, "port.windw", "1", &err));
     EXPECT_TEXT(CDPS_E_BAD_VALUE, "65536..", cdps_config_set(config, "port.window", "12", &err));
     EXPECT_TEXT(CDPS_E_UNSUPPORTED, "not in this version", cdps_config_set(config, "security.mode", "tls", &err));
-    EXPECT_TEXT(CDPS_E_UNSUPPORTED, "not in this version", cdps_config_set(config, "callbacks.mode", "dispatch", &err));
+    EXPECT_TEXT(CDPS_E_BAD_VALUE, "thread|inline|dispatch", cdps_config_set(config, "callbacks.mode", "threads", &err));
     EXPECT(CDPS_E_BAD_VALUE, cdps_config_set(config, "port.window", "", NULL));
 
     EXPECT_TEXT(CDPS_E_INVALID, "key is NULL", cdps_config_get(config, NULL, buf, sizeof buf, &need, &err));
@@ -267,6 +270,8 @@ static void nodes(void)
     char small[3];
     EXPECT(CDPS_E_INVALID, cdps_node_id(node, NULL));
     EXPECT(CDPS_E_INVALID, cdps_node_incarnation(node, NULL));
+    EXPECT(CDPS_E_WRONG_STATE, cdps_node_fd(node, NULL));
+    EXPECT(CDPS_E_WRONG_STATE, cdps_node_dispatch(node, 0, CDPS_WAIT_FOREVER));
     EXPECT(CDPS_E_INVALID, cdps_node_stats(node, NULL));
     stats.struct_size = 0;
     EXPECT(CDPS_E_INVALID, cdps_node_stats(node, &stats));

@@ -289,6 +289,18 @@ fn a_forked_child_is_refused() {
     run(&mut Command::new(program("forked", "", &[])));
 }
 
+/// [U4] [M6] [L6] A program of one thread, with an epoll loop of its own: messages both ways, the end of both nodes.
+#[test]
+fn callbacks_in_a_loop_of_the_program() {
+    run(&mut Command::new(program("dispatch", "", &[])));
+}
+
+/// [U4] [L6] Callbacks on the I/O threads: there and back from callback to callback, among threads that send.
+#[test]
+fn callbacks_inline() {
+    run(&mut Command::new(program("inline", "", &[])));
+}
+
 /// [U2] Warnings go to the callback, or to standard error where there is none, and nothing goes to standard output.
 #[test]
 fn logs_go_where_they_should() {

@@ -73,6 +73,11 @@ impl Conn {
         self.turn.kick(quiet, |guard| self.step(guard), || self.wake.notify_one());
     }
 
+    /// As [`Conn::kick`], and its task serves it, after what this I/O thread has to do before.
+    pub(crate) fn kick_later(self: &Arc<Self>) {
+        self.turn.kick(|| false, |guard| self.step(guard), || self.wake.notify_one());
+    }
+
     /// Writes what is buffered, asks the engine for more, writes that, and does what the engine call left to be done.
     fn step(self: &Arc<Self>, mut writer: MutexGuard<'_, Writer>) -> Step {
         let mut post = None;

@@ -11,10 +11,17 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use cdps::{
-    AckModel, Certainty, Client, ClientHandler, ClusterEvent, ConnStatus, ConnectRequest, Decision,
-    Generation, Health, Level, Liveness, Log, LogSink, Member, Message, Node, NodeId, NodeOptions, PathId,
-    Port, PortConfig, PortEvent, PortHandler, Reason, Security, SendError, SendOptions, Sn, Ssn, StreamId,
-    Target, Verdict,
+    AckModel, Callbacks, Certainty, Client, ClientHandler, ClusterEvent, ConnStatus, ConnectRequest,
+    Decision, DispatchError, Generation, Health, Level, Liveness, Log, LogSink, Member, Message, Node,
+    NodeId, NodeOptions, PathId, Port, PortConfig, PortEvent, PortHandler, Reason, Security, SendError,
+    SendOptions, Sn, Ssn, StreamId, Target, Verdict,
+};
+
+/// Where callbacks run: the test programs of the modes hold the tests of `loopback.rs` as well.
+pub const CALLBACKS: Callbacks = match env!("CARGO_CRATE_NAME").as_bytes() {
+    b"inline" => Callbacks::Inline,
+    b"dispatch" => Callbacks::Dispatch,
+    _ => Callbacks::Threads(1),
 };
 
 /// Longer than anything that is waited for takes on the slowest machine.
@@ -336,6 +343,7 @@ pub fn addresses(count: u8) -> Vec<IpAddr> {
 
 pub fn options(id: u32) -> NodeOptions {
     let mut options = NodeOptions::new(NodeId(id), Security::Plain);
+    options.callbacks = CALLBACKS;
     if let Ok(level) = std::env::var("CDPS_TEST_LOG") {
         let level = if level == "debug" { Level::Debug } else { Level::Info };
         options.log = Log::new(level, Arc::new(Stderr));
@@ -352,7 +360,27 @@ impl LogSink for Stderr {
 }
 
 pub fn open(options: NodeOptions) -> Node {
-    Node::open(options, Box::new(|| ())).expect("the node opens")
+    let dispatched = options.callbacks == Callbacks::Dispatch;
+    let node = Node::open(options, Box::new(|| ())).expect("the node opens");
+    if dispatched {
+        dispatch_all(&node);
+    }
+    node
+}
+
+/// Dispatches this node's callbacks on a thread for that, from now until its end.
+fn dispatch_all(node: &Node) {
+    let node = node.clone();
+    let (begun, beginning) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut last = node.dispatch(None, Duration::ZERO);
+        begun.send(()).expect("somebody waits");
+        while last.is_ok() {
+            last = node.dispatch(None, DEADLINE);
+        }
+        assert_eq!(last, Err(DispatchError::Closed));
+    });
+    beginning.recv().expect("it begins");
 }
 
 /// A node that listens on addresses of its own, and knows `peers`.

@@ -1,6 +1,7 @@
 //! What `cdps/src/sync.rs` has, made of loom's parts.
 
 use std::ops::{Deref, DerefMut};
+use std::time::Instant;
 
 pub(crate) use loom::sync::atomic::{AtomicBool, Ordering, fence};
 
@@ -72,5 +73,44 @@ impl Condvar {
     pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
         let inner = guard.inner.take().expect("it is held");
         guard.inner = Some(self.0.wait(inner).expect("no holder panicked"));
+    }
+
+    /// Nobody waits for a time here.
+    pub(crate) fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, _: Instant) {
+        self.wait(guard);
+    }
+}
+/// Whether a moment has passed: what is asked about here lies behind.
+pub(crate) fn passed(_: Instant) -> bool {
+    true
+}
+
+/// A descriptor that can be polled.
+#[derive(Default)]
+pub(crate) struct Signal {
+    set: loom::sync::Mutex<bool>,
+    changed: loom::sync::Condvar,
+}
+
+impl Signal {
+    pub(crate) fn set(&self) {
+        assert!(!std::mem::replace(&mut *self.set.lock().expect("a good lock"), true), "set twice");
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn clear(&self) {
+        assert!(std::mem::replace(&mut *self.set.lock().expect("a good lock"), false), "cleared twice");
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        *self.set.lock().expect("a good lock")
+    }
+
+    /// The user's poll.
+    pub(crate) fn poll(&self) {
+        let mut set = self.set.lock().expect("a good lock");
+        while !*set {
+            set = self.changed.wait(set).expect("a good lock");
+        }
     }
 }
