@@ -176,6 +176,7 @@ impl Bench {
             self.bytes.clear();
             self.transmit(Side::Target, true);
             self.receive(Side::Source)?;
+            self.source.handle_told(self.now);
             self.source.take_events(true, &mut self.events);
             while self.events.pop_front().is_some() {}
         }

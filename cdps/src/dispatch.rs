@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use cdps_core::port::{CreditToken, Event, Received};
 
@@ -27,6 +28,29 @@ pub(crate) struct Dispatch {
     /// Taken from the engine, not yet told.
     taken: Taken,
     contexts: Vec<u64>,
+}
+
+/// How many completions and nacks of those that were taken the user has been told of. Written by the drainer for each, and so on a line of
+/// memory of its own; read only by sends that would be one too many (M6).
+#[derive(Default)]
+#[repr(align(64))]
+pub(crate) struct EndsTold(AtomicU32);
+
+impl EndsTold {
+    /// Before the callback: what is sent in it finds room for its completion.
+    fn one_more(&self) {
+        self.0.store(self.0.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Under the port's lock, for what is taken there.
+    pub(crate) fn begin(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    /// Under the port's lock, so that it counts what was taken last.
+    pub(crate) fn count(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// What a drainer collects from the messages that are dropped on its thread meanwhile, which is the usual end of a message.
@@ -218,9 +242,11 @@ impl User {
     fn deliver(&self, event: shared::PortEvent) {
         match event {
             Event::Completed { sn, rc, payload } => {
+                self.port.shared().ends_told.one_more();
                 self.tell(PortEvent::Completed { sn, context: payload.context(), rc });
             }
             Event::Nacked { sn, reason, certainty, payload } => {
+                self.port.shared().ends_told.one_more();
                 self.tell(PortEvent::Nacked { sn, context: payload.context(), reason, certainty });
             }
             Event::Done { payload } => drop(payload),

@@ -9,7 +9,7 @@ use cdps_core::cluster::Health;
 use cdps_core::config::AckModel;
 use cdps_core::id::{Generation, NodeId, PathId, SessionId, Sn, StreamId};
 use cdps_core::port::{
-    AckError, Call, Certainty, ConnStatus, FlowReason, Link, Outbound, SendError as Refusal, State,
+    AckError, Call, Certainty, ConnStatus, FlowReason, Link, Outbound, Refused, SendError as Refusal, State,
     StateError, Verdict,
 };
 use cdps_core::reason::Reason;
@@ -424,6 +424,13 @@ impl Port {
         options: &SendOptions,
         note: &impl Fn(Sn),
     ) -> Result<Sn, SendError> {
+        let (error, payload) = match error {
+            Refusal::Backlog { .. } => match self.try_again(payload, len, stream, options, note) {
+                Ok(sn) => return Ok(sn),
+                Err(refused) => *refused,
+            },
+            other => (other, payload),
+        };
         if !error.is_for_room() || options.timeout == Some(Duration::ZERO) {
             self.take_back(payload);
             return Err(error.into());
@@ -439,6 +446,23 @@ impl Port {
         self.wait_and_send(payload, len, stream, options, note)
     }
 
+    /// Some of the completions that waited may have been told meanwhile.
+    fn try_again(
+        &self,
+        payload: Payload,
+        len: u32,
+        stream: StreamId,
+        options: &SendOptions,
+        note: &impl Fn(Sn),
+    ) -> Result<Sn, Refused<Payload>> {
+        let ack = options.ack;
+        let sent = self.shared.call(|engine, now| {
+            engine.handle_ends_told(self.shared.ends_told.count());
+            engine.send(now, Outbound { stream, len, ack, payload }).inspect(|sn| note(*sn))
+        });
+        sent.unwrap_or_else(|| unreachable!("a port that had an engine keeps it"))
+    }
+
     fn wait_and_send(
         &self,
         payload: Payload,
@@ -452,6 +476,7 @@ impl Port {
         let sent =
             self.shared.wait_for_space(options.timeout.and_then(clock::deadline), len, |engine, now| {
                 let payload = waiting.take()?;
+                engine.handle_ends_told(self.shared.ends_told.count());
                 match engine.send(now, Outbound { stream, len, ack, payload }).inspect(|sn| note(*sn)) {
                     Ok(sn) => Some(Ok(sn)),
                     Err(refused) => {

@@ -24,7 +24,7 @@ use crate::callbacks::{Job, Queues};
 use crate::client::ClientShared;
 use crate::clock;
 use crate::conn::Conn;
-use crate::dispatch::Dispatch;
+use crate::dispatch::{Dispatch, EndsTold};
 use crate::error::WaitError;
 use crate::fence::{Delivery, Fence};
 use crate::hub::NodeShared;
@@ -69,6 +69,7 @@ pub(crate) struct PortShared {
     /// Taken away after the final event.
     pub(crate) handler: Mutex<Option<Arc<dyn PortHandler>>>,
     pub(crate) dispatch: Mutex<Dispatch>,
+    pub(crate) ends_told: EndsTold,
     pub(crate) lending: Arc<Lending>,
     pub(crate) fence: Fence,
     pub(crate) rearm: Notify,
@@ -180,6 +181,7 @@ impl PortShared {
             client: Mutex::new(Weak::new()),
             handler: Mutex::new(handler),
             dispatch: Mutex::new(Dispatch::default()),
+            ends_told: EndsTold::default(),
             lending: Arc::new(Lending::default()),
             fence: Fence::new(lease),
             rearm: Notify::new(),
@@ -395,6 +397,7 @@ impl PortShared {
                 }
                 if taken.events.is_empty() {
                     engine.handle_told(now);
+                    self.ends_told.begin();
                     taken.cut = self.fence.cut();
                     engine.take_events(!matches!(delivery, Delivery::Held), &mut taken.events);
                 }

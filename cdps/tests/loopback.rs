@@ -335,6 +335,63 @@ fn no_waiting_in_callbacks() {
     pair.end();
 }
 
+/// [M6] Completions count for their limit until the user is told of them, one by one, also those that are on their way to it together; and in
+/// the callback that tells it of one this does not count any more.
+#[test]
+fn completions_count_until_they_are_told() {
+    if CALLBACKS == Callbacks::Inline {
+        // While a callback is busy nothing is completed.
+        return;
+    }
+    let limit = 8;
+    let (enter, entered) = std::sync::mpsc::channel();
+    let (go, gate) = std::sync::mpsc::channel();
+    let (enter, gate) = (std::sync::Mutex::new(enter), std::sync::Mutex::new(gate));
+    let user = User::reacting(Box::new(move |port, event| {
+        if let PortEvent::Completed { context, .. } = event {
+            // Each says what a send says in it, where it is to try.
+            let _ = enter.lock().expect("enter").send(*context);
+            if let Ok(true) = gate.lock().expect("gate").recv() {
+                let sent = send(port, b"from a callback", 100).map_err(|error| error.to_string());
+                let _ = enter.lock().expect("enter").send(if sent.is_ok() { 1000 } else { 2000 });
+            }
+        }
+    }));
+    let config = |c: &mut PortConfig| (c.ack, c.max_pending_events) = (AckModel::Asynchronous, limit);
+    let pair = Pair::with(1, config, |_| (), user, User::acking);
+    let mut sent = 0;
+    let mut completed = |count: u64| {
+        for _ in 0..count {
+            send(&pair.port, b"message", sent).expect("is accepted");
+            sent += 1;
+            let start = std::time::Instant::now();
+            while pair.port.stats().completed < sent {
+                assert!(start.elapsed() < DEADLINE, "is completed");
+                std::thread::yield_now();
+            }
+        }
+    };
+    let tell = |context: u64| assert_eq!(entered.recv_timeout(DEADLINE), Ok(context));
+    completed(1);
+    tell(0);
+    // The user is being told of the first. These are given out together, and then it is being told of the first of them.
+    completed(4);
+    go.send(false).expect("is waited for");
+    tell(1);
+    completed(limit as u64 - 3);
+    assert_eq!(send(&pair.port, b"too many", 99), Err(SendError::Again));
+    go.send(false).expect("is waited for");
+    tell(2);
+    go.send(true).expect("is waited for");
+    tell(1000);
+    tell(3);
+    // That send took the room that the next one leaves.
+    completed(1);
+    drop(go);
+    pair.user.wait_ends(sent as usize + 1);
+    pair.end();
+}
+
 /// [M4] [A1] Threads that each wait for an acknowledgment before they send on: no message is forgotten between those who might write
 /// it, whatever its size, in either direction.
 #[test]

@@ -229,6 +229,13 @@ pub enum Event<S, R> {
     },
 }
 
+impl<S, R> Event<S, R> {
+    /// Whether it tells how a send has ended: those are what `max_pending_events` limits.
+    pub(crate) fn ends_a_send(&self) -> bool {
+        matches!(self, Event::Completed { .. } | Event::Nacked { .. })
+    }
+}
+
 /// What a port asks its driver to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Action {

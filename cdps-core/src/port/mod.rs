@@ -54,14 +54,18 @@ use crate::wire::{self, Connect};
 /// The queue of events, with a count of what waits for the user.
 pub(crate) struct Events<S, R> {
     queue: Queue<Event<S, R>>,
+    /// Ends of sends that the user has not been told of.
     pending: u32,
+    /// Those of them that [`Port::take_events`] has given out, and how many of these had been told when that was last said.
+    out: u32,
+    out_told: u32,
     completed: u64,
     nacked: u64,
 }
 
 impl<S, R> Events<S, R> {
     fn new() -> Self {
-        Events { queue: Queue::default(), pending: 0, completed: 0, nacked: 0 }
+        Events { queue: Queue::default(), pending: 0, out: 0, out_told: 0, completed: 0, nacked: 0 }
     }
 
     #[inline]
@@ -94,12 +98,11 @@ impl<S, R> Events<S, R> {
         self.queue.push_back(event);
     }
 
-    fn pop(&mut self) -> Option<Event<S, R>> {
-        let event = self.queue.pop_front()?;
-        if matches!(event, Event::Completed { .. } | Event::Nacked { .. }) {
-            self.pending -= 1;
-        }
-        Some(event)
+    /// The user is told of so many of those that are out.
+    fn told(&mut self, count: u32) {
+        let count = count.min(self.out);
+        self.out -= count;
+        self.pending -= count;
     }
 
     fn status(&mut self, status: ConnStatus) {
@@ -419,14 +422,19 @@ impl<S: Payload, R: Clone> Port<S, R> {
         if !leased && self.needs_lease() && matches!(self.events.queue.front(), Some(Event::Received(_))) {
             return None;
         }
-        let event = self.events.pop();
-        self.untold |= event.is_some();
-        event
+        let event = self.events.queue.pop_front()?;
+        self.untold = true;
+        if event.ends_a_send() {
+            self.events.pending -= 1;
+        }
+        Some(event)
     }
 
     /// The user has been told of every event that was given out so far, and is in no callback. To be called before more are taken, and
     /// when there are none: a target that closes waits for it, and so does the recovery of a port that is down.
     pub fn handle_told(&mut self, now: Time) {
+        self.events.told(u32::MAX);
+        self.events.out_told = 0;
         if !std::mem::take(&mut self.untold) {
             return;
         }
@@ -439,16 +447,27 @@ impl<S: Payload, R: Clone> Port<S, R> {
         }
     }
 
+    /// Of the completions and nacks that [`Self::take_events`] gave out after the last [`Self::handle_told`] the user has been told of so many:
+    /// they do not count for `max_pending_events` any more. Need not be said unless a send was refused for that.
+    pub fn handle_ends_told(&mut self, told: u32) {
+        self.events.told(told.saturating_sub(self.events.out_told));
+        self.events.out_told = told;
+    }
+
     /// Takes everything that [`Self::poll_event`] would give, in its order. `into` must be empty. Without a lease to wait for it costs no
-    /// more for many events than for one.
+    /// more for many events than for one. Unlike those of `poll_event`, these have not been told yet.
     pub fn take_events(&mut self, leased: bool, into: &mut Queue<Event<S, R>>) {
         if into.is_empty() && (leased || !self.needs_lease()) {
             std::mem::swap(&mut self.events.queue, into);
-            self.events.pending = 0;
+            self.events.out = self.events.pending;
             self.untold |= !into.is_empty();
             return;
         }
         while let Some(event) = self.poll_event(leased) {
+            if event.ends_a_send() {
+                self.events.pending += 1;
+                self.events.out += 1;
+            }
             into.push_back(event);
         }
     }

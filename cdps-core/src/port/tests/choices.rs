@@ -296,6 +296,45 @@ fn what_a_send_may_wait_for() {
     assert!(backlog.0.is_again());
 }
 
+/// [M6] Completions count until the user is told of them, also those that were given out with others: one by one, and only once.
+#[test]
+fn completions_count_until_they_are_told() {
+    let mut pair = Pair::connected(PortConfig { max_pending_events: 3, ..config(1) });
+    let message = || Outbound { stream: StreamId(0), len: 0, ack: Some(AckModel::Sent), payload: Vec::new() };
+    let (path, conn) = pair.conns[0];
+    let send = |pair: &mut Pair, count: usize| {
+        for _ in 0..count {
+            pair.source.send(pair.now, message()).expect("is accepted");
+            while pair.source.poll_transmit(pair.now, path, conn, &mut Batch::default()) {}
+        }
+        let full = *pair.source.send(pair.now, message()).expect_err("is too much");
+        assert!(matches!(full.0, SendError::Backlog { pending: 3 }), "{:?}", full.0);
+    };
+    send(&mut pair, 3);
+    let mut taken = Queue::default();
+    pair.source.take_events(true, &mut taken);
+    send(&mut pair, 0);
+    pair.source.handle_ends_told(1);
+    send(&mut pair, 1);
+    for told in [1, 2] {
+        pair.source.handle_ends_told(told);
+    }
+    send(&mut pair, 1);
+    // The third of the batch, and then two that come one at a time.
+    pair.source.handle_told(pair.now);
+    send(&mut pair, 1);
+    for _ in 0..2 {
+        assert!(pair.source.poll_event(true).is_some());
+    }
+    pair.source.handle_ends_told(0);
+    send(&mut pair, 2);
+    taken = Queue::default();
+    pair.source.take_events(true, &mut taken);
+    pair.source.handle_told(pair.now);
+    pair.source.handle_told(pair.now);
+    send(&mut pair, 3);
+}
+
 /// A pair whose last paths are standby.
 fn with_standby(config: PortConfig, standby: usize) -> Pair {
     let mut config = PortConfig { ack: AckModel::Asynchronous, ..config };
