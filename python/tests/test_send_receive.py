@@ -27,7 +27,7 @@ DEADLINE = 60.0
 class Pair:
     """A source port of node 1, connected over two paths to a target port of node 2."""
 
-    def __init__(self, *, ack: Literal["sync", "async"] = "sync") -> None:
+    def __init__(self, *, ack: Literal["sync", "async"] = "sync", overdue: float | None = 30.0) -> None:
         self.target_node = cdps.Node(
             id=2, listen=["127.0.0.2:0", "127.0.0.3:0"], members={1: []}, security="plain"
         )
@@ -35,7 +35,9 @@ class Pair:
         self.source_node = cdps.Node(
             id=1, members={2: self.target_node.listening}, local=["127.0.0.1"], security="plain"
         )
-        self.source = self.source_node.register("writer", backlog=0).open_port("copy", targets=[2], ack=ack)
+        self.source = self.source_node.register("writer", backlog=0).open_port(
+            "copy", targets=[2], ack=ack, user_ack_timeout=overdue
+        )
         self.connected = self.source.connect(timeout=DEADLINE)
         self.target = self.client.accept(DEADLINE)
 
@@ -225,6 +227,37 @@ def test_a_slow_receiver_stops_the_sender() -> None:
     assert len(handles) == accepted + 1
     assert [handle.result(DEADLINE) for handle in handles] == [0] * len(handles)
     pair.close()
+
+
+def test_a_message_that_nobody_acknowledges_is_overdue() -> None:
+    """[A6] The event names it, and the send still waits."""
+    pair = Pair(overdue=0.2)
+    handle = pair.source.send(b"slow", stream=7)
+    event = wait_for(pair.source, lambda event: event.kind == "overdue")[-1]
+    assert (event.sn, event.stream) == (handle.sn, 7)
+    assert event.waited is not None and event.waited >= 0.2
+    assert not handle.done
+    pair.target.recv(DEADLINE).ack(3)
+    assert handle.result(DEADLINE) == 3
+    pair.close()
+
+
+def test_a_suspended_port_holds_its_sends(pair: Pair) -> None:
+    """[L7] They are taken, and arrive after it was resumed; receiving goes on. Without a connection there is nothing to suspend."""
+    pair.source.suspend()
+    handle = pair.source.send(b"held")
+    # Its acknowledgment comes over the same paths after the send, and says that the send has not begun.
+    back = pair.target.send(b"back")
+    pair.source.recv(DEADLINE).ack(0)
+    assert back.result(DEADLINE) == 0
+    with pytest.raises(cdps.DeadlineExceeded):
+        pair.target.recv(0.1)
+    pair.source.resume()
+    pair.target.recv(DEADLINE).ack(5)
+    assert handle.result(DEADLINE) == 5
+    unconnected = pair.source_node.register("other", backlog=0).open_port("copy", targets=[2])
+    with pytest.raises(cdps.StateError, match="suspend"):
+        unconnected.suspend()
 
 
 def test_close_drains_and_both_ends_hear_of_it() -> None:

@@ -47,7 +47,9 @@ impl Client {
     ///
     /// ack says when a send is complete: "sync", when the target's user acknowledges it; "async", when the target's port has it;
     /// "sent", when it was handed to a transport. With autoswitch the port goes to the next backup by itself when its target fails.
-    #[pyo3(signature = (to, *, targets, ack="sync", autoswitch=false, connect_timeout=5.0))]
+    /// A message that the target's user has not acknowledged for user_ack_timeout seconds is the matter of an "overdue" event; None: never.
+    #[pyo3(signature = (to, *, targets, ack="sync", autoswitch=false, connect_timeout=5.0, user_ack_timeout=30.0))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn open_port(
         &self,
         py: Python<'_>,
@@ -56,6 +58,7 @@ impl Client {
         ack: &str,
         autoswitch: bool,
         connect_timeout: f64,
+        user_ack_timeout: Option<f64>,
     ) -> PyResult<Port> {
         let target = |node| Target { node: NodeId(node), addresses: Vec::new() };
         let config = PortConfig {
@@ -64,6 +67,9 @@ impl Client {
             ack: arguments::ack_model(ack)?,
             autoswitch,
             connect_timeout: arguments::seconds_of("connect_timeout", connect_timeout)?,
+            user_ack_timeout: user_ack_timeout
+                .map(|seconds| arguments::seconds_of("user_ack_timeout", seconds))
+                .transpose()?,
             ..PortConfig::default()
         };
         let mailbox = Mailbox::new();

@@ -1,6 +1,8 @@
 //! What happens to a port's connection and paths, as Python sees it.
 
-use cdps::{ConnStatus, Generation, Health, NodeId, PathId, Reason};
+use std::time::Duration;
+
+use cdps::{ConnStatus, Generation, Health, NodeId, PathId, Reason, Sn, StreamId};
 use pyo3::prelude::*;
 
 use crate::failure::reason_name;
@@ -10,9 +12,10 @@ use crate::failure::reason_name;
 #[pyclass(frozen, weakref, module = "cdps", get_all)]
 #[derive(Clone, Default)]
 pub(crate) struct Event {
-    /// connected, connect_failed, down, drained, switching, switched, closed, or path.
+    /// connected, connect_failed, down, drained, switching, switched, closed, path, or overdue: the other end's user has not acknowledged
+    /// a message for longer than the port's user_ack_timeout.
     kind: &'static str,
-    /// The node that it is about (all but drained, closed and path).
+    /// The node that it is about (all but drained, closed, path and overdue).
     node: Option<u32>,
     /// Generation of the session, as (role epoch, counter) (connected, switched).
     generation: Option<(u64, u64)>,
@@ -28,6 +31,12 @@ pub(crate) struct Event {
     health: Option<&'static str>,
     /// Completed messages that only the former target's port, not its user, had said to have (switched).
     only_receipted: Option<u64>,
+    /// Number of the message, as its SendHandle has it (overdue).
+    sn: Option<u64>,
+    /// Its stream (overdue).
+    stream: Option<u32>,
+    /// For how many seconds it has been waiting at least (overdue).
+    waited: Option<f64>,
 }
 
 #[pymethods]
@@ -46,6 +55,9 @@ impl Event {
         say("paths_up", self.paths_up.map(|up| up.to_string()));
         say("paths", self.paths.map(|paths| paths.to_string()));
         say("only_receipted", self.only_receipted.map(|count| count.to_string()));
+        say("sn", self.sn.map(|sn| sn.to_string()));
+        say("stream", self.stream.map(|stream| stream.to_string()));
+        say("waited", self.waited.map(|waited| waited.to_string()));
         say("reason", self.reason.clone());
         text + ">"
     }
@@ -91,6 +103,15 @@ impl Event {
             Health::Dead => "dead",
         };
         Event { path: Some(path.0), health: Some(health), ..Event::of("path", None, Some(reason)) }
+    }
+
+    pub(crate) fn overdue(sn: Sn, stream: StreamId, waited: Duration) -> Event {
+        Event {
+            sn: Some(sn.0),
+            stream: Some(stream.0),
+            waited: Some(waited.as_secs_f64()),
+            ..Event::of("overdue", None, None)
+        }
     }
 
     fn of(kind: &'static str, node: Option<NodeId>, reason: Option<Reason>) -> Event {

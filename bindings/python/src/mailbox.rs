@@ -315,8 +315,8 @@ impl PortHandler for Mailbox {
             PortEvent::Released { .. } => {}
             // A send that finds the buffer full waits, or says so; the marks below that are not passed on yet.
             PortEvent::Flow { .. } => {}
-            // Said to no one yet: the send that it is about still waits.
-            PortEvent::Overdue { .. } | PortEvent::Resolved { .. } => {}
+            // Said to no one yet: the send that it is about has ended.
+            PortEvent::Resolved { .. } => {}
             PortEvent::Received(message) => {
                 self.state.lock().messages.push_back(message);
                 self.received.notify_one();
@@ -324,6 +324,10 @@ impl PortHandler for Mailbox {
             PortEvent::Status(status) => self.status(port, &status),
             PortEvent::Path { path, health, reason } => {
                 self.state.lock().push(Event::path(path, health, reason));
+                self.changed.notify_all();
+            }
+            PortEvent::Overdue { sn, stream, waited } => {
+                self.state.lock().push(Event::overdue(sn, stream, waited));
                 self.changed.notify_all();
             }
             PortEvent::Final => self.finish(),

@@ -138,12 +138,23 @@ impl Port {
         Message::new(py, message, &self.port, self.node.home)
     }
 
-    /// The next event of the connection and its paths. Raises DeadlineExceeded after `timeout` seconds, and ClosedError after the last.
+    /// The next event of the connection, its paths, and messages that are overdue. Raises DeadlineExceeded after `timeout` seconds, and ClosedError after the last.
     #[pyo3(signature = (timeout=None))]
     fn next_event(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Event> {
         let deadline = Deadline::after(arguments::timeout(timeout)?);
         let event = call::wait(py, self.node.home, deadline, |until| self.mailbox.next_event(until))?;
         event.ok_or_else(|| Failure::Deadline("no event has come".into()).into())
+    }
+
+    /// Holds traffic without closing: sends are taken as before, and none begins to travel, until resume or close. Receiving goes on.
+    /// Raises StateError if the port is not connected.
+    fn suspend(&self, py: Python<'_>) -> PyResult<()> {
+        call::detached(py, self.node.home, || Ok(self.port.suspend()?))
+    }
+
+    /// Lets go what suspend holds. Raises StateError if the port is not connected.
+    fn resume(&self, py: Python<'_>) -> PyResult<()> {
+        call::detached(py, self.node.home, || Ok(self.port.resume()?))
     }
 
     /// Closes the port for good. Waits until every send has ended, then for the end of the session; with `immediate` unfinished sends
