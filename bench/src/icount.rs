@@ -111,7 +111,7 @@ impl Bench {
         }
         let (path, conn) = dialled.ok_or("the source dialled nothing")?;
         let mut target = target.ok_or("the source asked for no connection")?;
-        let good = LinkState { health: Health::Good, rtt: Some(Duration::from_micros(50)) };
+        let good = LinkState { health: Health::Good, rtt: Some(Duration::from_micros(50)), one_way: None };
         source.handle_link(now, path, good);
         target.handle_link(now, path, good);
         target.handle_conn_up(now, path, conn);

@@ -1,6 +1,7 @@
 //! The vocabulary that every cluster engine speaks (N2): what a node learns about the others.
 
 use crate::id::{Incarnation, NodeId};
+use crate::reason::Reason;
 use crate::time::{Duration, Time};
 
 /// How well a link, or a node over its best link, is heard.
@@ -14,6 +15,26 @@ pub enum Health {
     Good,
 }
 
+/// Which direction of a link is lost while the other one works (T5).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum OneWay {
+    /// The peer is heard, and does not hear this node: nothing that is sent there arrives.
+    Out,
+    /// The peer hears this node, and is not heard. Only the peer can tell, over another path.
+    In,
+}
+
+impl OneWay {
+    /// What a user is told.
+    #[must_use]
+    pub fn reason(self) -> Reason {
+        match self {
+            OneWay::Out => Reason::OneWayOut,
+            OneWay::In => Reason::OneWayIn,
+        }
+    }
+}
+
 /// State of one link, as told to the ports whose paths use it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LinkState {
@@ -21,6 +42,13 @@ pub struct LinkState {
     pub health: Health,
     /// Smoothed round-trip time, if measured.
     pub rtt: Option<Duration>,
+    /// Which direction is lost, if it is not good and that is known. A link alone knows of [`OneWay::Out`] only.
+    pub one_way: Option<OneWay>,
+}
+
+impl LinkState {
+    /// What a link is before it was heard.
+    pub const DEAD: LinkState = LinkState { health: Health::Dead, rtt: None, one_way: None };
 }
 
 /// What a port is told about a peer node.

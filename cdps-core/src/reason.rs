@@ -77,6 +77,10 @@ reasons! {
     NoBackup = 22, "no backup target is left";
     /// The port was stopped before the message was sent.
     Stopped = 23, "the port was stopped before the message was sent";
+    /// One-way loss: the peer is heard, and does not hear this end.
+    OneWayOut = 24, "one-way loss: the peer does not hear this end";
+    /// One-way loss: the peer hears this end, and is not heard.
+    OneWayIn = 25, "one-way loss: this end does not hear the peer";
 }
 
 impl fmt::Display for Reason {

@@ -144,6 +144,10 @@ pub const CDPS_REASON_PEER_CLOSED: i32 = 21;
 pub const CDPS_REASON_NO_BACKUP: i32 = 22;
 /// The port was stopped before the message was sent.
 pub const CDPS_REASON_NOT_SENT_STOPPED: i32 = 23;
+/// One-way loss: the peer does not hear this end, though it is heard itself.
+pub const CDPS_REASON_ONE_WAY_OUT: i32 = 24;
+/// One-way loss: this end does not hear the peer, which says over another path that it hears this end.
+pub const CDPS_REASON_ONE_WAY_IN: i32 = 25;
 
 type Names = &'static [(i32, &'static CStr)];
 
@@ -227,6 +231,8 @@ static REASONS: &[(i32, &CStr, &CStr)] = &[
     (CDPS_REASON_PEER_CLOSED, c"PEER_CLOSED", c"closed by the peer"),
     (CDPS_REASON_NO_BACKUP, c"NO_BACKUP", c"no backup target is left"),
     (CDPS_REASON_NOT_SENT_STOPPED, c"NOT_SENT_STOPPED", c"the port was stopped before the message was sent"),
+    (CDPS_REASON_ONE_WAY_OUT, c"ONE_WAY_OUT", c"one-way loss: the peer does not hear this end"),
+    (CDPS_REASON_ONE_WAY_IN, c"ONE_WAY_IN", c"one-way loss: this end does not hear the peer"),
 ];
 
 /// Name of a CDPS_STATE_* value, as the documentation writes it, such as "CONNECTED"; "?" for a number that is none. A static string. Threads: any, also in a forked child.

@@ -77,6 +77,11 @@ pub struct cdps_path_stats_t {
     pub frames_sent: u64,
     /// Frames that it has read.
     pub frames_received: u64,
+    /// CDPS_REASON_*: why the path is not good, as on_path said; #CDPS_REASON_NONE if it is. One-way loss is #CDPS_REASON_ONE_WAY_OUT or
+    /// #CDPS_REASON_ONE_WAY_IN.
+    pub cause: i32,
+    /// 0.
+    pub reserved0: u32,
 }
 
 // SAFETY: integers only.
@@ -182,6 +187,8 @@ pub unsafe extern "C" fn cdps_port_path_stats(
             bytes_received: found.bytes_received,
             frames_sent: found.frames_sent,
             frames_received: found.frames_received,
+            cause: names::reason(found.cause),
+            reserved0: 0,
         };
         // SAFETY: the header asks for a structure of `struct_size` writable bytes, or NULL.
         unsafe { sized::write(out, &value) }

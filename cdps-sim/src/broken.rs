@@ -53,6 +53,10 @@ variants! {
     CreditLeak = "credit-leak", "released messages give no credit back";
     /// A path's class is not heeded.
     NoStandby = "no-standby", "standby paths are taken for normal ones";
+    /// One-way loss is not named.
+    NoOneWay = "no-one-way", "that a link is one-way does not reach the ports";
+    /// What is heard is taken for an answer.
+    HalfDeaf = "half-deaf", "a link that is heard counts as good, also when it is one-way";
     /// A user that does not acknowledge is not seen.
     NoOverdue = "no-overdue", "that a message is overdue does not reach the user";
     /// The wrong one is blamed.

@@ -25,6 +25,8 @@ pub(crate) enum Event {
     FaultBegins(usize),
     /// A fault of the plan ends.
     FaultEnds(usize),
+    /// The world looks what was made of a fault of the plan.
+    Inspect(usize),
     /// The world looks whether the run is over.
     Survey,
 }

@@ -1,6 +1,6 @@
 //! The faults of a plan.
 
-use crate::env::{Env, MS, note};
+use crate::env::{Env, MS, SECOND, note};
 use crate::net::{ACCEPTOR, DIALLER, Side};
 use crate::rng::Rng;
 
@@ -65,6 +65,18 @@ impl Fault {
             FaultKind::Kill { .. } | FaultKind::Freeze { .. } | FaultKind::Partition { .. } => false,
         }
     }
+}
+
+/// How much earlier than a fault nothing else may be wrong for it to count as the only one.
+const ALONE: u64 = 4 * SECOND;
+
+/// Whether a fault is a one-way loss that lasts until `until` at least, and nothing else befalls the route or its ends meanwhile.
+pub(crate) fn is_lone_one_way(faults: &[Fault], n: usize, until: u64, ends: [usize; 2]) -> bool {
+    let this = &faults[n];
+    let FaultKind::OneWay { route, .. } = this.kind else { return false };
+    let near = |f: &Fault| f.at <= until && f.until + ALONE >= this.at;
+    let hits = |f: &Fault| f.hits_route(route) || ends.iter().any(|host| f.hits_host(*host));
+    this.until > until && !faults.iter().enumerate().any(|(k, f)| k != n && near(f) && hits(f))
 }
 
 /// Index of the route from a source host to address `index` of a target host.

@@ -8,6 +8,7 @@ mod write;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use cdps_core::cluster::{Health, LinkState};
 use cdps_core::config::{Member, NodeConfig};
 use cdps_core::id::{ConnId, Generation, Incarnation, NodeId, PathId, SessionId, Side, Sn};
 use cdps_core::node::{LinkKey, Node, Output};
@@ -387,6 +388,8 @@ impl Host {
             }
             Output::Link { key, state } => {
                 note!(env, "n{}: link {key:?} is {state:?}", self.node());
+                let state = self.misread(env, key, state);
+                self.check_link(env, key, &state);
                 for slot in self.slots.iter_mut().flatten() {
                     for path in slot.links.iter().filter(|l| *l.1 == key).map(|l| *l.0).collect::<Vec<_>>() {
                         slot.port.handle_link(now, path, state);
@@ -411,6 +414,22 @@ impl Host {
             Output::Message { from, from_incarnation, body } => {
                 self.message(env, from, from_incarnation, body)
             }
+        }
+    }
+
+    /// What a broken engine would have said of a link.
+    fn misread(&self, env: &mut Env, key: LinkKey, state: LinkState) -> LinkState {
+        match env.broken {
+            Some(Broken::NoOneWay) if state.one_way.is_some() => {
+                env.broke += 1;
+                LinkState { one_way: None, ..state }
+            }
+            Some(Broken::HalfDeaf) if state.one_way.is_some() && state.health == Health::Suspect => {
+                note!(env, "n{}: link {key:?} is taken for good", self.node());
+                env.broke += 1;
+                LinkState { health: Health::Good, one_way: None, ..state }
+            }
+            Some(_) | None => state,
         }
     }
 

@@ -12,6 +12,7 @@ mod fault;
 mod host;
 mod mutate;
 mod net;
+mod one_way;
 mod oracle;
 mod payload;
 mod plan;

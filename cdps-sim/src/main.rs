@@ -160,7 +160,7 @@ fn many(arguments: &Arguments, options: Options) -> ExitCode {
     let took = began.elapsed().as_secs_f64();
     let t = p.tally;
     say(&format!(
-        "{} seeds, {} failed; {:.0} virtual seconds in {took:.1} s; {} sent, {} completed, {} nacked, {} delivered, {} downs, {} switches, {} resets ({} not delivered, {} delivered, {} acknowledged), {} reconnects, {} graceful closes by targets, {} sent while suspended, {} overdue, {} suspicions ({} of healthy paths), longest hidden pause {:.3} s, ack {:.3} s, switch {:.3} s",
+        "{} seeds, {} failed; {:.0} virtual seconds in {took:.1} s; {} sent, {} completed, {} nacked, {} delivered, {} downs, {} switches, {} resets ({} not delivered, {} delivered, {} acknowledged), {} reconnects, {} graceful closes by targets, {} sent while suspended, {} overdue, {} suspicions ({} of healthy paths), {} one-way losses named, longest hidden pause {:.3} s, ack {:.3} s, switch {:.3} s",
         p.done,
         p.failed.len(),
         p.lasted,
@@ -180,6 +180,7 @@ fn many(arguments: &Arguments, options: Options) -> ExitCode {
         t.overdue,
         t.suspicions,
         t.false_suspicions,
+        t.one_ways,
         t.longest_arrival as f64 / 1e9,
         t.longest_ack as f64 / 1e9,
         t.longest_switch as f64 / 1e9
@@ -206,6 +207,7 @@ impl Progress {
         sum.overdue += t.overdue;
         sum.suspicions += t.suspicions;
         sum.false_suspicions += t.false_suspicions;
+        sum.one_ways += t.one_ways;
         sum.longest_ack = sum.longest_ack.max(t.longest_ack);
         sum.longest_switch = sum.longest_switch.max(t.longest_switch);
         sum.longest_arrival = sum.longest_arrival.max(t.longest_arrival);

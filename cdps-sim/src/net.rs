@@ -40,6 +40,8 @@ pub(crate) struct Route {
     /// Divides the rate: 1 is healthy.
     slow: u64,
     frozen: [u32; 2],
+    /// Since when nothing gets through in a direction.
+    frozen_at: [u64; 2],
     refusing: u32,
     /// Arrivals of each direction that will be damaged.
     pub(crate) corrupt: [u32; 2],
@@ -65,6 +67,7 @@ impl Route {
             rate,
             slow: 1,
             frozen: [0; 2],
+            frozen_at: [u64::MAX; 2],
             refusing: 0,
             corrupt: [0; 2],
             lanes: Default::default(),
@@ -153,6 +156,16 @@ impl Net {
     fn host_of(&self, conn: usize, side: Side) -> usize {
         let route = &self.routes[self.conns[conn].route];
         if side == DIALLER { route.dialler } else { route.acceptor }
+    }
+
+    /// The relay that a connection goes through.
+    pub(crate) fn route_of(&self, conn: usize) -> usize {
+        self.conns[conn].route
+    }
+
+    /// Since when a route does not work both ways; the end of time if it does.
+    pub(crate) fn stuck_since(&self, route: usize) -> u64 {
+        self.routes[route].frozen_at[0].min(self.routes[route].frozen_at[1])
     }
 
     /// Whether nothing gets through in this direction.
@@ -452,13 +465,16 @@ impl Env {
         let frozen = &mut self.net.routes[route].frozen;
         if freeze {
             frozen[direction] += 1;
+            let since = &mut self.net.routes[route].frozen_at[direction];
+            *since = (*since).min(self.now);
             return;
         }
         frozen[direction] -= 1;
         if frozen[direction] > 0 {
             return;
         }
-        let through = *frozen == [0, 0];
+        self.net.routes[route].frozen_at[direction] = u64::MAX;
+        let through = self.net.routes[route].frozen == [0, 0];
         for conn in self.net.open.clone() {
             if self.net.conns[conn].route != route {
                 continue;

@@ -31,6 +31,8 @@ pub enum Invariant {
     PathHidden,
     /// No message on a standby path while a normal one is good.
     Standby,
+    /// A path that works in one direction only is called that, and is no good one.
+    OneWay,
     /// A reachable backup hides the target's faults.
     SwitchHidden,
     /// A target that closes gracefully, and in time, loses nothing that it has taken.
@@ -59,6 +61,7 @@ impl fmt::Display for Invariant {
             Invariant::Lease => ("F8", "a former target delivers nothing"),
             Invariant::PathHidden => ("T2", "path faults are hidden"),
             Invariant::Standby => ("T8", "standby paths carry only when no normal one is good"),
+            Invariant::OneWay => ("T5", "one-way loss is named, and nothing else is"),
             Invariant::SwitchHidden => ("F5", "target faults are hidden by autoswitch"),
             Invariant::Drain => ("L5", "a graceful close drains"),
             Invariant::Held => ("L7", "a suspended port begins no message"),
@@ -133,6 +136,8 @@ pub struct Tally {
     pub suspicions: u64,
     /// Of those, paths that had no fault between ends that had none.
     pub false_suspicions: u64,
+    /// One-way losses that had to be named, at an end that could know.
+    pub one_ways: u64,
     /// Longest time in ns from an acknowledgment to its completion, between quick users, where a path was healthy.
     pub longest_ack: u64,
     /// Longest time in ns from a target's fault to the switch to a healthy backup.

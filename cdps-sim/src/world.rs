@@ -1,15 +1,18 @@
 //! One run: hosts, network, faults and oracle under virtual time, from one seed.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use cdps_core::config::PathClass;
 use cdps_core::id::Side;
+use cdps_core::time::nanos;
 
 use crate::broken::Broken;
 use crate::env::{Env, Event, MS, SECOND, TraceSink, note};
-use crate::fault::FaultKind;
+use crate::fault::{self, FaultKind};
 use crate::host::Host;
 use crate::net::{Machine, Net, Route};
+use crate::one_way::Watched;
 use crate::oracle::{FlowKey, Oracle};
 use crate::plan::{self, Plan};
 use crate::rng::Rng;
@@ -71,6 +74,8 @@ struct World {
     /// Progress is expected before this moment.
     deadline: u64,
     fingerprint: u64,
+    /// Paths that a one-way loss has hit, by number of the fault.
+    watched: BTreeMap<usize, Vec<Watched>>,
     /// How long everything must have been quiet before it is taken down.
     rest: u64,
 }
@@ -119,6 +124,7 @@ impl World {
             act: Act::Storm,
             deadline: 0,
             fingerprint: seed,
+            watched: BTreeMap::new(),
             rest: if seed.is_multiple_of(8) { IDLE } else { 500 * MS },
         }
     }
@@ -243,12 +249,38 @@ impl World {
                     host.handle(&mut self.env, event);
                 }
             }
-            Event::FaultBegins(n) => self.fault_begins(self.plan.faults[n].kind),
+            Event::FaultBegins(n) => {
+                self.watch_one_way(n);
+                self.fault_begins(self.plan.faults[n].kind);
+            }
+            Event::Inspect(n) => self.inspect_one_way(n),
             Event::FaultEnds(n) => self.fault_ends(self.plan.faults[n].kind),
             Event::Survey => {
                 self.survey();
                 let at = self.env.now + SURVEY_EVERY;
                 self.env.at(at, Event::Survey);
+            }
+        }
+    }
+
+    /// Notes which paths a one-way loss hits that nothing else explains, and when it must have been noticed.
+    fn watch_one_way(&mut self, n: usize) {
+        let plan = Rc::clone(&self.plan);
+        let FaultKind::OneWay { route, .. } = plan.faults[n].kind else { return };
+        let due = self.env.now + nanos(plan.liveness.dead);
+        let ends = [plan.routes[route].dialler, plan.routes[route].acceptor];
+        if fault::is_lone_one_way(&plan.faults, n, due, ends) {
+            let well = ends.iter().flat_map(|host| self.hosts[*host].well_on(&self.env, route)).collect();
+            self.watched.insert(n, well);
+            self.env.at(due, Event::Inspect(n));
+        }
+    }
+
+    fn inspect_one_way(&mut self, n: usize) {
+        let FaultKind::OneWay { direction, .. } = self.plan.faults[n].kind else { return };
+        for watched in self.watched.remove(&n).unwrap_or_default() {
+            for host in &self.hosts {
+                host.check_one_way(&mut self.env, &watched, direction);
             }
         }
     }

@@ -71,6 +71,8 @@ pub struct PathStats {
     pub path: PathId,
     /// How well it is heard.
     pub health: Health,
+    /// Why it is not good, as the path event said; [`Reason::None`] if it is.
+    pub cause: Reason,
     /// Whether a connection is up.
     pub up: bool,
     /// Smoothed time from handing bytes over to their receipt, if measured.
@@ -171,6 +173,7 @@ impl PortShared {
             Some(PathStats {
                 path,
                 health: of_path.health,
+                cause: of_path.cause,
                 up: false,
                 rtt: of_path.rtt,
                 rate: of_path.rate,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cdps::{
-    AckModel, Address, Callbacks, Certainty, ConnStatus, Health, Liveness, Member, Node, NodeId, Port,
+    AckModel, Address, Callbacks, Certainty, ConnStatus, Health, Liveness, Member, Node, NodeId, PathId, Port,
     PortConfig, Reason, Target, Verdict,
 };
 use cluster::relay::Relay;
@@ -187,6 +187,81 @@ fn a_frozen_path_is_hidden() {
     user.wait("path up again", |seen| (up(seen) == 4).then_some(()));
     send_all(&port, 1000, 1500);
     check_all(&user, &host, 1500);
+    all.end();
+}
+
+/// [T5] A path on which the target does not hear the source: each end is told which direction is lost, the source because it still hears the
+/// target, the target because the source says so on the other path. Nothing travels there meanwhile, and nothing is lost.
+#[test]
+fn one_way_loss_is_named_at_both_ends() {
+    let all = Relayed::new(2, 1);
+    let user = User::new();
+    let port = connected(&all.source, all.config(), &user);
+    user.wait("both paths", |seen| (up(seen) == 2).then_some(()));
+    send_all(&port, 0, 100);
+    let (_, host) = all.hosts[0].session(0);
+    check_all(&user, &host, 100);
+    all.relays[0][1].mute();
+    let named = |seen: &[Seen], name| {
+        let is = |s: &Seen| matches!(s, Seen::Path { path: PathId(1), reason, .. } if *reason == name);
+        seen.iter().any(is).then_some(())
+    };
+    user.wait("one-way at the source", |seen| named(seen, Reason::OneWayOut));
+    host.wait("one-way at the target", |seen| named(seen, Reason::OneWayIn));
+    let figures = port.stats().paths[1];
+    assert!(figures.health != Health::Good && figures.cause == Reason::OneWayOut, "{figures:?}");
+    send_all(&port, 100, 300);
+    check_all(&user, &host, 300);
+    assert_eq!(port.stats().paths[1].payload_sent, figures.payload_sent);
+    all.relays[0][1].thaw();
+    user.wait("both paths again", |seen| (up(seen) == 2).then_some(()));
+    assert_eq!(port.stats().paths[1].cause, Reason::None);
+    assert!(!user.seen().iter().any(|s| matches!(s, Seen::Status(ConnStatus::Down { .. }))));
+    all.end();
+}
+
+/// [T5] A target's user that does not return from its callback, for longer than a path may be silent, costs no path and no connection.
+#[test]
+fn a_callback_that_hangs_is_no_silence() {
+    let all = Relayed::new(2, 1);
+    let user = User::new();
+    let (go_on, waits) = std::sync::mpsc::sync_channel::<()>(0);
+    let waits = std::sync::Mutex::new(waits);
+    let hung = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let entered = Arc::clone(&hung);
+    let host = User::reacting(Box::new(move |_, event| {
+        if matches!(event, cdps::PortEvent::Received(_)) {
+            entered.store(true, std::sync::atomic::Ordering::SeqCst);
+            // Ends when the test does.
+            let _ = waits.lock().expect("waits").recv();
+        }
+    }));
+    let client = Host::new(PortConfig::default(), move || Arc::clone(&host));
+    all.targets[0].register("hangs", client).expect("registers");
+    let config = PortConfig { client: "hangs".into(), ack: AckModel::Asynchronous, ..all.config() };
+    let port = connected(&all.source, config, &user);
+    user.wait("both paths", |seen| (up(seen) == 2).then_some(()));
+    send(&port, b"hang", 0).expect("is accepted");
+    user.wait_ends(1);
+    let begun = std::time::Instant::now();
+    let mut sent = 1;
+    // Completions go on meanwhile, each carried by the paths.
+    while begun.elapsed() < 2 * brisk().dead {
+        send(&port, b"more", sent).expect("is accepted");
+        sent += 1;
+        user.wait_ends(sent as usize);
+    }
+    assert!(hung.load(std::sync::atomic::Ordering::SeqCst));
+    let bad = |s: &Seen| {
+        matches!(
+            s,
+            Seen::Path { health: Health::Dead, .. }
+                | Seen::Nacked { .. }
+                | Seen::Status(ConnStatus::Down { .. })
+        )
+    };
+    assert!(!user.seen().iter().any(bad), "{:?}", user.seen().iter().find(|s| bad(s)));
+    drop(go_on);
     all.end();
 }
 

@@ -709,6 +709,16 @@
 #define CDPS_REASON_NOT_SENT_STOPPED 23
 
 /**
+ * One-way loss: the peer does not hear this end, though it is heard itself.
+ */
+#define CDPS_REASON_ONE_WAY_OUT 24
+
+/**
+ * One-way loss: this end does not hear the peer, which says over another path that it hears this end.
+ */
+#define CDPS_REASON_ONE_WAY_IN 25
+
+/**
  * cdps_config_key_t.type: any text.
  */
 #define CDPS_CONFIG_TEXT 1
@@ -1708,6 +1718,15 @@ typedef struct cdps_path_stats_t {
      * Frames that it has read.
      */
     uint64_t frames_received;
+    /**
+     * CDPS_REASON_*: why the path is not good, as on_path said; #CDPS_REASON_NONE if it is. One-way loss is #CDPS_REASON_ONE_WAY_OUT or
+     * #CDPS_REASON_ONE_WAY_IN.
+     */
+    int32_t cause;
+    /**
+     * 0.
+     */
+    uint32_t reserved0;
 } cdps_path_stats_t;
 
 #ifdef __cplusplus
@@ -2379,7 +2398,7 @@ void cdps_msg_generation(const struct cdps_msg_t *msg, struct cdps_generation_t 
 #define CDPS_NODE_CALLBACKS_INIT { (uint32_t)sizeof(cdps_node_callbacks_t), 0, NULL, NULL }
 #define CDPS_NODE_STATS_INIT { (uint32_t)sizeof(cdps_node_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define CDPS_PORT_STATS_INIT { (uint32_t)sizeof(cdps_port_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
-#define CDPS_PATH_STATS_INIT { (uint32_t)sizeof(cdps_path_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define CDPS_PATH_STATS_INIT { (uint32_t)sizeof(cdps_path_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define CDPS_PORT_INFO_INIT { (uint32_t)sizeof(cdps_port_info_t), 0, 0, 0, { 0, 0, 0 }, { 0, 0 } }
 #define CDPS_CONFIG_KEY_INIT { (uint32_t)sizeof(cdps_config_key_t), 0, NULL, NULL, NULL, NULL, NULL }
 

@@ -456,6 +456,7 @@ static void both_directions(unsigned count)
         CHECK(stats.messages_sent == count && stats.messages_received == count && stats.completed == count);
         CHECK(stats.nacked == 0 && stats.paths == 2 && stats.unfinished_bytes == 0);
         EXPECT(CDPS_OK, cdps_port_path_stats(side->port, 1, &path));
+        CHECK(path.health != CDPS_HEALTH_GOOD || path.cause == CDPS_REASON_NONE);
         EXPECT(CDPS_E_NOT_FOUND, cdps_port_path_stats(side->port, 2, &path));
         if (side == &scene.target)
             break;

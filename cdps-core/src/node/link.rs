@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::pulse::{Echo, Pulse};
 use super::rtt::Rtt;
 use super::{LinkKey, Output};
-use crate::cluster::{Health, LinkState};
+use crate::cluster::{Health, LinkState, OneWay};
 use crate::config::Liveness;
 use crate::id::{Incarnation, NodeId};
 use crate::prng::Prng;
@@ -31,6 +31,8 @@ pub(super) struct Link {
     pub(super) dialler: Option<Dialler>,
     pub(super) phase: Phase,
     pub(super) health: Health,
+    /// The direction that is lost, since it is not good (T5).
+    one_way: Option<OneWay>,
     /// Why it has no connection, or lost the former one.
     pub(super) reason: Reason,
     rtt: Rtt,
@@ -117,6 +119,8 @@ pub(super) enum Verdict {
     Broken,
     /// A dial has not finished in time.
     Slow,
+    /// The peer is heard and does not hear this node (T5).
+    Unheard,
 }
 
 /// What a link needs from the clock.
@@ -130,7 +134,8 @@ pub(super) enum Due {
 
 impl Verdict {
     /// Gravest first.
-    const ALL: [Verdict; 4] = [Verdict::Silent, Verdict::Slow, Verdict::Broken, Verdict::Suspect];
+    const ALL: [Verdict; 5] =
+        [Verdict::Silent, Verdict::Slow, Verdict::Broken, Verdict::Suspect, Verdict::Unheard];
 }
 
 impl Dialler {
@@ -230,18 +235,19 @@ impl Link {
             dialler,
             phase: Phase::Down { retry: Time::NEVER },
             health: Health::Dead,
+            one_way: None,
             reason: Reason::None,
             rtt: Rtt::default(),
             broken_since: None,
             judge_after: Time::ZERO,
             checked: Time::ZERO,
-            reported: LinkState { health: Health::Dead, rtt: None },
+            reported: LinkState::DEAD,
             reported_at: Time::ZERO,
         }
     }
 
     pub(super) fn state(&self) -> LinkState {
-        LinkState { health: self.health, rtt: self.rtt.smoothed() }
+        LinkState { health: self.health, rtt: self.rtt.smoothed(), one_way: self.one_way }
     }
 
     pub(super) fn conn(&self) -> Option<&Conn> {
@@ -275,7 +281,7 @@ impl Link {
         }
     }
 
-    /// The state, if it is worth telling: another health, or now and then another round-trip time.
+    /// The state, if it is worth telling: another health or direction of loss, or now and then another round-trip time.
     pub(super) fn report(&mut self, now: Time) -> Option<LinkState> {
         let state = self.state();
         let moved = match (state.rtt, self.reported.rtt) {
@@ -283,7 +289,8 @@ impl Link {
             (new, old) => new != old,
         };
         let due = moved && state.health == Health::Good && now.since(self.reported_at) >= RTT_REPORT_INTERVAL;
-        if state.health == self.reported.health && !due {
+        let same = (state.health, state.one_way) == (self.reported.health, self.reported.one_way);
+        if same && !due {
             return None;
         }
         self.reported = state;
@@ -303,8 +310,9 @@ impl Link {
         beat: &Heartbeat,
         liveness: &Liveness,
     ) -> Result<Option<Echo>, Reason> {
+        let reach = self.rtt.reach(liveness);
         let Phase::Up(conn) = &mut self.phase else { return Ok(None) };
-        let echo = conn.pulse.hear(now, beat)?;
+        let echo = conn.pulse.hear(now, beat, reach)?;
         conn.heard(now, liveness);
         Ok(echo)
     }
@@ -319,6 +327,7 @@ impl Link {
         self.broken_since = None;
         if conn.pulse.suspect_at(self.rtt.limit(liveness), patience(liveness)) > now {
             self.health = Health::Good;
+            self.one_way = None;
         }
     }
 
@@ -358,7 +367,11 @@ impl Link {
                     self.broken_since.get_or_insert(since);
                 }
             }
-            Loss::Silent | Loss::Restarted => self.pronounce_dead(),
+            Loss::Silent => self.pronounce_dead(),
+            Loss::Restarted => {
+                self.pronounce_dead();
+                self.one_way = None;
+            }
         }
         self.reason = reason;
         if loss == Loss::Restarted && matches!(self.phase, Phase::Dialling { .. }) {
@@ -446,7 +459,13 @@ impl Link {
             (Verdict::Silent, Phase::Up(conn)) => conn.pulse.dead_at(liveness.dead, liveness.heartbeat / 2),
             (Verdict::Slow, Phase::Dialling { since, .. }) => *since + liveness.handshake_timeout,
             (Verdict::Broken, _) => self.broken_since.map_or(Time::NEVER, |since| since + liveness.dead),
-            (Verdict::Suspect | Verdict::Silent | Verdict::Slow, _) => Time::NEVER,
+            // A little later: a peer that was frozen says so before it has read what came meanwhile.
+            (Verdict::Unheard, Phase::Up(conn))
+                if self.health == Health::Suspect && self.one_way.is_none() =>
+            {
+                conn.pulse.unheard().map_or(Time::NEVER, |since| since + liveness.heartbeat / 4)
+            }
+            (Verdict::Suspect | Verdict::Silent | Verdict::Slow | Verdict::Unheard, _) => Time::NEVER,
         };
         at.max(self.judge_after)
     }
@@ -463,6 +482,12 @@ impl Link {
 
     pub(super) fn suspect(&mut self) {
         self.health = Health::Suspect;
+    }
+
+    /// The peer does not hear what is sent here. That stands until it does, also when the link is dead: the other direction, which works,
+    /// proves nothing.
+    pub(super) fn unheard(&mut self) {
+        self.one_way = Some(OneWay::Out);
     }
 
     /// This node was late: leaves the gap out of the reckoning and probes once more before any verdict (T9).

@@ -267,7 +267,7 @@ impl Node {
     /// State of a link; dead if there is no such link.
     #[must_use]
     pub fn link_state(&self, key: LinkKey) -> LinkState {
-        self.links.get(&key).map_or(LinkState { health: Health::Dead, rtt: None }, Link::state)
+        self.links.get(&key).map_or(LinkState::DEAD, Link::state)
     }
 
     /// Why a link has no connection, or how it lost the former one.

@@ -33,6 +33,8 @@ pub(super) struct Pulse {
     heard: Time,
     /// When a newer echo came last, or the connection was made; moved likewise.
     answered: Time,
+    /// When the peer was first heard to have missed what it should have heard by then; `None` after an answer.
+    unheard: Option<Time>,
     waiting: Option<Waiting>,
     count: u64,
     heard_count: u64,
@@ -84,6 +86,7 @@ impl Pulse {
             peer_sent_at: now,
             heard: now,
             answered: now,
+            unheard: None,
             waiting: None,
             count: 0,
             heard_count: 0,
@@ -157,12 +160,18 @@ impl Pulse {
         self.forgotten = (from, newest.value);
     }
 
-    /// Takes a heartbeat of the peer. Some if it echoes a newer value than any before.
-    pub(super) fn hear(&mut self, now: Time, beat: &Heartbeat) -> Result<Option<Echo>, Reason> {
+    /// Takes a heartbeat of the peer. Some if it echoes a newer value than any before. What is sent should reach the peer within `reach`.
+    pub(super) fn hear(
+        &mut self,
+        now: Time,
+        beat: &Heartbeat,
+        reach: Duration,
+    ) -> Result<Option<Echo>, Reason> {
         if beat.sent == 0 {
             return Err(Reason::ProtocolError);
         }
         let echo = self.check_echo(now, beat)?;
+        self.note_unheard(now, beat, reach);
         self.peer_sent = beat.sent;
         self.peer_sent_at = now;
         self.heard_count += 1;
@@ -173,6 +182,21 @@ impl Pulse {
             waiting.built = now;
         }
         Ok(echo)
+    }
+
+    /// Whether the peer, when it built this heartbeat, had not heard what was sent long before (T5). By this node's clock it was built no
+    /// sooner than `held` after the value that it echoes was sent, however long it was on its way itself.
+    fn note_unheard(&mut self, now: Time, beat: &Heartbeat, reach: Duration) {
+        let built = Time(beat.echo.saturating_add(beat.held));
+        let missed = self.sent.front().is_some_and(|sent| beat.echo > 0 && built > Time(sent.value) + reach);
+        if missed {
+            self.unheard.get_or_insert(now);
+        }
+    }
+
+    /// Since when the peer is known not to hear what is sent, though it is heard itself.
+    pub(super) fn unheard(&self) -> Option<Time> {
+        self.unheard
     }
 
     /// Since when nothing that was sent has been answered.
@@ -205,6 +229,7 @@ impl Pulse {
                 self.sent.drain(..=index);
                 self.echoed = beat.echo;
                 self.answered = now;
+                self.unheard = None;
                 Ok(Some(Echo { value: beat.echo, rtt }))
             }
             Err(_) if (self.forgotten.0..=self.forgotten.1).contains(&beat.echo) => Ok(None),
@@ -260,6 +285,7 @@ impl Pulse {
         }
         self.heard = moved(self.heard);
         self.answered = moved(self.answered);
+        self.unheard = self.unheard.map(moved);
     }
 }
 
@@ -281,12 +307,12 @@ mod tests {
         let mut pulse = Pulse::new(now, &live);
         pulse.ask(now);
         let first = pulse.take().unwrap();
-        assert!(pulse.hear(now, &echo(&first)).unwrap().is_some());
+        assert!(pulse.hear(now, &echo(&first), MS).unwrap().is_some());
         pulse.ask(now);
         let second = pulse.take().unwrap();
         assert_eq!(first.sent, second.sent);
         assert!(pulse.suspect_at(live.suspect, live.heartbeat) < Time::NEVER);
-        assert_eq!(pulse.hear(now, &echo(&second)), Ok(None));
+        assert_eq!(pulse.hear(now, &echo(&second), MS), Ok(None));
         assert_eq!(pulse.suspect_at(live.suspect, live.heartbeat), Time::NEVER);
         assert_eq!(pulse.dead_at(live.dead, MS), Time::NEVER);
     }
@@ -328,14 +354,14 @@ mod tests {
         assert_eq!(pulse.sent.len(), 2 * 6 + 16);
         let now = start + 200 * MS;
         assert_eq!(
-            pulse.hear(now, &echo(&sent[5])).map(|echo| echo.map(|e| e.value)),
+            pulse.hear(now, &echo(&sent[5]), MS).map(|echo| echo.map(|e| e.value)),
             Ok(Some(sent[5].sent))
         );
-        assert_eq!(pulse.hear(now, &echo(&sent[60])), Ok(None), "forgotten");
+        assert_eq!(pulse.hear(now, &echo(&sent[60]), MS), Ok(None), "forgotten");
         let forged = Heartbeat { echo: sent[5].sent + 1, ..echo(&sent[5]) };
-        assert_eq!(pulse.hear(now, &forged), Err(Reason::ProtocolError));
-        assert_eq!(pulse.hear(now, &echo(&sent[99])).map(|echo| echo.is_some()), Ok(true));
+        assert_eq!(pulse.hear(now, &forged, MS), Err(Reason::ProtocolError));
+        assert_eq!(pulse.hear(now, &echo(&sent[99]), MS).map(|echo| echo.is_some()), Ok(true));
         assert!(pulse.sent.is_empty());
-        assert_eq!(pulse.hear(now, &echo(&sent[60])), Err(Reason::ProtocolError), "going back");
+        assert_eq!(pulse.hear(now, &echo(&sent[60]), MS), Err(Reason::ProtocolError), "going back");
     }
 }

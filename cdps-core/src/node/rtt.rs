@@ -24,6 +24,13 @@ impl Rtt {
         wanted.clamp(liveness.suspect, ceiling)
     }
 
+    /// Within what time something that is sent should be known to the peer: the round trip and its variation, and half a heartbeat for what
+    /// TCP makes up for by itself. Unlike [`Rtt::limit`] it has no floor: it judges what the peer says, not silence.
+    pub(super) fn reach(self, liveness: &Liveness) -> Duration {
+        let (smoothed, variation) = self.estimate.unwrap_or_default();
+        smoothed.saturating_add(variation.saturating_mul(4)).min(liveness.dead) + liveness.heartbeat / 2
+    }
+
     /// Takes a measurement. One that is above the limit counts as the limit: a single stall must not make the next one invisible, while
     /// a path that has become slow for good is learnt within a few answers.
     pub(super) fn sample(&mut self, measured: Duration, liveness: &Liveness) {

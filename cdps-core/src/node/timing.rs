@@ -65,6 +65,10 @@ impl Node {
                     link.suspect();
                     self.settle(now, key);
                 }
+                Due::Verdict(Verdict::Unheard) => {
+                    link.unheard();
+                    self.settle(now, key);
+                }
                 Due::Verdict(Verdict::Broken) => {
                     link.pronounce_dead();
                     self.settle(now, key);

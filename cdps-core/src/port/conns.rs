@@ -5,7 +5,7 @@ use super::path::{Conn, Dial, Path};
 use super::session::Lease;
 use super::state::State;
 use super::{Payload, Port};
-use crate::cluster::{Health, LinkState};
+use crate::cluster::{Health, LinkState, OneWay};
 use crate::config::Liveness;
 use crate::id::{ConnId, PathId, Side};
 use crate::reason::Reason;
@@ -106,6 +106,9 @@ impl<S: Payload, R: Clone> Port<S, R> {
             Side::Source => Dial::Wait { at: now },
             Side::Target => Dial::Passive,
         };
+        // Given up because nothing came, or nothing arrived: that may have a name (T5).
+        let named = self.paths[at].one_way().filter(|_| reason == Reason::Unreachable);
+        let reason = named.map_or(reason, OneWay::reason);
         let Dial::Up(conn) = std::mem::replace(&mut self.paths[at].dial, dial) else { return };
         self.take_back(at, &conn);
         let path = &mut self.paths[at];
@@ -167,13 +170,14 @@ impl<S: Payload, R: Clone> Port<S, R> {
             Health::Good => false,
             Health::Suspect | Health::Dead => true,
         };
+        self.paths[at].unheard = state.one_way == Some(OneWay::Out);
         if state.health == Health::Dead {
-            self.paths[at].link_suspect = false;
             if let Some(conn) = self.paths[at].conn().map(|c| c.id) {
                 self.actions.push_back(Action::Hangup { path, conn, farewell: None });
                 self.paths[at].failures = self.paths[at].failures.max(1);
                 self.drop_conn(now, at, Reason::Unreachable);
             }
+            self.paths[at].link_suspect = false;
         } else {
             self.show_health(now, at, Reason::Unreachable);
         }

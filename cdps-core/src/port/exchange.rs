@@ -8,6 +8,7 @@ use super::state::StateError;
 use crate::cluster::Health;
 use crate::config::{AckModel, PathClass};
 use crate::id::{NodeId, Sn, Ssn, StreamId};
+use crate::reason::Reason;
 use crate::time::Duration;
 use crate::wire::{BundleHead, FragmentHead, Frame, Item};
 
@@ -321,6 +322,8 @@ pub struct Stats {
 pub struct PathStats {
     /// How well it is.
     pub health: Health,
+    /// Why it is not good, as the user was told; none if it is.
+    pub cause: Reason,
     /// What it is for; `None` at a target that the source has not told yet.
     pub class: Option<PathClass>,
     /// Payload bytes given to it.

@@ -6,7 +6,9 @@ use super::{Inbound, Parts, Payload, Placement, Port};
 use crate::id::{ConnId, PathId, Side, Sn};
 use crate::reason::Reason;
 use crate::time::Time;
-use crate::wire::{Completions, FragmentHead, Frame, PathRecord, PathStatus, Receipt, item, reason_of};
+use crate::wire::{
+    Completions, FragmentHead, Frame, Opinion, PathRecord, PathStatus, Receipt, item, reason_of,
+};
 
 /// Acknowledgments taken that are confirmed without waiting for a tick.
 const CONFIRM_EVERY: u64 = 1024;
@@ -207,11 +209,15 @@ impl<S: Payload, R: Clone> Port<S, R> {
             self.offer(now);
         }
         let Some(conn) = self.paths[at].live(status.conn) else { return Ok(()) };
-        let changed = std::mem::replace(&mut conn.peer_suspects, status.suspect) != status.suspect;
-        if changed && status.suspect && status.path != path {
-            // What we said there may not have arrived.
-            self.receiver.rewind_completions();
-            self.feed_back(now, true);
+        let changed = std::mem::replace(&mut conn.opinion, status.opinion) != status.opinion;
+        if changed && status.opinion != Opinion::Good {
+            if status.path != path {
+                // What we said there may not have arrived.
+                self.receiver.rewind_completions();
+                self.feed_back(now, true);
+            }
+            let known = self.paths[at].cause;
+            self.show_health(now, at, known);
         }
         Ok(())
     }

@@ -367,6 +367,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         let path = self.paths.iter().find(|p| p.id == path)?;
         Some(PathStats {
             health: path.health(),
+            cause: path.cause,
             class: path.class,
             sent_bytes: path.sent_bytes,
             in_flight: path.conn().map_or(0, |c| c.in_flight),

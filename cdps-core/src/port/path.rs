@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::cluster::Health;
+use crate::cluster::{Health, OneWay};
 use crate::config::{Address, PathClass};
 use crate::id::{ConnId, PathId, Sn};
+use crate::reason::Reason;
 use crate::time::{Duration, Time, nanos};
+use crate::wire::Opinion;
 
 /// Rate assumed of a path that has carried nothing yet: fast, so that it is tried.
 const UNKNOWN_RATE: f64 = 1e9;
@@ -74,8 +76,8 @@ pub(super) struct Conn {
     pub(super) probed: bool,
     /// No receipt for too long (T3).
     pub(super) suspect: bool,
-    /// The peer suspects the path.
-    pub(super) peer_suspects: bool,
+    /// What the peer thinks of the path.
+    pub(super) opinion: Opinion,
 }
 
 impl Conn {
@@ -95,7 +97,7 @@ impl Conn {
             status_due: vec![path],
             probed: false,
             suspect: false,
-            peer_suspects: false,
+            opinion: Opinion::Good,
         }
     }
 
@@ -224,9 +226,13 @@ pub(super) struct Path {
     pub(super) failures: u32,
     /// The link says that the peer does not answer there (T5).
     pub(super) link_suspect: bool,
+    /// The link says that the peer is heard there, and does not hear this end.
+    pub(super) unheard: bool,
     pub(super) speed: Speed,
     /// What the user was told last.
     pub(super) shown: Health,
+    /// And why; none if it is good.
+    pub(super) cause: Reason,
     pub(super) retransmitted: u64,
     pub(super) sent_bytes: u64,
 }
@@ -255,8 +261,10 @@ impl Path {
             last_conn: ConnId(0),
             failures: 0,
             link_suspect: false,
+            unheard: false,
             speed: Speed::default(),
             shown: Health::Dead,
+            cause: Reason::None,
             retransmitted: 0,
             sent_bytes: 0,
         }
@@ -292,6 +300,17 @@ impl Path {
             None => Health::Dead,
             Some(conn) if conn.suspect || self.link_suspect => Health::Suspect,
             Some(_) => Health::Good,
+        }
+    }
+
+    /// Which direction is lost, of a path that is not good (T5). What the peer says does not make it bad: news of a recovery may be late.
+    pub(super) fn one_way(&self) -> Option<OneWay> {
+        if self.health() == Health::Good {
+            None
+        } else if self.unheard {
+            Some(OneWay::Out)
+        } else {
+            self.conn().filter(|c| c.opinion == Opinion::Unheard).map(|_| OneWay::In)
         }
     }
 

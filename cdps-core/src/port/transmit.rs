@@ -4,12 +4,12 @@ use super::path::{Conn, Dial, Path};
 use super::sender::MAX_RUN;
 use super::state::{Link, State};
 use super::{Batch, Event, Outgoing, Payload, Port};
-use crate::cluster::Health;
+use crate::cluster::{Health, OneWay};
 use crate::config::{Balance, PathClass};
 use crate::id::{ConnId, PathId, Side};
 use crate::reason::Reason;
 use crate::time::Time;
-use crate::wire::{Frame, PathRecord, PathStatus};
+use crate::wire::{Frame, Opinion, PathRecord, PathStatus};
 
 impl<S: Payload, R: Clone> Port<S, R> {
     /// Fills `batch` with what the connection should write next; false if there is nothing (then the path is idle until it is kicked).
@@ -49,7 +49,11 @@ impl<S: Payload, R: Clone> Port<S, R> {
         for path in statuses {
             let Some(of) = self.path_index(path).map(|k| &self.paths[k]) else { continue };
             let Some(conn) = of.conn().map(|c| c.id) else { continue };
-            let suspect = of.health() != Health::Good;
+            let opinion = match (of.health(), of.unheard) {
+                (Health::Good, _) => Opinion::Good,
+                (Health::Suspect | Health::Dead, false) => Opinion::Suspect,
+                (Health::Suspect | Health::Dead, true) => Opinion::Unheard,
+            };
             let class = match self.side {
                 Side::Source => of.class.unwrap_or_default(),
                 Side::Target => PathClass::Normal,
@@ -57,7 +61,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             batch.frames.push(Outgoing::Control(Frame::PathStatus(PathStatus {
                 path,
                 conn,
-                suspect,
+                opinion,
                 class,
                 base: start,
             })));
@@ -169,11 +173,16 @@ impl<S: Payload, R: Clone> Port<S, R> {
         }
     }
 
+    /// The one on which the peer hears this end, else the one that was heard last; never one on which the peer does not hear this end,
+    /// since nothing arrives there, however well it is heard itself (T5).
     fn best_suspect(&self) -> Option<usize> {
-        let heard = |p: &Path| p.conn().map(|c| c.heard_at);
+        let rank = |p: &Path| match p.one_way() {
+            Some(OneWay::Out) => None,
+            other => p.conn().map(|c| (other.is_some(), c.heard_at)),
+        };
         (0..self.paths.len())
-            .filter(|k| heard(&self.paths[*k]).is_some())
-            .max_by_key(|k| heard(&self.paths[*k]))
+            .filter(|k| rank(&self.paths[*k]).is_some())
+            .max_by_key(|k| rank(&self.paths[*k]))
     }
 
     /// Whether this path should take the next data, rather than leave it to a better one.
@@ -281,7 +290,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         // Acknowledgments are taken in order only: while some are unconfirmed, the next ones follow them on their path.
         let behind = self.completions_by.and_then(|(path, _)| self.path_index(path)).filter(|k| {
             let path = &self.paths[*k];
-            path.conn().filter(|c| !c.peer_suspects && path.health() == Health::Good).is_some()
+            path.conn().filter(|c| c.opinion == Opinion::Good && path.health() == Health::Good).is_some()
         });
         let by = if self.receiver.unconfirmed() { behind.unwrap_or(at) } else { at };
         if let Some(conn) = self.paths[at].conn_mut() {
@@ -301,7 +310,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
     pub(super) fn feedback_path(&self) -> Option<usize> {
         let fresh = |k: &usize| {
             let path = &self.paths[*k];
-            path.conn().filter(|c| !c.peer_suspects && path.health() == Health::Good).is_some()
+            path.conn().filter(|c| c.opinion == Opinion::Good && path.health() == Health::Good).is_some()
         };
         let freshest = self.freshest.and_then(|p| self.path_index(p));
         if let Some(at) = freshest.filter(|k| fresh(k) && self.may_carry(*k)) {
@@ -314,18 +323,21 @@ impl<S: Payload, R: Clone> Port<S, R> {
     /// Tells the user, and the peer, when the health of a path has changed, and acts on it.
     pub(super) fn show_health(&mut self, now: Time, at: usize, reason: Reason) {
         let health = self.paths[at].health();
-        let before = std::mem::replace(&mut self.paths[at].shown, health);
-        if before == health || self.attempt.is_some() {
-            self.paths[at].shown = if self.attempt.is_some() { before } else { health };
+        let of = &mut self.paths[at];
+        let one_way = of.one_way().map(OneWay::reason);
+        let named = one_way.is_some_and(|name| name != of.cause);
+        if self.attempt.is_some() || (of.shown == health && !named) {
             return;
         }
-        let path = self.paths[at].id;
-        let reason = if health == Health::Good { Reason::None } else { reason };
+        let before = std::mem::replace(&mut of.shown, health);
+        let reason = if health == Health::Good { Reason::None } else { one_way.unwrap_or(reason) };
+        of.cause = reason;
+        let path = of.id;
         self.events.push(Event::Path { path, health, reason });
         match health {
             Health::Dead => {}
             Health::Suspect => {
-                self.stats.suspicions += 1;
+                self.stats.suspicions += u64::from(before != Health::Suspect);
                 self.tell_opinion(path);
                 self.move_flights(at);
                 self.receiver.rewind_completions();

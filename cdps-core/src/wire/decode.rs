@@ -11,6 +11,7 @@ use super::{
     BundleHead, CompletionRecord, Completions, FRAME_HEADER, FragmentHead, Frame, Heartbeat, Hello,
     LedgerRecord, MAGIC, MAX_COMPLETIONS, MAX_GAPS, MAX_LEDGER, MAX_LEDGER_RECORDS, MAX_PATHS, NodeMessage,
     PathRecord, PathStatus, Purpose, Receipt, Refuse, ResetAck, Welcome, message,
+    Opinion,
 };
 use crate::config::PathClass;
 use crate::id::{Incarnation, LinkId, Sn};
@@ -315,9 +316,10 @@ fn read_completion(body: &mut Fields<'_>) -> Result<CompletionRecord, DecodeErro
 
 fn read_path_status(mut head: Fields<'_>) -> Result<PathStatus, DecodeError> {
     let path = head.path()?;
-    let suspect = match head.u8("status")? {
-        0 => false,
-        1 => true,
+    let opinion = match head.u8("status")? {
+        0 => Opinion::Good,
+        1 => Opinion::Suspect,
+        2 => Opinion::Unheard,
         unknown => return Err(head.wrong("status", unknown.into())),
     };
     let class = match head.u8("class")? {
@@ -328,7 +330,7 @@ fn read_path_status(mut head: Fields<'_>) -> Result<PathStatus, DecodeError> {
     let conn = head.conn()?;
     let base = head.sn("base")?;
     head.zero::<8>("reserved field")?;
-    Ok(PathStatus { path, conn, suspect, class, base })
+    Ok(PathStatus { path, conn, opinion, class, base })
 }
 
 fn read_reset_ack(mut head: Fields<'_>, mut body: Fields<'_>) -> Result<ResetAck, DecodeError> {

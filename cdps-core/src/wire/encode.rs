@@ -6,6 +6,7 @@ use super::{
     BundleHead, Completions, FRAME_HEADER, FragmentHead, Frame, Heartbeat, Hello, MAGIC, MAX_BUNDLE_BODY,
     MAX_BUNDLE_ITEMS, MAX_BUNDLED, MAX_FRAGMENT_BODY, MAX_REFUSE_TEXT, NodeMessage, PathStatus, Purpose,
     Receipt, Refuse, ResetAck, Welcome, item, message,
+    Opinion,
 };
 use crate::config::PathClass;
 use crate::id::{ConnId, Generation, PathId, Ssn, StreamId};
@@ -306,7 +307,11 @@ fn put_completions_body(completions: &Completions, out: &mut Vec<u8>) {
 
 fn put_path_status(status: &PathStatus, out: &mut Vec<u8>) {
     out.put_u16(status.path.0);
-    out.put_u8(u8::from(status.suspect));
+    out.put_u8(match status.opinion {
+        Opinion::Good => 0,
+        Opinion::Suspect => 1,
+        Opinion::Unheard => 2,
+    });
     out.put_u8(match status.class {
         PathClass::Normal => 0,
         PathClass::Standby => 1,

@@ -404,12 +404,23 @@ pub struct PathStatus {
     pub path: PathId,
     /// The connection.
     pub conn: ConnId,
-    /// Whether the sender suspects it.
-    pub suspect: bool,
+    /// What the sender thinks of it.
+    pub opinion: Opinion,
     /// What it is for, as the source's address table says. A target says [`PathClass::Normal`], and is not listened to.
     pub class: PathClass,
     /// First SN that the sender sends in this generation.
     pub base: Sn,
+}
+
+/// What one end thinks of a path (T3, T5).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Opinion {
+    /// It works.
+    Good,
+    /// In doubt.
+    Suspect,
+    /// In doubt, since it is one-way: this end hears the other one, which does not hear this end.
+    Unheard,
 }
 
 /// Every frame that carries no payload of the user.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use cdps_core::cluster::Health;
+use cdps_core::cluster::{Health, OneWay};
 use cdps_core::id::NodeId;
 use cdps_core::node::{LinkKey, Output};
 use cdps_core::time::{Duration, Time};
@@ -54,6 +54,76 @@ fn silence_is_suspect_and_then_dead() {
             );
             let dead = became(&net, mark, 2, accepted, Health::Dead).unwrap().since(start);
             assert!(dead <= live.dead + live.heartbeat + slack, "{mode:?}: accepted, dead after {dead:?}");
+        }
+    }
+}
+
+/// [T5] Where one direction is lost, the end that still hears says so, within the dead time, and the other one can not; silence in both
+/// directions has no such name. The name stands, and the link is not good, until an answer comes, also beyond its death.
+#[test]
+fn one_way_loss_has_a_name() {
+    for mode in [Mode::Hold, Mode::HoldToDialler, Mode::HoldToAcceptor] {
+        for (offset, latency) in [(0, MS), (90, MS), (130, 20 * MS), (200, 60 * MS)] {
+            let (mut net, at) = settled(1, latency);
+            net.run(SECOND + offset * MS);
+            let (start, mark) = (net.now, net.log.len());
+            let ends = [(1, net.key(1, at, End::Dialler)), (2, net.key(2, at, End::Acceptor))];
+            net.set_mode(at, mode);
+            // The dead time counts from what was heard last, which may have been a while before.
+            net.run(net.liveness.dead - net.liveness.heartbeat * 3 / 2);
+            let hears = match mode {
+                Mode::HoldToDialler => Some(2),
+                Mode::HoldToAcceptor => Some(1),
+                Mode::Hold | Mode::Pass | Mode::Refuse => None,
+            };
+            for (node, key) in ends {
+                let state = net.node(node).link_state(key);
+                let expected = (hears == Some(node)).then_some(OneWay::Out);
+                assert_eq!(
+                    (state.health, state.one_way),
+                    (Health::Suspect, expected),
+                    "{mode:?} {latency:?} {node}"
+                );
+            }
+            net.run(3 * SECOND);
+            for (node, key) in ends {
+                let changes: Vec<_> =
+                    net.link_changes(mark, node).into_iter().filter(|c| c.1 == key).collect();
+                let healths: Vec<_> = changes.iter().map(|c| (c.2.health, c.2.one_way)).collect();
+                let mut expected = vec![(Health::Suspect, None), (Health::Dead, None)];
+                if hears == Some(node) {
+                    expected = vec![
+                        (Health::Suspect, None),
+                        (Health::Suspect, Some(OneWay::Out)),
+                        (Health::Dead, Some(OneWay::Out)),
+                    ];
+                }
+                assert_eq!(healths, expected, "{mode:?} {latency:?} {node} from {start:?}");
+            }
+            net.set_mode(at, Mode::Pass);
+            net.run(11 * SECOND);
+            for (node, key) in ends {
+                let state = net.node(node).link_state(key);
+                assert_eq!((state.health, state.one_way), (Health::Good, None), "{mode:?} {latency:?}");
+            }
+        }
+    }
+}
+
+/// [T5] [T9] A peer that was frozen, and speaks before it has read what came meanwhile, does hear.
+#[test]
+fn a_frozen_peer_is_not_deaf() {
+    for frozen in [1, 2] {
+        let (mut net, at) = settled(2, MS);
+        let mark = net.log.len();
+        net.freeze(frozen);
+        net.run(1200 * MS);
+        net.thaw(frozen, true);
+        net.run(3 * SECOND);
+        assert!(net.is_good(at, 1, 2));
+        for node in [1, 2] {
+            let named = net.link_changes(mark, node).into_iter().find(|c| c.2.one_way.is_some());
+            assert_eq!(named, None, "{frozen} was frozen");
         }
     }
 }

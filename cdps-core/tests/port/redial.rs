@@ -63,7 +63,11 @@ impl Source {
                     self.port.handle_answer(self.now, &answer);
                 }
                 Action::Watch { path, .. } => {
-                    self.port.handle_link(self.now, path, LinkState { health: Health::Good, rtt: None });
+                    self.port.handle_link(
+                        self.now,
+                        path,
+                        LinkState { health: Health::Good, ..LinkState::DEAD },
+                    );
                 }
                 Action::Dial { path, conn, .. } => {
                     self.dials[usize::from(path.0)] = (conn, self.now);

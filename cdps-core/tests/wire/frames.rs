@@ -12,6 +12,7 @@ use cdps_core::wire::{
     FragmentHead, Frame, Heartbeat, Hello, Items, LedgerRecord, MAX_ADDRESSES, MAX_BUNDLED, MAX_MESSAGE,
     MAX_NUMBER, NodeBody, NodeMessage, PathRecord, PathStatus, Purpose, Receipt, Refuse, ResetAck, Step,
     Welcome, encode_bundle_head, encode_fragment_head, encode_frame, encode_item, item,
+    Opinion,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -488,11 +489,11 @@ fn completions() -> impl Strategy<Value = Completions> {
 }
 
 fn path_status() -> impl Strategy<Value = PathStatus> {
-    (path(), any::<(u32, bool, bool)>(), number()).prop_map(|(path, (conn, suspect, standby), base)| {
+    (path(), any::<(u32, u8, bool)>(), number()).prop_map(|(path, (conn, opinion, standby), base)| {
         PathStatus {
             path,
             conn: ConnId(conn),
-            suspect,
+            opinion: [Opinion::Good, Opinion::Suspect, Opinion::Unheard][usize::from(opinion % 3)],
             class: if standby { PathClass::Standby } else { PathClass::Normal },
             base: Sn(base),
         }

@@ -228,7 +228,7 @@ fn values_out_of_range_are_refused() {
     refuse_byte(sample_of(FrameKind::Bundle), Head(7), 0x80, Reason::ProtocolError);
     refuse_byte(sample_of(FrameKind::Fragment), Head(15), 0x80, Reason::ProtocolError);
     refuse_byte(sample_of(FrameKind::PathStatus), Head(0), 64, Reason::Limit);
-    refuse_byte(sample_of(FrameKind::PathStatus), Head(2), 2, Reason::ProtocolError);
+    refuse_byte(sample_of(FrameKind::PathStatus), Head(2), 3, Reason::ProtocolError);
     refuse_byte(sample_of(FrameKind::PathStatus), Head(3), 2, Reason::ProtocolError);
     refuse_zero(sample_of(FrameKind::PathStatus), true, 8..16);
     refuse_byte(sample_of(FrameKind::Close), Head(2), 2, Reason::ProtocolError);

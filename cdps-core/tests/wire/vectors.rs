@@ -13,6 +13,7 @@ use cdps_core::wire::{
     self, Answer, CompletionRecord, Completions, Connect, FragmentHead, Frame, Heartbeat, Hello,
     LedgerRecord, NodeBody, NodeMessage, PathRecord, PathStatus, Purpose, Receipt, Refuse, ResetAck, Welcome,
     item,
+    Opinion,
 };
 
 use crate::frames::{CRC, Receiver, Sent, SentItem, crc};
@@ -388,8 +389,13 @@ fn completions() {
 #[test]
 fn probe_path_status_close() {
     check(Sent::Frame(Frame::Probe), "32 00 00 00 00 00 00 00 00 00 00 00 08 75 f9 62");
-    let status =
-        PathStatus { path: PathId(2), conn: ConnId(4), suspect: true, class: PathClass::Normal, base: Sn(9) };
+    let status = PathStatus {
+        path: PathId(2),
+        conn: ConnId(4),
+        opinion: Opinion::Suspect,
+        class: PathClass::Normal,
+        base: Sn(9),
+    };
     check(
         Sent::Frame(Frame::PathStatus(status)),
         "33 00 18 00 00 00 00 00 00 00 00 00 4b 52 af 7d
@@ -397,11 +403,17 @@ fn probe_path_status_close() {
          09 00 00 00 00 00 00 00            ; base
          00 00 00 00 00 00 00 00",
     );
-    let standby = PathStatus { suspect: false, class: PathClass::Standby, ..status };
+    let standby = PathStatus { opinion: Opinion::Good, class: PathClass::Standby, ..status };
     check(
         Sent::Frame(Frame::PathStatus(standby)),
         "33 00 18 00 00 00 00 00 00 00 00 00 12 c1 b0 2c
          02 00 00 01 04 00 00 00 09 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00",
+    );
+    let one_way = PathStatus { opinion: Opinion::Unheard, ..status };
+    check(
+        Sent::Frame(Frame::PathStatus(one_way)),
+        "33 00 18 00 00 00 00 00 00 00 00 00 97 61 91 99
+         02 00 02 00 04 00 00 00 09 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00",
     );
     check(
         Sent::Frame(Frame::Close { reason: 1, side: Side::Target }),

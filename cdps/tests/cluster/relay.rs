@@ -28,6 +28,8 @@ enum Mode {
     On,
     /// Holds everything back, and goes on later.
     Frozen,
+    /// Holds back what the dialling side sends, and forwards what it is sent.
+    Unheard,
     /// Refuses and has dropped everything.
     Dead,
 }
@@ -47,10 +49,10 @@ impl Relay {
                     continue;
                 }
                 let Ok(far) = TcpStream::connect(target) else { continue };
-                for (from, to) in [(&near, &far), (&far, &near)] {
+                for (from, to, held_if) in [(&near, &far, Mode::Unheard), (&far, &near, Mode::Frozen)] {
                     let (from, to) = (from.try_clone().expect("clones"), to.try_clone().expect("clones"));
                     let shared = Arc::clone(&accepting);
-                    std::thread::spawn(move || shared.pump(from, to));
+                    std::thread::spawn(move || shared.pump(from, to, held_if));
                 }
                 accepting.state.lock().expect("state").open.extend([near, far]);
             }
@@ -68,6 +70,11 @@ impl Relay {
     /// Forwards nothing for now; the sockets stay open.
     pub fn freeze(&self) {
         self.set(Mode::Frozen);
+    }
+
+    /// Forwards nothing of what the dialling side sends, and everything that it is sent.
+    pub fn mute(&self) {
+        self.set(Mode::Unheard);
     }
 
     /// Forwards again.
@@ -90,12 +97,13 @@ impl Relay {
 }
 
 impl Shared {
-    fn pump(&self, mut from: TcpStream, mut to: TcpStream) {
+    /// Forwards one direction, which is held back when everything is, and in one mode more.
+    fn pump(&self, mut from: TcpStream, mut to: TcpStream, held_if: Mode) {
         let mut buffer = vec![0; 64 << 10];
         loop {
             let n = from.read(&mut buffer).unwrap_or(0);
             let mut state = self.state.lock().expect("state");
-            while state.mode == Mode::Frozen {
+            while state.mode == Mode::Frozen || state.mode == held_if {
                 state = self.changed.wait(state).expect("state");
             }
             if state.damage > 0 && n > 1000 {

@@ -3,6 +3,7 @@
 mod choices;
 mod closing;
 mod feedback;
+mod one_way;
 mod overdue;
 mod reset;
 mod suspend;
