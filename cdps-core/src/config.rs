@@ -9,6 +9,9 @@ use crate::id::NodeId;
 use crate::time::Duration;
 use crate::wire;
 
+/// More good heartbeats than that are asked of no path before it carries again.
+const MAX_REJOIN: u64 = 100;
+
 /// Timers of the links between nodes (T3, T5, F8). Start values of a local network; [`Liveness::wan`] for long distances.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Liveness {
@@ -26,6 +29,8 @@ pub struct Liveness {
     pub redial_min: Duration,
     /// Longest wait before a failed dial is tried again.
     pub redial_max: Duration,
+    /// A path that was dead carries again after so many good heartbeats (T4). 0: at once, and a path that flaps is not kept out either.
+    pub rejoin: u32,
 }
 
 impl Default for Liveness {
@@ -38,6 +43,7 @@ impl Default for Liveness {
             handshake_timeout: Duration::from_secs(3),
             redial_min: Duration::from_millis(100),
             redial_max: Duration::from_secs(10),
+            rejoin: 3,
         }
     }
 }
@@ -73,6 +79,10 @@ impl Liveness {
             if value < Duration::from_millis(1) {
                 return Err(ConfigError::TimerTooShort { name, value });
             }
+        }
+        let rejoin = u64::from(self.rejoin);
+        if rejoin > MAX_REJOIN {
+            return Err(ConfigError::Range { name: "rejoin", value: rejoin, min: 0, max: MAX_REJOIN });
         }
         order("lease", self.lease, "dead", self.dead)?;
         order("suspect", self.suspect, "dead", self.dead)?;

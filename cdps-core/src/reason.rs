@@ -81,6 +81,8 @@ reasons! {
     OneWayOut = 24, "one-way loss: the peer does not hear this end";
     /// One-way loss: the peer hears this end, and is not heard.
     OneWayIn = 25, "one-way loss: this end does not hear the peer";
+    /// A path that was dead is connected again, and has yet to prove itself.
+    Rejoining = 26, "back after it was dead, and not trusted yet";
 }
 
 impl fmt::Display for Reason {

@@ -91,6 +91,14 @@ pub(crate) static KEYS: &[Key] = &[
     ms(c"liveness.handshake_timeout_ms", c"3000", c"A connection that has not finished its handshake by then is closed"),
     ms(c"liveness.redial_min_ms", c"100", c"First wait before a failed dial is tried again; doubles, with jitter"),
     ms(c"liveness.redial_max_ms", c"10000", c"Longest wait before a failed dial is tried again"),
+    key(
+        c"liveness.rejoin",
+        Shape::Number,
+        Some(c"3"),
+        c"0..100",
+        c"heartbeats",
+        c"A path that was dead carries again after so many good heartbeats, and later if it flaps; 0: at once, always",
+    ),
     key(c"port.client", Shape::Text, Some(c""), c"at most 255 bytes", COUNT, c"Name of the client to connect to on the target"),
     key(
         c"port.targets",

@@ -148,6 +148,8 @@ pub const CDPS_REASON_NOT_SENT_STOPPED: i32 = 23;
 pub const CDPS_REASON_ONE_WAY_OUT: i32 = 24;
 /// One-way loss: this end does not hear the peer, which says over another path that it hears this end.
 pub const CDPS_REASON_ONE_WAY_IN: i32 = 25;
+/// A path that was dead is connected again, and has yet to prove itself.
+pub const CDPS_REASON_REJOINING: i32 = 26;
 
 type Names = &'static [(i32, &'static CStr)];
 
@@ -233,6 +235,7 @@ static REASONS: &[(i32, &CStr, &CStr)] = &[
     (CDPS_REASON_NOT_SENT_STOPPED, c"NOT_SENT_STOPPED", c"the port was stopped before the message was sent"),
     (CDPS_REASON_ONE_WAY_OUT, c"ONE_WAY_OUT", c"one-way loss: the peer does not hear this end"),
     (CDPS_REASON_ONE_WAY_IN, c"ONE_WAY_IN", c"one-way loss: this end does not hear the peer"),
+    (CDPS_REASON_REJOINING, c"REJOINING", c"back after it was dead, and not trusted yet"),
 ];
 
 /// Name of a CDPS_STATE_* value, as the documentation writes it, such as "CONNECTED"; "?" for a number that is none. A static string. Threads: any, also in a forked child.

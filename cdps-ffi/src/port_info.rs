@@ -80,8 +80,10 @@ pub struct cdps_path_stats_t {
     /// CDPS_REASON_*: why the path is not good, as on_path said; #CDPS_REASON_NONE if it is. One-way loss is #CDPS_REASON_ONE_WAY_OUT or
     /// #CDPS_REASON_ONE_WAY_IN.
     pub cause: i32,
-    /// 0.
-    pub reserved0: u32,
+    /// How often it died of late; one death is forgotten a minute. From the fourth on it is kept out longer each time.
+    pub deaths: u32,
+    /// It was dead, is connected again, and must be well for so long, in ns, before it carries beside good paths; 0: it need not.
+    pub kept_out_ns: u64,
 }
 
 // SAFETY: integers only.
@@ -188,7 +190,8 @@ pub unsafe extern "C" fn cdps_port_path_stats(
             frames_sent: found.frames_sent,
             frames_received: found.frames_received,
             cause: names::reason(found.cause),
-            reserved0: 0,
+            deaths: found.deaths,
+            kept_out_ns: nanoseconds(found.kept_out),
         };
         // SAFETY: the header asks for a structure of `struct_size` writable bytes, or NULL.
         unsafe { sized::write(out, &value) }

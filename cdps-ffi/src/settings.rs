@@ -137,6 +137,7 @@ impl Settings {
                 *timer = self.ms(name)?;
             }
         }
+        timers.rejoin = self.number("liveness.rejoin")?;
         Ok(timers)
     }
 

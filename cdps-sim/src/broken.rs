@@ -57,6 +57,8 @@ variants! {
     NoOneWay = "no-one-way", "that a link is one-way does not reach the ports";
     /// What is heard is taken for an answer.
     HalfDeaf = "half-deaf", "a link that is heard counts as good, also when it is one-way";
+    /// What was dead is trusted at once.
+    NoRejoin = "no-rejoin", "a path that was dead carries as soon as it is connected";
     /// A user that does not acknowledge is not seen.
     NoOverdue = "no-overdue", "that a message is overdue does not reach the user";
     /// The wrong one is blamed.

@@ -21,6 +21,7 @@ use crate::env::{Env, Event, MS, note};
 use crate::oracle::FlowKey;
 use crate::payload::{Buffer, Meter, Received, SentHandle};
 use crate::plan::Plan;
+use crate::rejoin::History;
 use crate::rules::Invariant;
 use crate::user::User;
 
@@ -79,6 +80,8 @@ pub(crate) struct Slot {
     pub(crate) came_up: u64,
     /// When its timer ran out the last few times.
     pub(crate) timeouts: [u64; 4],
+    /// Deaths and returns of its paths.
+    pub(crate) history: History,
 }
 
 impl Slot {
@@ -392,6 +395,7 @@ impl Host {
                 self.check_link(env, key, &state);
                 for slot in self.slots.iter_mut().flatten() {
                     for path in slot.links.iter().filter(|l| *l.1 == key).map(|l| *l.0).collect::<Vec<_>>() {
+                        slot.history.link(path, state.health, &self.plan.liveness, env.now);
                         slot.port.handle_link(now, path, state);
                     }
                 }
@@ -458,6 +462,7 @@ impl Host {
                 );
                 let found = self.slots[slot].as_mut().and_then(|s| s.conns.remove(&(path, conn)));
                 if let Some(c) = found {
+                    self.note_death(env, slot, path, c);
                     self.hang_up(env, c, farewell.as_ref());
                 }
             }

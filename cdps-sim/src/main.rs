@@ -35,6 +35,9 @@ struct Arguments {
     /// Leave every fault out.
     #[arg(long)]
     no_faults: bool,
+    /// An hour of virtual time in which paths flap and targets fail.
+    #[arg(long, conflicts_with = "no_faults")]
+    hour: bool,
     /// Go on after a failure, and list every seed that fails.
     #[arg(long)]
     keep_going: bool,
@@ -60,7 +63,7 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    let options = Options { broken: arguments.broken, no_faults: arguments.no_faults };
+    let options = Options { broken: arguments.broken, no_faults: arguments.no_faults, hour: arguments.hour };
     match arguments.seed {
         Some(seed) => one(seed, options, arguments.trace),
         None => many(&arguments, options),
@@ -86,6 +89,7 @@ fn one(seed: u64, options: Options, trace: bool) -> ExitCode {
 fn report(seed: u64, options: Options, violation: &Violation) {
     let extra = options.broken.map_or(String::new(), |b| format!(" --broken {b}"));
     let extra = extra + if options.no_faults { " --no-faults" } else { "" };
+    let extra = extra + if options.hour { " --hour" } else { "" };
     say(&format!("seed {seed} FAILED after {:.6} virtual seconds", violation.at));
     say(&format!("  broken rule: {}", violation.invariant));
     say(&format!("  {}", violation.text));
@@ -160,7 +164,7 @@ fn many(arguments: &Arguments, options: Options) -> ExitCode {
     let took = began.elapsed().as_secs_f64();
     let t = p.tally;
     say(&format!(
-        "{} seeds, {} failed; {:.0} virtual seconds in {took:.1} s; {} sent, {} completed, {} nacked, {} delivered, {} downs, {} switches, {} resets ({} not delivered, {} delivered, {} acknowledged), {} reconnects, {} graceful closes by targets, {} sent while suspended, {} overdue, {} suspicions ({} of healthy paths), {} one-way losses named, longest hidden pause {:.3} s, ack {:.3} s, switch {:.3} s",
+        "{} seeds, {} failed; {:.0} virtual seconds in {took:.1} s; {} sent, {} completed, {} nacked, {} delivered, {} downs, {} switches, {} resets ({} not delivered, {} delivered, {} acknowledged), {} reconnects, {} graceful closes by targets, {} sent while suspended, {} overdue, {} suspicions ({} of healthy paths), {} one-way losses named, {} rejoins ({} damped), longest hidden pause {:.3} s, ack {:.3} s, switch {:.3} s",
         p.done,
         p.failed.len(),
         p.lasted,
@@ -181,6 +185,8 @@ fn many(arguments: &Arguments, options: Options) -> ExitCode {
         t.suspicions,
         t.false_suspicions,
         t.one_ways,
+        t.rejoins,
+        t.damped,
         t.longest_arrival as f64 / 1e9,
         t.longest_ack as f64 / 1e9,
         t.longest_switch as f64 / 1e9
@@ -208,6 +214,8 @@ impl Progress {
         sum.suspicions += t.suspicions;
         sum.false_suspicions += t.false_suspicions;
         sum.one_ways += t.one_ways;
+        sum.rejoins += t.rejoins;
+        sum.damped += t.damped;
         sum.longest_ack = sum.longest_ack.max(t.longest_ack);
         sum.longest_switch = sum.longest_switch.max(t.longest_switch);
         sum.longest_arrival = sum.longest_arrival.max(t.longest_arrival);

@@ -8,9 +8,11 @@ use cdps_core::time::{Duration, nanos};
 
 use crate::env::{MS, SECOND};
 use crate::fault::{self, Fault, FaultKind};
+use crate::hour;
 use crate::net::Machine;
 use crate::rng::Rng;
 use crate::rules::Promise;
+use crate::world::Options;
 
 /// Keeps the choice of standby paths apart from every other: seeds stand for the same runs with and without it.
 const STANDBY: u64 = 0x5374_616e_6462_7921;
@@ -146,7 +148,12 @@ fn address(host: usize, index: usize) -> SocketAddr {
 }
 
 impl Plan {
-    pub(crate) fn new(seed: u64, no_faults: bool) -> Plan {
+    pub(crate) fn new(seed: u64, options: Options) -> Plan {
+        let plan = Plan::of(seed, options.no_faults);
+        if options.hour { hour::lengthen(plan, seed) } else { plan }
+    }
+
+    fn of(seed: u64, no_faults: bool) -> Plan {
         let mut rng = Rng::new(seed);
         let sources = if rng.chance(15) { 2 } else { 1 };
         let targets = rng.pick(&[1, 2, 2, 3]);

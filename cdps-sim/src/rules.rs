@@ -33,6 +33,8 @@ pub enum Invariant {
     Standby,
     /// A path that works in one direction only is called that, and is no good one.
     OneWay,
+    /// A path that was dead proves itself before it carries beside good ones, and a flapping one for longer.
+    Rejoin,
     /// A reachable backup hides the target's faults.
     SwitchHidden,
     /// A target that closes gracefully, and in time, loses nothing that it has taken.
@@ -62,6 +64,7 @@ impl fmt::Display for Invariant {
             Invariant::PathHidden => ("T2", "path faults are hidden"),
             Invariant::Standby => ("T8", "standby paths carry only when no normal one is good"),
             Invariant::OneWay => ("T5", "one-way loss is named, and nothing else is"),
+            Invariant::Rejoin => ("T4", "what was dead proves itself, what flaps for longer"),
             Invariant::SwitchHidden => ("F5", "target faults are hidden by autoswitch"),
             Invariant::Drain => ("L5", "a graceful close drains"),
             Invariant::Held => ("L7", "a suspended port begins no message"),
@@ -138,6 +141,10 @@ pub struct Tally {
     pub false_suspicions: u64,
     /// One-way losses that had to be named, at an end that could know.
     pub one_ways: u64,
+    /// Connections over which a path that was dead, or flaps, had to prove itself.
+    pub rejoins: u64,
+    /// Of those, because it flapped.
+    pub damped: u64,
     /// Longest time in ns from an acknowledgment to its completion, between quick users, where a path was healthy.
     pub longest_ack: u64,
     /// Longest time in ns from a target's fault to the switch to a healthy backup.

@@ -22,8 +22,9 @@ use crate::rules::{Invariant, Tally, Violation};
 const SURVEY_EVERY: u64 = 50 * MS;
 /// A quiet port must have come to rest by itself after this time.
 const IDLE: u64 = 3 * SECOND;
-/// More events than any sane run has.
+/// More events than any sane run has, and one of an hour.
 const MAX_EVENTS: u64 = 3_000_000;
+const MAX_EVENTS_HOUR: u64 = 60_000_000;
 
 /// How to run a seed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,6 +33,8 @@ pub struct Options {
     pub broken: Option<Broken>,
     /// Leave every fault out.
     pub no_faults: bool,
+    /// An hour of paths that flap and targets that fail, instead of what the seed says of both.
+    pub hour: bool,
 }
 
 /// What came of a run.
@@ -74,6 +77,7 @@ struct World {
     /// Progress is expected before this moment.
     deadline: u64,
     fingerprint: u64,
+    max_events: u64,
     /// Paths that a one-way loss has hit, by number of the fault.
     watched: BTreeMap<usize, Vec<Watched>>,
     /// How long everything must have been quiet before it is taken down.
@@ -104,7 +108,7 @@ pub fn run_keeping(seed: u64, options: Options) -> (Outcome, Vec<String>) {
 
 impl World {
     fn new(seed: u64, options: Options, trace: TraceSink) -> World {
-        let plan = Rc::new(Plan::new(seed, options.no_faults));
+        let plan = Rc::new(Plan::new(seed, options));
         let mut net = Net::default();
         net.machines = vec![Machine::Up; plan.hosts.len()];
         net.lives = vec![0; plan.hosts.len()];
@@ -124,6 +128,7 @@ impl World {
             act: Act::Storm,
             deadline: 0,
             fingerprint: seed,
+            max_events: if options.hour { MAX_EVENTS_HOUR } else { MAX_EVENTS },
             watched: BTreeMap::new(),
             rest: if seed.is_multiple_of(8) { IDLE } else { 500 * MS },
         }
@@ -145,8 +150,8 @@ impl World {
                 (self.fingerprint.rotate_left(5) ^ self.env.now).wrapping_mul(0x0000_0100_0000_01b3);
             self.env.oracle.now = self.env.now;
             self.step(event);
-            if self.env.events() > MAX_EVENTS {
-                self.env.oracle.fail(Invariant::Timers, format!("more than {MAX_EVENTS} events"));
+            if self.env.events() > self.max_events {
+                self.env.oracle.fail(Invariant::Timers, format!("more than {} events", self.max_events));
             }
         }
         let lasted = self.env.now as f64 / SECOND as f64;

@@ -68,3 +68,21 @@ fn calm_seeds_pass() {
         assert_eq!((outcome.tally.downs, outcome.tally.switches), (0, 0), "seed {seed}");
     }
 }
+
+/// [T4] [F5] [A4] An hour of virtual time in which every path flaps and one target after the other fails: every send is accounted for, the port
+/// has switched often, and what flaps was kept out.
+#[test]
+fn an_hour_of_flapping_is_accounted_for() {
+    let mut sum = (0, 0, 0, 0);
+    for seed in [2, 3] {
+        let outcome = run(seed, Options { hour: true, ..Options::default() });
+        if let Some(violation) = outcome.violation {
+            panic!("seed {seed} at {:.6}: {}: {}", violation.at, violation.invariant, violation.text);
+        }
+        let t = outcome.tally;
+        assert!(outcome.lasted > 3600.0 && t.sent >= 3000, "seed {seed}: {t:?}");
+        assert_eq!(t.sent, t.completed + t.nacked, "seed {seed}");
+        sum = (sum.0 + t.switches, sum.1 + t.rejoins, sum.2 + t.damped, sum.3 + t.suspicions);
+    }
+    assert!(sum.0 >= 20 && sum.1 >= 30 && sum.2 >= 20 && sum.3 >= 500, "{sum:?}");
+}

@@ -6,9 +6,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use cdps_core::cluster::Health;
+use cdps_core::id::PathId;
 use cdps_core::port::{CreditToken, Event, Received};
+use cdps_core::reason::Reason;
+use cdps_core::time::Duration;
 
 use crate::fence::{Delivery, Glance};
+use crate::log::Level;
 use crate::message::Message;
 use crate::port::{Port, PortEvent, PortHandler};
 use crate::received::ReceivedBuf;
@@ -257,7 +262,10 @@ impl User {
             }
             Event::Resolved { sn, verdict } => self.tell(PortEvent::Resolved { sn, verdict }),
             Event::Overdue { sn, stream, waited } => self.tell(PortEvent::Overdue { sn, stream, waited }),
-            Event::Path { path, health, reason } => self.tell(PortEvent::Path { path, health, reason }),
+            Event::Path { path, health, reason } => {
+                self.log_path(path, health, reason);
+                self.tell(PortEvent::Path { path, health, reason });
+            }
         }
     }
 
@@ -269,6 +277,27 @@ impl User {
             && let Some(token) = collected()
         {
             port.call(|engine, now| engine.release(now, token));
+        }
+    }
+
+    /// One line for each change of a path; heavier for one that flaps, and is therefore kept out for longer than others (T4).
+    fn log_path(&self, path: PathId, health: Health, reason: Reason) {
+        let port = self.port.shared();
+        let figures = port.read(|engine| engine.path_stats(path)).flatten();
+        let (deaths, kept_out) = figures.map_or((0, Duration::ZERO), |f| (f.deaths, f.kept_out));
+        let live = &port.node.liveness;
+        if reason == Reason::Rejoining && kept_out > live.heartbeat * live.rejoin {
+            let text = format_args!(
+                "{}: path {path} flaps: died {deaths} times of late, kept out for {kept_out:?}",
+                port.session
+            );
+            port.node.log(Level::Warn, "path", text);
+        } else {
+            port.node.log(
+                Level::Info,
+                "path",
+                format_args!("{}: path {path} is {health:?}: {reason}", port.session),
+            );
         }
     }
 

@@ -93,6 +93,10 @@ pub struct PathStats {
     pub frames_sent: u64,
     /// Frames that it has read.
     pub frames_received: u64,
+    /// How often it died of late; one death is forgotten a minute.
+    pub deaths: u32,
+    /// It was dead, is connected again, and must be well for so long before it carries beside good paths; zero: it need not.
+    pub kept_out: Duration,
 }
 
 /// What a node counts as it goes.
@@ -184,6 +188,8 @@ impl PortShared {
                 bytes_received: 0,
                 frames_sent: 0,
                 frames_received: 0,
+                deaths: of_path.deaths,
+                kept_out: of_path.kept_out,
             })
         };
         known.filter_map(figures).collect()

@@ -220,6 +220,35 @@ fn one_way_loss_is_named_at_both_ends() {
     all.end();
 }
 
+/// [T4] A path that was dead is connected again, has to prove itself, and then carries; each step is told, and shown by the statistics.
+#[test]
+fn a_dead_path_rejoins() {
+    let all = Relayed::new(2, 1);
+    let user = User::new();
+    let port =
+        connected(&all.source, PortConfig { balance: cdps::Balance::RoundRobin, ..all.config() }, &user);
+    user.wait("both paths", |seen| (up(seen) == 2).then_some(()));
+    assert_eq!(port.stats().paths[1].deaths, 0);
+    let told = |seen: &[Seen], from: usize, is: Health, why: Reason| {
+        let found = seen.iter().skip(from).position(
+            |s| matches!(s, Seen::Path { path: PathId(1), health, reason } if *health == is && *reason == why),
+        );
+        found.map(|at| from + at)
+    };
+    all.relays[0][1].freeze();
+    let dead = user.wait("dead", |seen| told(seen, 0, Health::Dead, Reason::Unreachable));
+    assert!(port.stats().paths[1].deaths >= 1);
+    all.relays[0][1].thaw();
+    let back = user.wait("back", |seen| told(seen, dead, Health::Suspect, Reason::Rejoining));
+    user.wait("good", |seen| told(seen, back, Health::Good, Reason::None));
+    let carried = port.stats().paths[1];
+    send_all(&port, 0, 500);
+    let (_, host) = all.hosts[0].session(0);
+    check_all(&user, &host, 500);
+    assert!(port.stats().paths[1].payload_sent > carried.payload_sent, "{carried:?}");
+    all.end();
+}
+
 /// [T5] A target's user that does not return from its callback, for longer than a path may be silent, costs no path and no connection.
 #[test]
 fn a_callback_that_hangs_is_no_silence() {

@@ -719,6 +719,11 @@
 #define CDPS_REASON_ONE_WAY_IN 25
 
 /**
+ * A path that was dead is connected again, and has yet to prove itself.
+ */
+#define CDPS_REASON_REJOINING 26
+
+/**
  * cdps_config_key_t.type: any text.
  */
 #define CDPS_CONFIG_TEXT 1
@@ -1724,9 +1729,13 @@ typedef struct cdps_path_stats_t {
      */
     int32_t cause;
     /**
-     * 0.
+     * How often it died of late; one death is forgotten a minute. From the fourth on it is kept out longer each time.
      */
-    uint32_t reserved0;
+    uint32_t deaths;
+    /**
+     * It was dead, is connected again, and must be well for so long, in ns, before it carries beside good paths; 0: it need not.
+     */
+    uint64_t kept_out_ns;
 } cdps_path_stats_t;
 
 #ifdef __cplusplus
@@ -2398,7 +2407,7 @@ void cdps_msg_generation(const struct cdps_msg_t *msg, struct cdps_generation_t 
 #define CDPS_NODE_CALLBACKS_INIT { (uint32_t)sizeof(cdps_node_callbacks_t), 0, NULL, NULL }
 #define CDPS_NODE_STATS_INIT { (uint32_t)sizeof(cdps_node_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define CDPS_PORT_STATS_INIT { (uint32_t)sizeof(cdps_port_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
-#define CDPS_PATH_STATS_INIT { (uint32_t)sizeof(cdps_path_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define CDPS_PATH_STATS_INIT { (uint32_t)sizeof(cdps_path_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define CDPS_PORT_INFO_INIT { (uint32_t)sizeof(cdps_port_info_t), 0, 0, 0, { 0, 0, 0 }, { 0, 0 } }
 #define CDPS_CONFIG_KEY_INIT { (uint32_t)sizeof(cdps_config_key_t), 0, NULL, NULL, NULL, NULL, NULL }
 

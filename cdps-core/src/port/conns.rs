@@ -112,6 +112,8 @@ impl<S: Payload, R: Clone> Port<S, R> {
         let Dial::Up(conn) = std::mem::replace(&mut self.paths[at].dial, dial) else { return };
         self.take_back(at, &conn);
         let path = &mut self.paths[at];
+        let link_lost = path.link_lost || reason == Reason::Unreachable || named.is_some();
+        path.rejoin.died(now, link_lost, &self.config.liveness);
         path.failures = if now.since(conn.since) < SETTLED { path.failures + 1 } else { 0 };
         let id = path.id;
         self.kicks &= !(1 << id.0);
@@ -166,11 +168,14 @@ impl<S: Payload, R: Clone> Port<S, R> {
     /// The link that a path runs over has changed.
     pub fn handle_link(&mut self, now: Time, path: PathId, state: LinkState) {
         let Some(at) = self.path_index(path) else { return };
-        self.paths[at].link_suspect = match state.health {
+        let of = &mut self.paths[at];
+        of.link_suspect = match state.health {
             Health::Good => false,
             Health::Suspect | Health::Dead => true,
         };
-        self.paths[at].unheard = state.one_way == Some(OneWay::Out);
+        of.link_lost = state.health == Health::Dead;
+        of.unheard = state.one_way == Some(OneWay::Out);
+        of.rejoin.link_changed(now, state.health, &self.config.liveness);
         if state.health == Health::Dead {
             if let Some(conn) = self.paths[at].conn().map(|c| c.id) {
                 self.actions.push_back(Action::Hangup { path, conn, farewell: None });

@@ -336,4 +336,8 @@ pub struct PathStats {
     pub rtt: Option<Duration>,
     /// Ranges taken from it to be sent again elsewhere.
     pub retransmitted: u64,
+    /// How often it died of late: one death is forgotten a minute.
+    pub deaths: u32,
+    /// It was dead, is connected again, and must be well for so long before it carries; zero: it need not.
+    pub kept_out: Duration,
 }

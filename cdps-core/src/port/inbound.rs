@@ -171,6 +171,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         let drained = conn.flights.is_empty();
         let recovered = std::mem::replace(&mut conn.suspect, false);
         path.speed.receipted(now, bytes, now.since(given), drained, self.config.liveness.suspect);
+        path.arrived(bytes);
         if recovered {
             self.show_health(now, at, Reason::None);
         }

@@ -15,6 +15,7 @@ mod overdue;
 mod path;
 mod queue;
 mod receiver;
+mod rejoin;
 mod reset;
 mod sender;
 mod session;
@@ -374,6 +375,8 @@ impl<S: Payload, R: Clone> Port<S, R> {
             rate: if path.speed.is_known() { path.speed.rate() as u64 } else { 0 },
             rtt: path.speed.srtt(),
             retransmitted: path.retransmitted,
+            deaths: path.rejoin.figures().0,
+            kept_out: path.rejoin.figures().1,
         })
     }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
+use super::rejoin::Rejoin;
 use crate::cluster::{Health, OneWay};
 use crate::config::{Address, PathClass};
 use crate::id::{ConnId, PathId, Sn};
@@ -228,6 +229,10 @@ pub(super) struct Path {
     pub(super) link_suspect: bool,
     /// The link says that the peer is heard there, and does not hear this end.
     pub(super) unheard: bool,
+    /// The link is dead, or was never up.
+    pub(super) link_lost: bool,
+    /// What its deaths have earned it.
+    pub(super) rejoin: Rejoin,
     pub(super) speed: Speed,
     /// What the user was told last.
     pub(super) shown: Health,
@@ -262,6 +267,8 @@ impl Path {
             failures: 0,
             link_suspect: false,
             unheard: false,
+            link_lost: false,
+            rejoin: Rejoin::default(),
             speed: Speed::default(),
             shown: Health::Dead,
             cause: Reason::None,
@@ -291,14 +298,18 @@ impl Path {
 
     pub(super) fn up(&mut self, conn: ConnId, now: Time) {
         self.last_conn = conn;
-        self.speed = Speed { rate: self.speed.rate, ..Speed::default() };
+        let good = self.link_is_good();
+        self.rejoin.connected(now, good);
+        // What is known of a path that was dead is not worth much: it may be another one now. It gets little until it has shown its rate.
+        let rate = if self.rejoin.waits { 0.0 } else { self.speed.rate };
+        self.speed = Speed { rate, ..Speed::default() };
         self.dial = Dial::Up(Box::new(Conn::new(conn, self.id, now)));
     }
 
     pub(super) fn health(&self) -> Health {
         match self.conn() {
             None => Health::Dead,
-            Some(conn) if conn.suspect || self.link_suspect => Health::Suspect,
+            Some(conn) if conn.suspect || self.link_suspect || self.rejoin.waits => Health::Suspect,
             Some(_) => Health::Good,
         }
     }
@@ -314,9 +325,31 @@ impl Path {
         }
     }
 
+    pub(super) fn link_is_good(&self) -> bool {
+        !self.link_suspect && !self.link_lost
+    }
+
     /// How much may be on its way here.
     pub(super) fn flight_cap(&self) -> u64 {
+        let usual = self.usual_cap();
+        self.rejoin.cap.map_or(usual, |cap| cap.min(usual))
+    }
+
+    fn usual_cap(&self) -> u64 {
         MIN_FLIGHT.max(self.speed.rate() * FLIGHT_TIME) as u64
+    }
+
+    /// A path in its slow start takes no more than it may have on its way, however fast it seems: others need not wait for it with the rest.
+    pub(super) fn takes(&self, bytes: u64) -> bool {
+        self.rejoin.cap.is_none_or(|cap| self.conn().is_some_and(|c| c.in_flight + bytes <= cap))
+    }
+
+    /// So much has arrived.
+    pub(super) fn arrived(&mut self, bytes: u64) {
+        if self.rejoin.cap.is_some() {
+            let usual = self.usual_cap();
+            self.rejoin.arrived(bytes, usual);
+        }
     }
 
     /// Seconds until `more` bytes given now would have arrived. A connection that stands still looks slower the longer it does.

@@ -58,7 +58,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         if let Some(contact) = self.contact_deadline() {
             at = at.min(contact);
         }
-        at = at.min(self.overdue_deadline());
+        at = at.min(self.overdue_deadline()).min(self.rejoin_deadline());
         for path in &self.paths {
             if let Dial::Wait { at: dial } = path.dial {
                 at = at.min(dial);
@@ -90,6 +90,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         self.tend_attempt(now);
         self.tend_drain(now);
         self.redial(now);
+        self.tend_rejoins(now);
         self.tend_feedback(now);
         self.tend_overdue(now);
         self.offer(now);

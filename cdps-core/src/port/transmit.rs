@@ -168,14 +168,14 @@ impl<S: Payload, R: Clone> Port<S, R> {
             Health::Dead => false,
             Health::Suspect => {
                 let none_good = self.paths.iter().all(|p| p.health() != Health::Good);
-                none_good && self.best_suspect() == Some(at)
+                none_good && self.stands_in(at)
             }
         }
     }
 
     /// The one on which the peer hears this end, else the one that was heard last; never one on which the peer does not hear this end,
     /// since nothing arrives there, however well it is heard itself (T5).
-    fn best_suspect(&self) -> Option<usize> {
+    pub(super) fn best_suspect(&self) -> Option<usize> {
         let rank = |p: &Path| match p.one_way() {
             Some(OneWay::Out) => None,
             other => p.conn().map(|c| (other.is_some(), c.heard_at)),
@@ -197,16 +197,19 @@ impl<S: Payload, R: Clone> Port<S, R> {
                 let backlog = self.sender.backlog();
                 let mine = self.paths[at].delivery_time(now, backlog.min(MAX_RUN));
                 // The others would deliver all that waits before this path delivers its share.
-                !(0..self.paths.len())
-                    .any(|k| k != at && self.may_carry(k) && self.paths[k].delivery_time(now, backlog) < mine)
+                let better = |k: usize| {
+                    let path = &self.paths[k];
+                    self.may_carry(k) && path.takes(backlog) && path.delivery_time(now, backlog) < mine
+                };
+                !(0..self.paths.len()).any(|k| k != at && better(k))
             }
         }
     }
 
-    /// Round robin: the path whose turn it is, skipping those that cannot carry.
+    /// Round robin: the path whose turn it is, skipping those that cannot carry, or that carry all that they may in their slow start.
     fn turn(&self) -> Option<usize> {
         let count = self.paths.len();
-        (0..count).map(|k| (self.turn + k) % count).find(|k| self.may_carry(*k))
+        (0..count).map(|k| (self.turn + k) % count).find(|k| self.may_carry(*k) && self.paths[*k].takes(1))
     }
 
     fn pass_turn(&mut self, at: usize) {
@@ -330,14 +333,20 @@ impl<S: Payload, R: Clone> Port<S, R> {
             return;
         }
         let before = std::mem::replace(&mut of.shown, health);
-        let reason = if health == Health::Good { Reason::None } else { one_way.unwrap_or(reason) };
+        let reason = match health {
+            Health::Good => Reason::None,
+            Health::Suspect if of.is_rejoining() || (of.rejoin.waits && reason == Reason::None) => {
+                Reason::Rejoining
+            }
+            Health::Suspect | Health::Dead => one_way.unwrap_or(reason),
+        };
         of.cause = reason;
         let path = of.id;
         self.events.push(Event::Path { path, health, reason });
         match health {
             Health::Dead => {}
             Health::Suspect => {
-                self.stats.suspicions += u64::from(before != Health::Suspect);
+                self.stats.suspicions += u64::from(before != Health::Suspect && reason != Reason::Rejoining);
                 self.tell_opinion(path);
                 self.move_flights(at);
                 self.receiver.rewind_completions();

@@ -10,8 +10,7 @@ use super::kind::{FLAG_REPLY, FrameKind, Header};
 use super::{
     BundleHead, CompletionRecord, Completions, FRAME_HEADER, FragmentHead, Frame, Heartbeat, Hello,
     LedgerRecord, MAGIC, MAX_COMPLETIONS, MAX_GAPS, MAX_LEDGER, MAX_LEDGER_RECORDS, MAX_PATHS, NodeMessage,
-    PathRecord, PathStatus, Purpose, Receipt, Refuse, ResetAck, Welcome, message,
-    Opinion,
+    Opinion, PathRecord, PathStatus, Purpose, Receipt, Refuse, ResetAck, Welcome, message,
 };
 use crate::config::PathClass;
 use crate::id::{Incarnation, LinkId, Sn};

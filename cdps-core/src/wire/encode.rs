@@ -4,9 +4,8 @@ use super::fields::{Put, cut};
 use super::kind::{FLAG_REPLY, FrameKind};
 use super::{
     BundleHead, Completions, FRAME_HEADER, FragmentHead, Frame, Heartbeat, Hello, MAGIC, MAX_BUNDLE_BODY,
-    MAX_BUNDLE_ITEMS, MAX_BUNDLED, MAX_FRAGMENT_BODY, MAX_REFUSE_TEXT, NodeMessage, PathStatus, Purpose,
-    Receipt, Refuse, ResetAck, Welcome, item, message,
-    Opinion,
+    MAX_BUNDLE_ITEMS, MAX_BUNDLED, MAX_FRAGMENT_BODY, MAX_REFUSE_TEXT, NodeMessage, Opinion, PathStatus,
+    Purpose, Receipt, Refuse, ResetAck, Welcome, item, message,
 };
 use crate::config::PathClass;
 use crate::id::{ConnId, Generation, PathId, Ssn, StreamId};

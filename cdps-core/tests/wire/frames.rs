@@ -10,9 +10,8 @@ use cdps_core::secret::Secret;
 use cdps_core::wire::{
     Answer, BundleHead, Checksum, CompletionRecord, Completions, Connect, DecodeError, Decoder, FRAME_HEADER,
     FragmentHead, Frame, Heartbeat, Hello, Items, LedgerRecord, MAX_ADDRESSES, MAX_BUNDLED, MAX_MESSAGE,
-    MAX_NUMBER, NodeBody, NodeMessage, PathRecord, PathStatus, Purpose, Receipt, Refuse, ResetAck, Step,
-    Welcome, encode_bundle_head, encode_fragment_head, encode_frame, encode_item, item,
-    Opinion,
+    MAX_NUMBER, NodeBody, NodeMessage, Opinion, PathRecord, PathStatus, Purpose, Receipt, Refuse, ResetAck,
+    Step, Welcome, encode_bundle_head, encode_fragment_head, encode_frame, encode_item, item,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;

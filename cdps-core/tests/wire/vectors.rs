@@ -11,9 +11,8 @@ use cdps_core::id::{
 use cdps_core::secret::Secret;
 use cdps_core::wire::{
     self, Answer, CompletionRecord, Completions, Connect, FragmentHead, Frame, Heartbeat, Hello,
-    LedgerRecord, NodeBody, NodeMessage, PathRecord, PathStatus, Purpose, Receipt, Refuse, ResetAck, Welcome,
-    item,
-    Opinion,
+    LedgerRecord, NodeBody, NodeMessage, Opinion, PathRecord, PathStatus, Purpose, Receipt, Refuse, ResetAck,
+    Welcome, item,
 };
 
 use crate::frames::{CRC, Receiver, Sent, SentItem, crc};

@@ -274,9 +274,20 @@ impl Host {
                 let Some(s) = self.slots[slot].as_mut() else { return };
                 if s.conns.get(&(path, conn)) == Some(&c) {
                     s.conns.remove(&(path, conn));
+                    if hc.stage == Stage::Ready {
+                        s.history.down(path, &self.plan.liveness, env.now);
+                    }
                     s.port.handle_conn_lost(now, path, conn, reason);
                 }
             }
+        }
+    }
+
+    /// The engine gives a connection up: if it was one, its path has died.
+    pub(super) fn note_death(&mut self, env: &Env, slot: usize, path: PathId, c: usize) {
+        let ready = self.conns.get(&c).is_some_and(|hc| hc.stage == Stage::Ready);
+        if let Some(s) = self.slots[slot].as_mut().filter(|_| ready) {
+            s.history.down(path, &self.plan.liveness, env.now);
         }
     }
 
@@ -425,12 +436,14 @@ impl Host {
         note!(env, "n{} p{slot}: path {path} conn {conn} is up", self.plan.hosts[self.index].node);
         let Some(s) = self.slots[slot].as_mut() else { return };
         s.came_up = env.now;
+        s.history.up(path, env.now);
         s.port.handle_conn_up(now, path, conn);
         if let (Some(key), Some(engine)) = (link, self.engine.as_ref()) {
             s.links.insert(path, key);
             let state = engine.link_state(key);
             if state.health != Health::Dead {
                 // If the control connection of that pair is only on its way, no news is not bad news.
+                s.history.link(path, state.health, &self.plan.liveness, env.now);
                 s.port.handle_link(now, path, state);
             }
         }

@@ -15,6 +15,7 @@ use cdps_core::wire::{Answer, Connect, NodeBody, reason_of};
 use super::{Host, HostEvent, SimPort, Slot};
 use crate::broken::Broken;
 use crate::env::{Env, MS, note};
+use crate::rejoin::History;
 use crate::rules::Invariant;
 use crate::user::{Errand, User};
 
@@ -30,6 +31,10 @@ impl Host {
                 env.broke += u64::from(address.class == PathClass::Standby);
                 address.class = PathClass::Normal;
             }
+        }
+        if env.broken == Some(Broken::NoRejoin) {
+            config.liveness.rejoin = 0;
+            env.broke += 1;
         }
         let mut port = match SimPort::source(config, session, seed) {
             Ok(port) => port,
@@ -75,6 +80,7 @@ impl Host {
             held_back: false,
             came_up: now,
             timeouts: [0; 4],
+            history: History::default(),
         };
         self.slots.push(Some(slot));
         self.slots.len() - 1
@@ -110,6 +116,7 @@ impl Host {
     pub(super) fn unwatch(&mut self, env: &Env, slot: usize, path: PathId) {
         let now = self.clock(env);
         let (Some(engine), Some(s)) = (self.engine.as_mut(), self.slots[slot].as_mut()) else { return };
+        s.history.forget(path);
         if let Some(LinkKey::Dialled(link)) = s.links.remove(&path) {
             engine.unwatch(now, link);
         }

@@ -11,6 +11,7 @@ use crate::checksum::CRC;
 use crate::env::{Env, note};
 use crate::oracle::{FlowKey, Oracle};
 use crate::payload::{self, SentHandle};
+use crate::rejoin::Proof;
 use crate::rules::Invariant;
 
 impl Host {
@@ -105,6 +106,14 @@ impl Host {
         let carries = batch.frames.iter().any(|frame| !matches!(frame, Outgoing::Control(_)));
         if carries && let Some(text) = s.misuses_standby(&self.plan, node, path) {
             env.oracle.fail(Invariant::Standby, text);
+        }
+        if carries {
+            match s.proves(path, env.now) {
+                Ok(Proof::None) => {}
+                Ok(Proof::Rejoined) => env.oracle.tally.rejoins += 1,
+                Ok(Proof::Damped) => env.oracle.tally.damped += 1,
+                Err(text) => env.oracle.fail(Invariant::Rejoin, text),
+            }
         }
         encode(&batch, s.flow_out(), &mut env.oracle, &mut hc.output);
         !hc.output.is_empty() || hc.kicked

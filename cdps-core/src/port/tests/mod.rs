@@ -5,6 +5,7 @@ mod closing;
 mod feedback;
 mod one_way;
 mod overdue;
+mod rejoin;
 mod reset;
 mod suspend;
 
