@@ -90,14 +90,20 @@ impl<S: Payload, R: Clone> Port<S, R> {
         }
     }
 
-    /// A receipt is due: at once where somebody may wait for it, else with the next acknowledgment or tick.
+    /// A receipt is due: at once where somebody may wait for it, else with the next acknowledgment or tick. It goes back on the path that
+    /// brought the messages; if any path is in doubt, wherever else it should go too. A duplicate is always answered where it came from.
     fn owe_receipt(&mut self, now: Time, at: usize, duplicate: bool, waited_for: bool) {
         self.touch(now);
         if duplicate || waited_for || self.unreceipted >= self.config.window / 8 {
-            if let Some(conn) = self.paths[at].conn_mut() {
-                conn.due.receipt = true;
+            if duplicate || !self.in_doubt {
+                if let Some(conn) = self.paths[at].conn_mut() {
+                    conn.due.receipt = true;
+                }
+                self.kick(at);
             }
-            self.kick(at);
+            if self.in_doubt {
+                self.feed_back(now, true);
+            }
         } else {
             self.lazy_receipt = true;
         }
@@ -211,6 +217,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         }
         let Some(conn) = self.paths[at].live(status.conn) else { return Ok(()) };
         let changed = std::mem::replace(&mut conn.opinion, status.opinion) != status.opinion;
+        self.weigh_doubts();
         if changed && status.opinion != Opinion::Good {
             if status.path != path {
                 // What we said there may not have arrived.

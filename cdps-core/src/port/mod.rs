@@ -175,6 +175,8 @@ pub struct Port<S, R> {
     lazy_receipt: bool,
     /// Path that brought something last.
     freshest: Option<PathId>,
+    /// One end holds a connected path in doubt: receipts travel on two (A5).
+    in_doubt: bool,
     /// Path that carried acknowledgments last, and when.
     completions_by: Option<(PathId, Time)>,
     /// Bytes that came since the last receipt.
@@ -276,6 +278,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             unleased: false,
             lazy_receipt: false,
             freshest: None,
+            in_doubt: false,
             completions_by: None,
             unreceipted: 0,
             last_offer: Time::ZERO,

@@ -520,6 +520,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         }
         self.kicks = 0;
         self.turn = 0;
+        self.in_doubt = false;
     }
 
     // ---- peers ----

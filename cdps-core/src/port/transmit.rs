@@ -279,7 +279,8 @@ impl<S: Payload, R: Clone> Port<S, R> {
         }
     }
 
-    /// Sees that receipts (if `receipt`) and acknowledgments go to the peer, on the path that was heard last.
+    /// Sees that receipts (if `receipt`) and acknowledgments go to the peer, on the path that was heard last; receipts on two while any path is
+    /// in doubt, since the first one may be the next to fail (A5).
     pub(super) fn feed_back(&mut self, now: Time, receipt: bool) {
         let completions = self.receiver.completions_due();
         if !receipt && !completions {
@@ -305,6 +306,15 @@ impl<S: Payload, R: Clone> Port<S, R> {
         if receipt || by == at {
             self.kick(at);
         }
+        if receipt
+            && self.in_doubt
+            && let Some(second) = self.second_feedback_path(at)
+        {
+            if let Some(conn) = self.paths[second].conn_mut() {
+                conn.due.receipt = true;
+            }
+            self.kick(second);
+        }
         if completions {
             self.kick(by);
         }
@@ -323,8 +333,30 @@ impl<S: Payload, R: Clone> Port<S, R> {
         (0..self.paths.len()).filter(fresh).max_by_key(rank).or_else(|| self.best_suspect())
     }
 
+    /// Where receipts go besides `first`: the best other path of which neither end thinks ill; else one in doubt, on which the peer is not known
+    /// to hear nothing (T5).
+    fn second_feedback_path(&self, first: usize) -> Option<usize> {
+        let rank = |k: &usize| {
+            let path = &self.paths[*k];
+            let conn = path.conn().filter(|_| !path.unheard)?;
+            let well = conn.opinion == Opinion::Good && path.health() == Health::Good;
+            Some((well, self.may_carry(*k), conn.heard_at))
+        };
+        (0..self.paths.len()).filter(|k| *k != first && rank(k).is_some()).max_by_key(rank)
+    }
+
+    /// Looks anew whether one end holds a connected path in doubt.
+    pub(super) fn weigh_doubts(&mut self) {
+        let doubtful = |p: &Path| {
+            let told = p.conn().is_some_and(|c| c.opinion != Opinion::Good);
+            p.conn().is_some() && (told || p.health() != Health::Good)
+        };
+        self.in_doubt = self.paths.iter().any(doubtful);
+    }
+
     /// Tells the user, and the peer, when the health of a path has changed, and acts on it.
     pub(super) fn show_health(&mut self, now: Time, at: usize, reason: Reason) {
+        self.weigh_doubts();
         let health = self.paths[at].health();
         let of = &mut self.paths[at];
         let one_way = of.one_way().map(OneWay::reason);

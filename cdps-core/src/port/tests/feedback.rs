@@ -56,3 +56,80 @@ fn acknowledgments_do_not_overtake_each_other() {
     pair.act(true);
     assert_eq!(pair.completed(), [(first.0, 3), (second.0, 3)]);
 }
+
+/// How many RECEIPTs the target writes on each connection now.
+fn receipts(pair: &mut Pair) -> Vec<usize> {
+    let is = |f: &&Frame| matches!(f, Frame::Receipt(_));
+    let (now, mut batch) = (pair.now, Batch::default());
+    let conns = pair.conns.clone();
+    let target = pair.target.as_mut().unwrap();
+    let kicks = target.take_kicks();
+    let mut written = |(path, conn): (PathId, ConnId)| {
+        let mut count = 0;
+        while kicks >> path.0 & 1 == 1 && target.poll_transmit(now, path, conn, &mut batch) {
+            let control = |o: &Outgoing<Vec<u8>>| match o {
+                Outgoing::Control(frame) => Some(frame.clone()),
+                Outgoing::Bundle { .. } | Outgoing::Fragment { .. } => None,
+            };
+            count += batch.frames.iter().filter_map(control).filter(|f| is(&f)).count();
+        }
+        count
+    };
+    conns.into_iter().map(|conn| written(conn)).collect()
+}
+
+fn doubt(pair: &mut Pair, path: u16, one_way: Option<crate::cluster::OneWay>) {
+    let state = crate::cluster::LinkState { health: Health::Suspect, rtt: None, one_way };
+    let now = pair.now;
+    pair.target.as_mut().unwrap().handle_link(now, PathId(path), state);
+    pair.run();
+}
+
+/// One message arrives at the target on path 0.
+fn arrives_on_first(pair: &mut Pair) {
+    pair.send(0, b"message").unwrap();
+    while pair.carry(true) {}
+}
+
+/// [A5] [T3] While a path is in doubt, receipts travel on two others; while none is, on one; and not on the one in doubt if there are two better ones. With
+/// one good path left the second copy goes where it may still arrive, and never where the peer does not hear.
+#[test]
+fn receipts_take_two_paths_while_one_is_suspect() {
+    let pair = || Pair::connected(PortConfig { ack: AckModel::Asynchronous, ..config(3) });
+    let mut calm = pair();
+    arrives_on_first(&mut calm);
+    assert_eq!(receipts(&mut calm).iter().sum::<usize>(), 1);
+
+    let mut three = pair();
+    doubt(&mut three, 2, None);
+    arrives_on_first(&mut three);
+    let mut written = receipts(&mut three);
+    let suspect = three.conns.iter().position(|c| c.0 == PathId(2)).unwrap();
+    assert_eq!(written.remove(suspect), 0);
+    assert_eq!(written, [1, 1]);
+
+    let mut one_good = pair();
+    doubt(&mut one_good, 1, None);
+    doubt(&mut one_good, 2, Some(crate::cluster::OneWay::Out));
+    arrives_on_first(&mut one_good);
+    let written = receipts(&mut one_good);
+    let of = |path| written[one_good.conns.iter().position(|c| c.0 == PathId(path)).unwrap()];
+    assert_eq!([of(0), of(1), of(2)], [1, 1, 0]);
+}
+
+/// [A5] [T2] The first path of two that are left swallows receipts, and nobody knows yet: messages complete all the same, at once.
+#[test]
+fn a_second_copy_makes_up_for_a_loss() {
+    for in_doubt in [false, true] {
+        let mut pair = Pair::connected(PortConfig { ack: AckModel::Asynchronous, ..config(3) });
+        if in_doubt {
+            doubt(&mut pair, 2, None);
+        }
+        arrives_on_first(&mut pair);
+        let first = pair.target.as_ref().unwrap().feedback_path().unwrap();
+        let first = pair.target.as_ref().unwrap().paths[first].id;
+        pair.conns.retain(|c| c.0 != first);
+        pair.run();
+        assert_eq!(pair.completed().len(), usize::from(in_doubt));
+    }
+}

@@ -151,5 +151,13 @@ fn a_rejoined_path_starts_slowly() {
             assert!(first > 50_000, "{first} bytes");
         }
         assert_eq!(pair.received().len(), 400, "{black_hole}");
+        if !black_hole {
+            pair.silent = vec![PathId(1)];
+            for _ in 0..400 {
+                pair.send(0, &[0; 2000]).unwrap();
+            }
+            pair.run();
+            assert!(pair.path(1).in_flight > 100_000, "what arrived has made it more: {:?}", pair.path(1));
+        }
     }
 }
