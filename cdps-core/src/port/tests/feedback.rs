@@ -64,7 +64,7 @@ fn receipts(pair: &mut Pair) -> Vec<usize> {
     let conns = pair.conns.clone();
     let target = pair.target.as_mut().unwrap();
     let kicks = target.take_kicks();
-    let mut written = |(path, conn): (PathId, ConnId)| {
+    let written = |(path, conn): (PathId, ConnId)| {
         let mut count = 0;
         while kicks >> path.0 & 1 == 1 && target.poll_transmit(now, path, conn, &mut batch) {
             let control = |o: &Outgoing<Vec<u8>>| match o {
@@ -75,7 +75,7 @@ fn receipts(pair: &mut Pair) -> Vec<usize> {
         }
         count
     };
-    conns.into_iter().map(|conn| written(conn)).collect()
+    conns.into_iter().map(written).collect()
 }
 
 fn doubt(pair: &mut Pair, path: u16, one_way: Option<crate::cluster::OneWay>) {
