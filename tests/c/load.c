@@ -13,7 +13,7 @@
  *     go
  *
  * Each message says its stream, its number there and its number among all, so that whatever is lost, repeated, reordered or damaged is counted.
- * A target acknowledges with its node id: the source knows who had a message.
+ * A target tells of a stream that had no message for long. It acknowledges with its node id: the source knows who had a message.
  */
 #include "check.h"
 
@@ -31,6 +31,8 @@
 #define COPIED 1024
 /* A time without delivery is worth a line from here on. */
 #define PAUSE_NS 20000000u
+/* And a time in which one stream has had none, while others may have. */
+#define STALL_NS 100000000u
 
 struct header {
     uint32_t stream, check;
@@ -342,7 +344,7 @@ static struct {
     cdps_port_t *port;
     /* For each stream: the number of its first message, and one more than that of its last. */
     struct {
-        uint64_t first, next, ssn;
+        uint64_t first, next, ssn, last;
         bool begun;
     } streams[STREAMS + 1];
     uint64_t messages, gaps, again, bad, redelivered;
@@ -373,6 +375,9 @@ static void judge(const cdps_received_t *event)
         target.gaps++;
     if (begun && header.number != next)
         say("wrong: stream %" PRIu32 ": %" PRIu64 ", then %" PRIu64, header.stream, next - 1, header.number);
+    if (begun && last_progress - target.streams[header.stream].last >= STALL_NS)
+        say("stall %" PRIu64 " %" PRIu32, target.streams[header.stream].last, header.stream);
+    target.streams[header.stream].last = last_progress;
     target.streams[header.stream].begun = true;
     target.streams[header.stream].next = header.number + 1;
     target.streams[header.stream].ssn = event->ssn;
@@ -413,6 +418,8 @@ static int32_t on_connectreq(void *user, const cdps_connectreq_t *request, cdps_
     callbacks.on_path = on_path;
     callbacks.on_final = on_final;
     pthread_mutex_lock(&target.lock);
+    /* A source counts from the beginning. */
+    memset(target.streams, 0, sizeof target.streams);
     target.port = request->port;
     pthread_mutex_unlock(&target.lock);
     accept->config = target.config;

@@ -2,6 +2,8 @@
 
 pub mod address;
 pub mod gcc;
+pub mod load;
+pub mod netns;
 pub mod process;
 pub mod relay;
 

@@ -1,165 +1,18 @@
-//! A source and targets under full load (tests/c/load.c), every path through a relay process of its own.
+//! A source and targets under full load, every path through a relay process of its own.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use cdps_tests::address;
+use cdps_tests::load::{self, Actor, now};
 use cdps_tests::process::Program;
-use cdps_tests::{DEADLINE, address, gcc};
-use rustix::time::{ClockId, clock_gettime};
 
 pub(crate) const PATHS: usize = 4;
 
-/// The clock of the programs, in ns.
-pub(crate) fn now() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
-}
-
-/// Lets the load go on.
-pub(crate) fn run_for(time: Duration) {
-    let end = Instant::now() + time;
-    while let Some(left) = end.checked_duration_since(Instant::now()) {
-        std::thread::park_timeout(left);
-    }
-}
-
-fn load() -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let build = || {
-        let scratch = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-        gcc::program(&scratch, &gcc::library(&scratch), "load", "", &["-O2"])
-    };
-    BUILT.get_or_init(build).clone()
-}
-
-/// A line that a program printed.
-#[derive(Clone, Debug)]
-pub(crate) struct Event {
-    pub(crate) at: u64,
-    pub(crate) name: String,
-    pub(crate) words: Vec<String>,
-}
-
-impl Event {
-    fn of(line: &str) -> Event {
-        let mut words = line.split(' ').map(str::to_owned);
-        let at = words.next().and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no time: {line}"));
-        Event { at, name: words.next().expect("a name"), words: words.collect() }
-    }
-
-    /// Whether it is of this name and its words begin so.
-    pub(crate) fn is(&self, name: &str, words: &[&str]) -> bool {
-        self.name == name
-            && words.len() <= self.words.len()
-            && words.iter().zip(&self.words).all(|(a, b)| a == b)
-    }
-
-    /// Its words of the form key=figure.
-    pub(crate) fn figures(&self) -> HashMap<String, u64> {
-        let pairs = self.words.iter().filter_map(|word| word.split_once('='));
-        pairs.map(|(key, value)| (key.to_owned(), value.parse().expect("a figure"))).collect()
-    }
-}
-
-/// A running program, and all that it has said.
-pub(crate) struct Actor {
-    pub(crate) program: Program,
-    pub(crate) events: Vec<Event>,
-}
-
-impl Actor {
-    fn start(arguments: &[String]) -> Actor {
-        Actor::spawn(Command::new(load()).args(arguments))
-    }
-
-    /// One whose count of allocated bytes is exact: what malloc keeps for a thread after it was freed would count too.
-    fn start_exact(arguments: &[String]) -> Actor {
-        Actor::spawn(
-            Command::new(load()).args(arguments).env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0"),
-        )
-    }
-
-    fn spawn(command: &mut Command) -> Actor {
-        let program = Program::start(command).expect("gcc made it");
-        Actor { program, events: Vec::new() }
-    }
-
-    /// Takes in what it has said.
-    pub(crate) fn read(&mut self) {
-        while let Some(line) = self.program.printed() {
-            self.events.push(Event::of(&line));
-        }
-    }
-
-    /// Waits for an event, the first from number `from` on that `wanted` accepts; gives its number.
-    pub(crate) fn wait(&mut self, what: &str, from: usize, wanted: impl Fn(&Event) -> bool) -> usize {
-        let end = Instant::now() + DEADLINE;
-        let mut next = from;
-        loop {
-            self.read();
-            if let Some(found) = self.events.iter().skip(next).position(&wanted) {
-                return next + found;
-            }
-            next = self.events.len().max(from);
-            let last = &self.events[self.events.len().saturating_sub(20)..];
-            assert!(Instant::now() < end, "waited {DEADLINE:?} in vain for {what}; last events: {last:#?}");
-            std::thread::park_timeout(Duration::from_millis(1));
-        }
-    }
-
-    pub(crate) fn order(&mut self, order: &str) {
-        self.program.say(order).expect("it lives");
-    }
-
-    /// What it answers to an order: the figures of the next line of this name.
-    pub(crate) fn ask(&mut self, order: &str, name: &str) -> HashMap<String, u64> {
-        self.read();
-        let from = self.events.len();
-        self.order(order);
-        let at = self.wait(name, from, |event| event.name == name);
-        self.events[at].figures()
-    }
-
-    /// The addresses of a target.
-    fn listening(&mut self) -> Vec<String> {
-        let at = self.wait("the target to listen", 0, |event| event.name == "listening");
-        self.events[at].words.clone()
-    }
-
-    /// Context switches of all its threads so far, wanted or not.
-    pub(crate) fn switches(&self) -> u64 {
-        let tasks = format!("/proc/{}/task", self.program.id());
-        let tasks = std::fs::read_dir(tasks).expect("it lives").map(|task| task.expect("listed").path());
-        let statuses: Vec<String> =
-            tasks.map(|task| std::fs::read_to_string(task.join("status")).expect("it lives")).collect();
-        let lines =
-            statuses.iter().flat_map(|status| status.lines()).filter(|line| line.contains("ctxt_switches"));
-        lines.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).sum()
-    }
-
-    /// Lets all its threads run on this processor alone, from now on.
-    pub(crate) fn pin(&self, processor: usize) {
-        let mut set = rustix::thread::CpuSet::new();
-        set.set(processor);
-        for task in std::fs::read_dir(format!("/proc/{}/task", self.program.id())).expect("it lives") {
-            let name = task.expect("listed").file_name();
-            let id = name.to_str().and_then(|name| name.parse().ok()).and_then(rustix::thread::Pid::from_raw);
-            rustix::thread::sched_setaffinity(id, &set).expect("there are so many processors");
-        }
-    }
-
-    /// Number of the next event that will come.
-    pub(crate) fn mark(&mut self) -> usize {
-        self.read();
-        self.events.len()
-    }
-
-    pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &Event> {
-        self.events.iter().filter(move |event| event.name == name)
-    }
+/// The load program.
+fn program() -> Command {
+    Command::new(load::build(Path::new(env!("CARGO_TARGET_TMPDIR"))))
 }
 
 /// What can happen to a path.
@@ -229,7 +82,8 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Full load of messages of this size begins at once. `settings` are the source's.
     pub(crate) fn start(targets: usize, size: usize, settings: &[&str]) -> Cluster {
-        let mut all: Vec<Actor> = (0..targets).map(|index| Actor::start(&target(index, PATHS))).collect();
+        let mut all: Vec<Actor> =
+            (0..targets).map(|index| Actor::start(program().args(target(index, PATHS)))).collect();
         let relays: Vec<Vec<Relay>> = all
             .iter_mut()
             .map(|target| {
@@ -239,7 +93,7 @@ impl Cluster {
             .collect();
         let table: Vec<Vec<&str>> =
             relays.iter().map(|relays| relays.iter().map(|relay| relay.listen.as_str()).collect()).collect();
-        let source = Actor::start(&source(&table, size, settings));
+        let source = Actor::start(program().args(source(&table, size, settings)));
         let mut cluster = Cluster { source, targets: all, relays };
         cluster.wait_good(PATHS);
         cluster
@@ -247,10 +101,14 @@ impl Cluster {
 
     /// A session over so many paths, without relays, that carries nothing.
     pub(crate) fn idle(paths: usize) -> Cluster {
-        let mut target = Actor::start_exact(&target(0, paths));
+        // What malloc keeps for a thread after it was freed would count as allocated.
+        let exact = |arguments: Vec<String>| {
+            Actor::start(program().args(arguments).env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0"))
+        };
+        let mut target = exact(target(0, paths));
         let addresses = target.listening();
         let table = [addresses.iter().map(String::as_str).collect()];
-        let source = Actor::start_exact(&source(&table, 0, &[]));
+        let source = exact(source(&table, 0, &[]));
         let mut cluster = Cluster { source, targets: vec![target], relays: Vec::new() };
         cluster.wait_good(paths);
         cluster

@@ -7,7 +7,8 @@ mod cluster;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cluster::{Cluster, Fault, PATHS, now, run_for};
+use cdps_tests::load::{now, run_for};
+use cluster::{Cluster, Fault, PATHS};
 
 /// The liveness timers of the programs: the defaults.
 const SUSPECT: Duration = Duration::from_millis(200);

@@ -1,0 +1,235 @@
+//! Nodes in network namespaces, each on two networks, and what can befall those.
+//!
+//! A namespace has no name: it lives as long as the processes in it, and each of them ends with the thread that started it, however that
+//! ends. So nothing is left behind, two runs never meet, and the machine's own network is not touched. Needs root, util-linux, iproute2
+//! and nftables.
+
+use std::ffi::OsStr;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::Command;
+
+use crate::gcc::must;
+use crate::process::Program;
+
+/// Networks that each node is on.
+pub const LINKS: usize = 2;
+
+/// What a link carries unless a fault says otherwise, in bits a second: so that no processor is the limit.
+pub const RATE: u64 = 200_000_000;
+
+/// A network namespace, held by a process that does nothing.
+#[derive(Debug)]
+pub struct Namespace {
+    holder: Program,
+}
+
+impl Namespace {
+    /// Makes one, with nothing but its loopback.
+    ///
+    /// # Errors
+    /// What starting its process said.
+    ///
+    /// # Panics
+    /// When it may not be made: this needs root.
+    pub fn new() -> io::Result<Namespace> {
+        let mut holder =
+            Program::start(Command::new("setpriv").args(["--pdeathsig", "KILL", "unshare", "--net", "cat"]))?;
+        // Its echo says that it has arrived there.
+        holder.say("here")?;
+        assert_eq!(holder.line(), "here");
+        let namespace = Namespace { holder };
+        namespace.run("ip link set lo up");
+        Ok(namespace)
+    }
+
+    /// A program that will run in it, and be killed when the calling thread ends.
+    #[must_use]
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "nsenter"]).arg(format!("--net={}", self.file()));
+        command.arg("--").arg(program);
+        command
+    }
+
+    /// Runs a line of words in it, and gives what that printed.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn run(&self, line: &str) -> String {
+        let mut words = line.split_whitespace();
+        let mut command = self.command(words.next().expect("a program"));
+        String::from_utf8_lossy(&must(command.args(words)).stdout).into_owned()
+    }
+
+    /// Process that holds it.
+    #[must_use]
+    pub fn holder(&self) -> u32 {
+        self.holder.id()
+    }
+
+    fn file(&self) -> String {
+        format!("/proc/{}/ns/net", self.holder.id())
+    }
+}
+
+/// What can happen to the link of a node. Nodes count from 1, links from 0.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// Its device is down: the node knows.
+    DeviceDown(usize, usize),
+    /// The switch's end of its cable is down.
+    CableOut(usize, usize),
+    /// Nothing comes in, nothing goes out, and no error says so.
+    Silent(usize, usize),
+    /// Nothing comes in.
+    Deaf(usize, usize),
+    /// Nothing goes out.
+    Mute(usize, usize),
+    /// So many of a hundred packets that come in are lost.
+    Lossy(usize, usize, u32),
+    /// No more than so many bits a second go out.
+    Slow(usize, usize, u64),
+    /// The route to another node is a black hole.
+    Blackhole(usize, usize, usize),
+}
+
+impl Fault {
+    /// The link that it concerns.
+    #[must_use]
+    pub fn link(self) -> usize {
+        match self {
+            Fault::DeviceDown(_, link)
+            | Fault::CableOut(_, link)
+            | Fault::Silent(_, link)
+            | Fault::Deaf(_, link)
+            | Fault::Mute(_, link)
+            | Fault::Lossy(_, link, _)
+            | Fault::Slow(_, link, _)
+            | Fault::Blackhole(_, link, _) => link,
+        }
+    }
+}
+
+/// Nodes 1, 2 and so on, and the switches between them, one for each network.
+#[derive(Debug)]
+pub struct Network {
+    switch: Namespace,
+    nodes: Vec<Namespace>,
+}
+
+impl Network {
+    /// So many nodes, connected, each link limited to [`RATE`].
+    ///
+    /// # Panics
+    /// When the machine does not let us.
+    #[must_use]
+    pub fn new(nodes: usize) -> Network {
+        let namespace = || Namespace::new().expect("a network namespace: is this root?");
+        let network = Network { switch: namespace(), nodes: (0..nodes).map(|_| namespace()).collect() };
+        for link in 0..LINKS {
+            network.switch.run(&format!("ip link add br{link} up type bridge"));
+        }
+        for node in 1..=nodes {
+            // One chain for each link and direction, so that the end of one fault leaves the others.
+            network.node(node).run("nft add table inet fault");
+            for link in 0..LINKS {
+                network.connect(node, link);
+            }
+        }
+        network
+    }
+
+    /// Where a node is reached over a link.
+    #[must_use]
+    pub fn address(node: usize, link: usize) -> IpAddr {
+        let byte = |number: usize| u8::try_from(number).expect("a small number");
+        IpAddr::V4(Ipv4Addr::new(10, 77, byte(link), byte(node)))
+    }
+
+    /// A node's namespace.
+    #[must_use]
+    pub fn node(&self, node: usize) -> &Namespace {
+        &self.nodes[node - 1]
+    }
+
+    fn connect(&self, node: usize, link: usize) {
+        let (namespace, holder, address) =
+            (self.node(node), self.switch.holder.id(), Self::address(node, link));
+        namespace.run(&format!("ip link add l{link} type veth peer name n{node}l{link} netns {holder}"));
+        self.switch.run(&format!("ip link set n{node}l{link} master br{link} up"));
+        namespace.run(&format!("ip addr add {address}/24 dev l{link}"));
+        namespace.run(&format!("ip link set l{link} up"));
+        self.limit(node, link, RATE);
+        for hook in ["input", "output"] {
+            let chain = format!("inet fault {hook}{link}");
+            namespace.run(&format!("nft add chain {chain} {{ type filter hook {hook} priority 0 ; }}"));
+        }
+    }
+
+    fn limit(&self, node: usize, link: usize, rate: u64) {
+        // The queue is of 50 ms, and never shorter than a few packets as the kernel hands them down (64 KiB).
+        let limit = (rate / 8 / 20).max(256 << 10);
+        let tbf = format!("tbf rate {rate}bit burst 65536b limit {limit}b");
+        self.node(node).run(&format!("tc qdisc replace dev l{link} root {tbf}"));
+    }
+
+    fn drop_packets(&self, node: usize, link: usize, hook: &str, which: &str) {
+        let name = if hook == "input" { "iifname" } else { "oifname" };
+        let rule = format!("inet fault {hook}{link} {name} l{link} {which} drop");
+        self.node(node).run(&format!("nft add rule {rule}"));
+    }
+
+    fn drop_none(&self, node: usize, link: usize, hook: &str) {
+        self.node(node).run(&format!("nft flush chain inet fault {hook}{link}"));
+    }
+
+    /// Lets it happen.
+    ///
+    /// # Panics
+    /// When the machine cannot do that.
+    pub fn strike(&self, fault: Fault) {
+        match fault {
+            Fault::DeviceDown(node, link) => drop(self.node(node).run(&format!("ip link set l{link} down"))),
+            Fault::CableOut(node, link) => {
+                drop(self.switch.run(&format!("ip link set n{node}l{link} down")));
+            }
+            Fault::Silent(node, link) => {
+                self.drop_packets(node, link, "input", "");
+                self.drop_packets(node, link, "output", "");
+            }
+            Fault::Deaf(node, link) => self.drop_packets(node, link, "input", ""),
+            Fault::Mute(node, link) => self.drop_packets(node, link, "output", ""),
+            Fault::Lossy(node, link, percent) => {
+                self.drop_packets(node, link, "input", &format!("numgen random mod 100 < {percent}"));
+            }
+            Fault::Slow(node, link, rate) => self.limit(node, link, rate),
+            Fault::Blackhole(node, link, other) => {
+                let to = Self::address(other, link);
+                self.node(node).run(&format!("ip route add blackhole {to}/32"));
+            }
+        }
+    }
+
+    /// Ends it.
+    ///
+    /// # Panics
+    /// When it had not been struck.
+    pub fn heal(&self, fault: Fault) {
+        match fault {
+            Fault::DeviceDown(node, link) => drop(self.node(node).run(&format!("ip link set l{link} up"))),
+            Fault::CableOut(node, link) => drop(self.switch.run(&format!("ip link set n{node}l{link} up"))),
+            Fault::Silent(node, link) => {
+                self.drop_none(node, link, "input");
+                self.drop_none(node, link, "output");
+            }
+            Fault::Deaf(node, link) | Fault::Lossy(node, link, _) => self.drop_none(node, link, "input"),
+            Fault::Mute(node, link) => self.drop_none(node, link, "output"),
+            Fault::Slow(node, link, _) => self.limit(node, link, RATE),
+            Fault::Blackhole(node, link, other) => {
+                let to = Self::address(other, link);
+                self.node(node).run(&format!("ip route del blackhole {to}/32"));
+            }
+        }
+    }
+}
