@@ -95,7 +95,7 @@ pub enum Output {
         /// What it is now.
         state: PeerState,
     },
-    /// Whether no other member is reachable: then the fault is this node's own (N5).
+    /// Whether no link to any other member is good: then the fault is this node's own (N5).
     Isolated(bool),
     /// Messages of this incarnation may be delivered until then (F8). Told at every renewal.
     Lease {
@@ -291,7 +291,7 @@ impl Node {
         self.peers.get(&node).and_then(|peer| peer.incarnation)
     }
 
-    /// Whether there are other members, and none of them is reachable (N5). True at the start.
+    /// Whether there are other members, and no link to any of them is good: then the fault is this node's own (N5). True at the start.
     #[must_use]
     pub fn isolated(&self) -> bool {
         self.isolated
@@ -395,6 +395,7 @@ impl Node {
                 self.outputs.push_back(Output::Hangup { key, conn });
             }
             self.settle_peer(now, link.node);
+            self.settle_isolation();
         }
     }
 
@@ -409,6 +410,7 @@ impl Node {
         if let Some(state) = report {
             self.outputs.push_back(Output::Link { key, state });
             self.settle_peer(now, node);
+            self.settle_isolation();
         }
     }
 
@@ -430,7 +432,6 @@ impl Node {
         self.outputs.push_back(Output::Peer { node, state });
         if member {
             self.announce(node, change);
-            self.settle_isolation();
         }
         if heard {
             let Node { links, config, prng, .. } = self;
@@ -450,9 +451,11 @@ impl Node {
         self.outputs.push_back(Output::Cluster(ClusterEvent { membership: self.membership, node, change }));
     }
 
+    /// Judged by suspicion: whoever is cut off loses one target before the last of the others counts as dead, and must not go to those.
     fn settle_isolation(&mut self) {
-        let mut members = self.peers.values().filter(|peer| peer.member).peekable();
-        let isolated = members.peek().is_some() && !members.any(Peer::is_reachable);
+        let member = |node| self.peers.get(&node).is_some_and(|peer| peer.member);
+        let heard = self.links.values().any(|link| link.health == Health::Good && member(link.node));
+        let isolated = !heard && self.peers.values().any(|peer| peer.member);
         if isolated != self.isolated {
             self.isolated = isolated;
             self.outputs.push_back(Output::Isolated(isolated));

@@ -494,6 +494,29 @@ fn a_restart_is_seen_in_a_welcome() {
     assert!(net.is_good(stuck, 1, 2));
 }
 
+/// [N5] A node that is cut off knows that the fault is its own before it gives up the first of the others.
+#[test]
+fn isolation_is_known_before_any_peer_is_lost() {
+    let mut net = Net::new(Liveness::default());
+    let addresses = [2, 3].map(|node| net.add_address(node, 1, MS));
+    net.open(2, &[(1, &[])]);
+    net.open(3, &[(1, &[])]);
+    net.open(1, &[(2, &addresses[..1]), (3, &addresses[1..])]);
+    net.settle();
+    // As when the last heartbeats of the two came at different times.
+    net.set_mode(addresses[0], Mode::Hold);
+    net.run(net.liveness.heartbeat);
+    net.set_mode(addresses[1], Mode::Hold);
+    let end = net.now + 2 * net.liveness.dead;
+    let lost =
+        |net: &Net, node| matches!(net.node(1).peer_state(NodeId(node)), Some(PeerState::Unreachable { .. }));
+    while net.now < end && !lost(&net, 2) && !lost(&net, 3) {
+        net.run(MS);
+    }
+    assert!(net.now < end, "nobody was given up");
+    assert!(net.node(1).isolated());
+}
+
 /// [N2, N5] Unreachable is said only when the last link is dead, with the time of the last contact; no member reachable is told apart.
 #[test]
 fn unreachable_and_isolated() {
