@@ -128,6 +128,19 @@ impl Cluster {
         assert_eq!(self.targets[1].all("first").count(), 0, "something went to the backup");
     }
 
+    /// Ends the load after the connection went down: each message was acknowledged or nacked, and nothing went to the backup.
+    pub(crate) fn check_down(&mut self) {
+        let sent = self.source.ask("stop", "source");
+        let got = self.targets[0].ask("look", "target");
+        self.check_nothing_wrong();
+        assert_eq!(sent["completed"] + sent["nacked"], sent["accepted"], "{sent:?}");
+        assert!(sent["completed"] > 100 && sent["refused"] > 0, "no load: {sent:?}");
+        assert_eq!((got["gaps"], got["again"], got["bad"]), (0, 0, 0), "{got:?}");
+        assert!(got["messages"] >= sent["completed"], "acknowledged, and not delivered: {sent:?} {got:?}");
+        assert_eq!(self.told(), ["CONNECTED", "DOWN", "DRAINED"], "what the source's user was told");
+        assert_eq!(self.targets[1].all("first").count(), 0, "something went to the backup");
+    }
+
     /// Ends the load after a switch: each message was acknowledged once, by one of the two, and the backup had its own once, in order.
     pub(crate) fn check_switched(&mut self) {
         let sent = self.source.ask("stop", "source");
