@@ -18,12 +18,14 @@ PATHS ?= 4
 FILE ?=
 PREFIX ?= /usr/local
 BENCH_ARGS ?=
+# How often each failover is measured by bars-net.
+RUNS ?= 20
 # Seconds of full load in which no path may be suspected, for large and for small messages.
 CALM ?= 60
 
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help setup lib install examples demo test lint loom unit sim python-test bars bench icount clean
+.PHONY: help setup lib install examples demo test lint loom unit sim python-test test-net bars bars-net bench icount clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand -t 14
@@ -46,7 +48,7 @@ demo: examples ## a file through four paths, with faults: make demo [FILE=path] 
 	$(CARGO) build --release -p cdps-tests --bin cdps-relay
 	$(PYTHON) tests/demo/demo.py --bin $(TARGET)/examples-c --relay $(TARGET)/release/cdps-relay --paths $(PATHS) $(if $(FILE),--file '$(FILE)')
 
-test: setup lint unit sim python-test ## everything: lints, unit, integration, C, simulator, Python
+test: setup lint unit sim python-test test-net ## everything: lints, unit, integration, C, simulator, Python, network namespaces
 	@.ci/setup skipped
 	@echo "make test: all passed"
 
@@ -65,6 +67,14 @@ sim: ## the simulator: make sim [SEEDS=2000]
 
 python-test: ## build the wheel, install it into a venv of its own, run its tests
 	@.ci/python-test "$(VENV)"
+
+test-net: lib ## faults of networks and nodes, between network namespaces: needs root, under two minutes
+	@.ci/setup net || exit 0; \
+	$(CARGO) test --quiet --package cdps-tests --test net -- --ignored --nocapture --test-threads=1
+
+bars-net: lib ## how long failovers take, each RUNS times, between network namespaces; the machine should be quiet: make bars-net [RUNS=20]
+	@.ci/setup net
+	CDPS_FAILOVER_RUNS=$(RUNS) $(CARGO) test --quiet --package cdps-tests --test net -- --ignored --nocapture --test-threads=1 failover
 
 bars: lib ## what faults and idleness cost, with figures, four minutes; the machine should be quiet: make bars [CALM=60]
 	CDPS_CALM_SECONDS=$(CALM) $(CARGO) test --quiet --package cdps-tests --test bars -- --include-ignored --nocapture --test-threads=1

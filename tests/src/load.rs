@@ -38,8 +38,11 @@ pub fn build(scratch: &Path) -> PathBuf {
 /// A line that a program printed.
 #[derive(Clone, Debug)]
 pub struct Event {
+    /// When, as [`now`].
     pub at: u64,
+    /// What.
     pub name: String,
+    /// The rest of the line.
     pub words: Vec<String>,
 }
 
@@ -66,7 +69,9 @@ impl Event {
 
 /// A running program, and all that it has said.
 pub struct Actor {
+    /// The process.
     pub program: Program,
+    /// What it has said, in order; [`Actor::read`] takes in more.
     pub events: Vec<Event>,
 }
 
@@ -104,6 +109,10 @@ impl Actor {
         }
     }
 
+    /// Gives it an order.
+    ///
+    /// # Panics
+    /// When it has ended.
     pub fn order(&mut self, order: &str) {
         self.program.say(order).expect("it lives");
     }
@@ -151,6 +160,7 @@ impl Actor {
         self.events.len()
     }
 
+    /// The events of a name so far.
     pub fn all(&self, name: &str) -> impl Iterator<Item = &Event> {
         self.events.iter().filter(move |event| event.name == name)
     }

@@ -168,9 +168,9 @@ impl Network {
     }
 
     fn limit(&self, node: usize, link: usize, rate: u64) {
-        // The queue is of 50 ms, and never shorter than a few packets as the kernel hands them down (64 KiB).
-        let limit = (rate / 8 / 20).max(256 << 10);
-        let tbf = format!("tbf rate {rate}bit burst 65536b limit {limit}b");
+        // A queue of 50 ms, and of two packets as the kernel hands them down at least (64 KiB).
+        let limit = (rate / 8 / 20).max(128 << 10);
+        let tbf = format!("tbf rate {rate}bit burst 32768b limit {limit}b");
         self.node(node).run(&format!("tc qdisc replace dev l{link} root {tbf}"));
     }
 

@@ -11,6 +11,10 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 /// Connections that the kernel keeps for a listener that is slow to accept.
 const BACKLOG: i32 = 512;
 
+/// Bytes that the kernel takes of a connection beyond what it has sent (T6): two runs of the engine, so that one is there to be sent while the
+/// next is made. What is sent and not acknowledged, a bandwidth-delay product, comes on top.
+const UNSENT: u32 = 128 << 10;
+
 /// Binds a listener. `SO_REUSEADDR`, so that a node can be opened again while connections of a former one linger.
 pub(crate) fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket =
@@ -40,10 +44,13 @@ pub(crate) async fn connect(local: Option<IpAddr>, remote: SocketAddr) -> io::Re
     socket.connect(remote).await
 }
 
-/// Settings of every connection: small frames go at once, and a peer that is not heard is given up.
+/// Settings of every connection: small frames go at once, a peer that is not heard is given up, and what cannot be sent yet stays with the
+/// engine, which may still choose another path for it.
 pub(crate) fn tune(stream: &TcpStream, user_timeout: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    SockRef::from(stream).set_tcp_user_timeout(Some(user_timeout))
+    let socket = SockRef::from(stream);
+    socket.set_tcp_notsent_lowat(UNSENT)?;
+    socket.set_tcp_user_timeout(Some(user_timeout))
 }
 
 fn set_flag(socket: &impl AsRawFd, level: libc::c_int, name: libc::c_int) -> io::Result<()> {
