@@ -52,14 +52,13 @@ impl Namespace {
         command
     }
 
-    /// Runs a line of words in it, and gives what that printed.
+    /// Runs a shell script in it, and gives what that printed.
     ///
     /// # Panics
-    /// When it fails.
-    pub fn run(&self, line: &str) -> String {
-        let mut words = line.split_whitespace();
-        let mut command = self.command(words.next().expect("a program"));
-        String::from_utf8_lossy(&must(command.args(words)).stdout).into_owned()
+    /// When a command of it fails.
+    pub fn run(&self, script: &str) -> String {
+        let out = must(self.command("sh").args(["-ec", script])).stdout;
+        String::from_utf8_lossy(&out).into_owned()
     }
 
     /// Process that holds it.
@@ -127,15 +126,13 @@ impl Network {
     pub fn new(nodes: usize) -> Network {
         let namespace = || Namespace::new().expect("a network namespace: is this root?");
         let network = Network { switch: namespace(), nodes: (0..nodes).map(|_| namespace()).collect() };
-        for link in 0..LINKS {
-            network.switch.run(&format!("ip link add br{link} up type bridge"));
-        }
+        let bridges = (0..LINKS).map(|link| format!("ip link add br{link} up type bridge; "));
+        network.switch.run(&bridges.collect::<String>());
         for node in 1..=nodes {
-            // One chain for each link and direction, so that the end of one fault leaves the others.
-            network.node(node).run("nft add table inet fault");
-            for link in 0..LINKS {
-                network.connect(node, link);
-            }
+            let links = (0..LINKS).map(|link| network.connect(node, link));
+            network.node(node).run(&links.collect::<String>());
+            let ports = (0..LINKS).map(|link| format!("ip link set n{node}l{link} master br{link} up; "));
+            network.switch.run(&ports.collect::<String>());
         }
         network
     }
@@ -153,31 +150,27 @@ impl Network {
         &self.nodes[node - 1]
     }
 
-    fn connect(&self, node: usize, link: usize) {
-        let (namespace, holder, address) =
-            (self.node(node), self.switch.holder.id(), Self::address(node, link));
-        namespace.run(&format!("ip link add l{link} type veth peer name n{node}l{link} netns {holder}"));
-        self.switch.run(&format!("ip link set n{node}l{link} master br{link} up"));
-        namespace.run(&format!("ip addr add {address}/24 dev l{link}"));
-        namespace.run(&format!("ip link set l{link} up"));
-        self.limit(node, link, RATE);
-        for hook in ["input", "output"] {
-            let chain = format!("inet fault {hook}{link}");
-            namespace.run(&format!("nft add chain {chain} {{ type filter hook {hook} priority 0 ; }}"));
-        }
-    }
-
-    fn limit(&self, node: usize, link: usize, rate: u64) {
-        // A queue of 50 ms, and of two packets as the kernel hands them down at least (64 KiB).
-        let limit = (rate / 8 / 20).max(128 << 10);
-        let tbf = format!("tbf rate {rate}bit burst 32768b limit {limit}b");
-        self.node(node).run(&format!("tc qdisc replace dev l{link} root {tbf}"));
+    /// A script that gives a node a link.
+    fn connect(&self, node: usize, link: usize) -> String {
+        let (switch, address) = (self.switch.holder.id(), Self::address(node, link));
+        // One chain for each link and direction, so that the end of one fault leaves the others.
+        let hooks = ["input", "output"].map(|hook| {
+            format!(
+                "nft 'table inet fault {{ chain {hook}{link} {{ type filter hook {hook} priority 0; }}; }}'; "
+            )
+        });
+        format!(
+            "ip link add l{link} type veth peer name n{node}l{link} netns {switch}; ip addr add {address}/24 dev l{link}; \
+             {}; ip link set l{link} up; {}",
+            limit(link, RATE),
+            hooks.concat()
+        )
     }
 
     fn drop_packets(&self, node: usize, link: usize, hook: &str, which: &str) {
         let name = if hook == "input" { "iifname" } else { "oifname" };
         let rule = format!("inet fault {hook}{link} {name} l{link} {which} drop");
-        self.node(node).run(&format!("nft add rule {rule}"));
+        self.node(node).run(&format!("nft 'add rule {rule}'"));
     }
 
     fn drop_none(&self, node: usize, link: usize, hook: &str) {
@@ -203,7 +196,7 @@ impl Network {
             Fault::Lossy(node, link, percent) => {
                 self.drop_packets(node, link, "input", &format!("numgen random mod 100 < {percent}"));
             }
-            Fault::Slow(node, link, rate) => self.limit(node, link, rate),
+            Fault::Slow(node, link, rate) => drop(self.node(node).run(&limit(link, rate))),
             Fault::Blackhole(node, link, other) => {
                 let to = Self::address(other, link);
                 self.node(node).run(&format!("ip route add blackhole {to}/32"));
@@ -225,11 +218,18 @@ impl Network {
             }
             Fault::Deaf(node, link) | Fault::Lossy(node, link, _) => self.drop_none(node, link, "input"),
             Fault::Mute(node, link) => self.drop_none(node, link, "output"),
-            Fault::Slow(node, link, _) => self.limit(node, link, RATE),
+            Fault::Slow(node, link, _) => drop(self.node(node).run(&limit(link, RATE))),
             Fault::Blackhole(node, link, other) => {
                 let to = Self::address(other, link);
                 self.node(node).run(&format!("ip route del blackhole {to}/32"));
             }
         }
     }
+}
+
+/// A script that limits what a link sends.
+fn limit(link: usize, rate: u64) -> String {
+    // A queue of 50 ms, and of two packets as the kernel hands them down at least (64 KiB).
+    let queue = (rate / 8 / 20).max(128 << 10);
+    format!("tc qdisc replace dev l{link} root tbf rate {rate}bit burst 32768b limit {queue}b")
 }

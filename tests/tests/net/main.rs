@@ -225,20 +225,6 @@ fn wait_told(cluster: &mut Cluster) {
     cluster.targets[0].wait("the former target to be told", 0, |event| event.is("status", &["CLOSED"]));
 }
 
-/// [F5] [A4] [M2] The target is killed.
-#[test]
-#[ignore = "needs root: make test-net"]
-fn the_target_is_killed() {
-    switched(kill, |_| {});
-}
-
-/// [F5] [F7] [F8] [A4] [M2] The target stands still, and goes on later.
-#[test]
-#[ignore = "needs root: make test-net"]
-fn the_target_is_frozen() {
-    switched(freeze, wake);
-}
-
 /// [F5] [F7] [A4] [M2] The target hears nobody, and nobody hears it, for a while.
 #[test]
 #[ignore = "needs root: make test-net"]
@@ -318,11 +304,13 @@ fn nothing_is_left_behind() {
         let links = must(Command::new("ip").args(["-brief", "link"])).stdout;
         let links = String::from_utf8_lossy(&links).into_owned();
         assert!(!["br0", "l0", "n1l0"].iter().any(|name| links.split_whitespace().any(|word| word == *name)));
-        let sleeper = Program::start(net.node(1).command("sleep").arg("3600")).expect("it is there");
-        sleeper.freeze().expect("it lives");
-        let spaces = vec![inode(net.node(1).holder()), inode(sleeper.id())];
+        let mut frozen = Program::start(&mut net.node(1).command("cat")).expect("it is there");
+        frozen.say("here").expect("it lives");
+        assert_eq!(frozen.line(), "here");
+        frozen.freeze().expect("it lives");
+        let spaces = [inode(net.node(1).holder()), inode(frozen.id())];
         assert!(!spaces.contains(&own), "{own:?} is the machine's own");
-        std::mem::forget((net, sleeper));
+        std::mem::forget((net, frozen));
         spaces
     });
     let spaces = spaces.join().expect("it ended");
