@@ -78,17 +78,23 @@ impl Cluster {
         self.source.wait(&format!("path {path} to be {health}"), from, |event| event.is("path", &words))
     }
 
-    /// The longest pauses at the target that were not over at `since`: in which nothing was delivered, and nothing of some one stream.
-    /// They are told from 20 ms on, and from 100 ms on.
-    pub(crate) fn pauses(&mut self, since: u64) -> (Duration, Duration) {
+    /// The longest time that a stream had to wait at the target, and that was not over at `since`; told from 100 ms on. Prints it, and for
+    /// how long nothing at all was delivered.
+    pub(crate) fn longest_stall(&mut self, what: &str, since: u64) -> Duration {
         let target = &mut self.targets[0];
         let last = target.ask("look", "target")["last"];
         let longest = |name| {
             let pauses = target.all(name).filter(|pause| pause.at > since);
             pauses.map(|pause| pause.at - pause.words[0].parse::<u64>().expect("a time")).max().unwrap_or(0)
         };
-        let all = Duration::from_nanos(longest("pause").max(now().saturating_sub(last)));
-        (all, all.max(Duration::from_nanos(longest("stall"))))
+        let pause = longest("pause").max(now().saturating_sub(last));
+        let stall = pause.max(longest("stall"));
+        eprintln!(
+            "  {what}: nothing for {} ms, of one stream for {} ms",
+            pause / 1_000_000,
+            stall / 1_000_000
+        );
+        Duration::from_nanos(stall)
     }
 
     /// Messages that the target has delivered, and when that was looked at.

@@ -44,12 +44,7 @@ fn hidden(size: usize, faults: &[Fault]) -> Vec<Duration> {
         cluster.net.heal(*fault);
         cluster.wait_path(gone, fault.link(), "GOOD");
         run_for(A_WHILE);
-        let (pause, stall) = cluster.pauses(since);
-        eprintln!(
-            "  {fault:?}: longest pause {} ms, of one stream {} ms",
-            pause.as_millis(),
-            stall.as_millis()
-        );
+        let stall = cluster.longest_stall(&format!("{fault:?}"), since);
         assert!(stall < PATH_LIMIT, "{fault:?}: a stream waited {stall:?}; {PATH_LIMIT:?} is the limit");
         stalls.push(stall);
     }
@@ -95,12 +90,7 @@ fn packets_are_lost_at_random() {
         let (after, until) = cluster.delivered();
         faults.iter().for_each(|fault| cluster.net.heal(*fault));
         let rate = (after - before) * 1_000_000_000 / (until - since);
-        let (pause, stall) = cluster.pauses(since);
-        eprintln!(
-            "  {faults:?}: {rate} messages a second, longest pause {} ms, of one stream {} ms",
-            pause.as_millis(),
-            stall.as_millis()
-        );
+        cluster.longest_stall(&format!("{faults:?}, {rate} messages a second"), since);
         assert!(after > before + 100, "{faults:?}: {} messages", after - before);
     }
     cluster.check_hidden();
@@ -119,12 +109,7 @@ fn a_link_becomes_slow() {
         run_for(Duration::from_secs(2));
         cluster.net.heal(Fault::Slow(SOURCE, 0, rate));
         run_for(A_WHILE);
-        let (pause, stall) = cluster.pauses(since);
-        eprintln!(
-            "  {rate} bits a second: longest pause {} ms, of one stream {} ms",
-            pause.as_millis(),
-            stall.as_millis()
-        );
+        cluster.longest_stall(&format!("{rate} bits a second"), since);
         let dead = cluster.source.events[from..]
             .iter()
             .filter(|event| event.name == "path" && event.words[1] == "DEAD");
@@ -265,9 +250,7 @@ fn a_path_fails_and_the_other_is_lossy() {
     let faults = [Fault::Blackhole(SOURCE, 0, TARGET), Fault::Lossy(TARGET, 1, 3)];
     faults.iter().for_each(|fault| cluster.net.strike(*fault));
     cluster.wait_path(0, 0, "DEAD");
-    let (before, _) = cluster.delivered();
     cluster.wait_delivered(100);
-    eprintln!("  {before} messages until the path was dead");
     faults.iter().for_each(|fault| cluster.net.heal(*fault));
     cluster.check_hidden();
 }
