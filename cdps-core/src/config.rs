@@ -260,6 +260,8 @@ pub struct PortConfig {
     pub on_user_ack_timeout: OnUserAckTimeout,
     /// A connect that has not finished by then has failed.
     pub connect_timeout: Duration,
+    /// A planned switch that is not committed by then has failed (F6).
+    pub switch_timeout: Duration,
     /// How long close waits for what is unfinished.
     pub close_timeout: Duration,
     /// How long a target keeps a session without contact (F9). Above dead.
@@ -289,6 +291,7 @@ impl Default for PortConfig {
             user_ack_timeout: Some(Duration::from_secs(30)),
             on_user_ack_timeout: OnUserAckTimeout::default(),
             connect_timeout: Duration::from_secs(5),
+            switch_timeout: Duration::from_secs(30),
             close_timeout: Duration::from_secs(30),
             session_timeout: Duration::from_secs(10),
             liveness: Liveness::default(),
@@ -327,6 +330,7 @@ impl PortConfig {
             ("ack_timeout", self.ack_timeout),
             ("user_ack_timeout", self.user_ack_timeout.unwrap_or(Duration::MAX)),
             ("connect_timeout", self.connect_timeout),
+            ("switch_timeout", self.switch_timeout),
             ("close_timeout", self.close_timeout),
         ] {
             if value < Duration::from_millis(1) {

@@ -216,7 +216,7 @@ impl Host {
     /// Ends the process without a word.
     pub(crate) fn kill(&mut self, env: &mut Env) {
         for slot in self.slots.iter().flatten() {
-            env.oracle.void(slot.flow_out());
+            env.oracle.void(slot.flow_told(), slot.flow_out());
         }
         *self = Host { frozen: self.frozen, ..Host::new(self.index, &Rc::clone(&self.plan)) };
     }

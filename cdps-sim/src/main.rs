@@ -164,7 +164,7 @@ fn many(arguments: &Arguments, options: Options) -> ExitCode {
     let took = began.elapsed().as_secs_f64();
     let t = p.tally;
     say(&format!(
-        "{} seeds, {} failed; {:.0} virtual seconds in {took:.1} s; {} sent, {} completed, {} nacked, {} delivered, {} downs, {} switches, {} resets ({} not delivered, {} delivered, {} acknowledged), {} reconnects, {} graceful closes by targets, {} sent while suspended, {} overdue, {} suspicions ({} of healthy paths), {} one-way losses named, {} rejoins ({} damped), longest hidden pause {:.3} s, ack {:.3} s, switch {:.3} s",
+        "{} seeds, {} failed; {:.0} virtual seconds in {took:.1} s; {} sent, {} completed, {} nacked, {} delivered, {} downs, {} switches ({} planned, {} more given up), {} resets ({} not delivered, {} delivered, {} acknowledged), {} reconnects, {} graceful closes by targets, {} sent while suspended, {} overdue, {} suspicions ({} of healthy paths), {} one-way losses named, {} rejoins ({} damped), longest hidden pause {:.3} s, ack {:.3} s, switch {:.3} s",
         p.done,
         p.failed.len(),
         p.lasted,
@@ -174,6 +174,8 @@ fn many(arguments: &Arguments, options: Options) -> ExitCode {
         t.delivered,
         t.downs,
         t.switches,
+        t.planned[0],
+        t.planned[1],
         t.resets,
         t.resolved[0],
         t.resolved[1],
@@ -205,6 +207,7 @@ impl Progress {
         sum.delivered += t.delivered;
         sum.downs += t.downs;
         sum.switches += t.switches;
+        sum.planned = std::array::from_fn(|k| sum.planned[k] + t.planned[k]);
         sum.resets += t.resets;
         sum.reconnects += t.reconnects;
         sum.resolved = std::array::from_fn(|k| sum.resolved[k] + t.resolved[k]);

@@ -1,6 +1,7 @@
 //! The oracle: knows what was sent, handed over, received, delivered and answered, and says when the rules are broken.
 
 mod overdue;
+mod planned;
 mod reset;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,6 +103,12 @@ struct Session {
     closed: Option<Generation>,
     /// What was nacked as unknown, and may be resolved by a reset (F3).
     unresolved: BTreeSet<Sn>,
+    /// A planned switch is under way, and nothing has come in between: sends nacked when it began.
+    planned: Option<u64>,
+    /// Sends nacked, but for those whose own time was up.
+    nacked: u64,
+    /// The generation that the last planned switch led to.
+    orderly: Option<Generation>,
     /// Generation in which the present target was connected to.
     since: Generation,
     /// The target that is being given up.
@@ -275,6 +282,9 @@ impl Oracle {
     fn judge_delivery(&mut self, d: &Delivery<'_>) -> Result<(), (Invariant, String)> {
         if let FlowKey::Up(session) = d.flow {
             let s = self.sessions.entry(session).or_default();
+            if d.redelivered && s.orderly == Some(d.generation) {
+                return Err((Invariant::Planned, "is said to come again".into()));
+            }
             if d.generation < s.newest_delivered && Some(d.generation) > s.closed {
                 let text = format!("delivered after generation {} had delivered", s.newest_delivered);
                 return Err((Invariant::Lease, text));
@@ -409,6 +419,7 @@ impl Oracle {
         if certainty == Certainty::Unknown {
             s.unresolved.insert(sn);
         }
+        s.nacked += u64::from((reason, certainty) != (Reason::Timeout, Certainty::NotSent));
         if let Some(last) = s.down {
             s.down = Some(sn);
             if sn <= last {
@@ -454,6 +465,7 @@ impl Oracle {
 
     /// A status reached the source's user.
     pub(crate) fn status(&mut self, session: SessionId, status: &ConnStatus) {
+        self.follow_planned(session, status);
         let flow = self.flows.get(&FlowKey::Up(session));
         let open = flow.map_or(0, |f| f.open);
         let newest = flow.and_then(|f| f.receivers.last_key_value().map(|r| *r.0));
@@ -531,7 +543,7 @@ impl Oracle {
                         Some((Invariant::PathHidden, format!("switch ({reason}) though a path was healthy")));
                 }
             }
-            ConnStatus::ConnectFailed { .. } | ConnStatus::Reset { .. } => {}
+            ConnStatus::ConnectFailed { .. } | ConnStatus::Reset { .. } | ConnStatus::SwitchFailed { .. } => {}
         }
         if let Some((invariant, text)) = fault {
             self.fail(invariant, format!("{session}: {text}"));
@@ -566,14 +578,10 @@ impl Oracle {
         self.sessions.entry(session).or_default().refusing = false;
     }
 
-    /// The sending process is gone.
-    pub(crate) fn void(&mut self, flow: FlowKey) {
+    /// The sending process is gone, and with it what was nacked by a reset and has not been told: that is of the flows from `told` on.
+    pub(crate) fn void(&mut self, told: FlowKey, flow: FlowKey) {
         self.flows.entry(flow).or_default().void = true;
-        if let FlowKey::Down(session, _) = flow {
-            // What was nacked by a reset may not have been told yet.
-            let first = FlowKey::Down(session, Generation::default());
-            self.flows.range_mut(first..flow).for_each(|(_, before)| before.void = true);
-        }
+        self.flows.range_mut(told..flow).for_each(|(_, before)| before.void = true);
     }
 
     /// Sends of a flow that have not ended.

@@ -130,6 +130,8 @@ pub(crate) enum Verb {
     Close { immediate: bool },
     /// The source connects once more: use count 2.
     ConnectAgain,
+    /// The source goes over to another target (F6).
+    Switch,
     /// The source destroys its port.
     Destroy,
     /// The target's user closes.
@@ -203,6 +205,7 @@ impl Plan {
             (0..sources * source_ports).map(|n| source_plan(&mut sources_rng, n, &view, &liveness)).collect();
         suspensions(&mut Rng::new(!seed), &mut sources);
         stand_by(&mut Rng::new(seed ^ STANDBY), &mut sources);
+        switches(&mut Rng::new(!seed ^ 0xf6), &mut sources);
         // Drawn apart, so that nothing else of a seed depends on it.
         slow_users(&mut Rng::new(!seed ^ 0xa6), &mut hosts, &mut sources);
         if no_faults {
@@ -441,6 +444,21 @@ fn suspensions(rng: &mut Rng, sources: &mut [SourcePlan]) {
             let from = rng.below(last + 200 * MS);
             let to = from + rng.magnitude(MS / 10, 4 * SECOND);
             source.verbs.extend([(from, Verb::Suspend(side)), (to, Verb::Resume(side))]);
+        }
+        source.verbs.sort_by_key(|v| v.0);
+    }
+}
+
+/// Users go over to another target now and then (F6).
+fn switches(rng: &mut Rng, sources: &mut [SourcePlan]) {
+    for source in sources.iter_mut().filter(|s| s.config.targets.len() > 1) {
+        source.config.switch_timeout = Duration::from_millis(rng.magnitude(200, 20_000));
+        if !rng.chance(30) {
+            continue;
+        }
+        let last = source.up.iter().chain(&source.down).map(|s| s.at).max().unwrap_or(0);
+        for _ in 0..rng.within(1, 4) {
+            source.verbs.push((rng.below(last + 500 * MS), Verb::Switch));
         }
         source.verbs.sort_by_key(|v| v.0);
     }

@@ -37,6 +37,8 @@ pub enum Invariant {
     Rejoin,
     /// A reachable backup hides the target's faults.
     SwitchHidden,
+    /// A planned switch nacks nothing, repeats nothing, and leaves nothing behind.
+    Planned,
     /// A target that closes gracefully, and in time, loses nothing that it has taken.
     Drain,
     /// A suspended port begins no message, and one that is stopped or closed is not suspended any more.
@@ -66,6 +68,7 @@ impl fmt::Display for Invariant {
             Invariant::OneWay => ("T5", "one-way loss is named, and nothing else is"),
             Invariant::Rejoin => ("T4", "what was dead proves itself, what flaps for longer"),
             Invariant::SwitchHidden => ("F5", "target faults are hidden by autoswitch"),
+            Invariant::Planned => ("F6", "a planned switch is not felt"),
             Invariant::Drain => ("L5", "a graceful close drains"),
             Invariant::Held => ("L7", "a suspended port begins no message"),
             Invariant::Timers => ("timers", "bounded steps per virtual second"),
@@ -129,6 +132,8 @@ pub struct Tally {
     pub resolved: [u64; 3],
     /// Switches to a backup.
     pub switches: u64,
+    /// Of those, planned ones; and planned ones that were given up.
+    pub planned: [u64; 2],
     /// Sessions that their target's user closed gracefully, and that ended in time.
     pub closed_well: u64,
     /// Sends accepted while their user had suspended the port.

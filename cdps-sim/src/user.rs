@@ -109,7 +109,7 @@ impl Verb {
         match self {
             Verb::TargetClose { .. } | Verb::TargetDestroy => true,
             Verb::Suspend(side) | Verb::Resume(side) => side == Side::Target,
-            Verb::Stop | Verb::Close { .. } | Verb::ConnectAgain | Verb::Destroy => false,
+            Verb::Stop | Verb::Close { .. } | Verb::ConnectAgain | Verb::Switch | Verb::Destroy => false,
         }
     }
 }
@@ -301,7 +301,10 @@ impl Host {
             ConnStatus::Reset { generation } => s.told = *generation,
             ConnStatus::Recovered { .. } => s.user.knows_drained = false,
             ConnStatus::Down { .. } => s.user.knows_drained = false,
-            ConnStatus::Connected { .. } | ConnStatus::Switching { .. } | ConnStatus::Switched { .. } => {}
+            ConnStatus::Connected { .. }
+            | ConnStatus::Switching { .. }
+            | ConnStatus::Switched { .. }
+            | ConnStatus::SwitchFailed { .. } => {}
         }
     }
 
@@ -553,6 +556,14 @@ impl Host {
         }
         // What the state does not allow is refused and changes nothing: also worth trying.
         let _ = match verb {
+            Verb::Switch => {
+                let targets = &s.port.config().targets;
+                let to = targets[env.rng.below(targets.len() as u64) as usize].node;
+                if s.port.switch(now, to).is_ok() {
+                    env.oracle.planned(s.session);
+                }
+                Ok(())
+            }
             Verb::Stop => s.port.stop(now),
             Verb::Close { immediate } | Verb::TargetClose { immediate } => s.port.close(now, immediate),
             Verb::Destroy | Verb::TargetDestroy => s.port.destroy(now),

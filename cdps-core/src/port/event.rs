@@ -95,6 +95,13 @@ pub enum ConnStatus {
         /// The new generation.
         generation: Generation,
     },
+    /// A planned switch did not come to its commit (F6): the port stays where it is, if it is still there.
+    SwitchFailed {
+        /// Where it was to go.
+        node: NodeId,
+        /// Why not.
+        reason: Reason,
+    },
     /// The session is over on this side; the port is INITIALIZED (source) or REGISTERED (target).
     Closed {
         /// Why.

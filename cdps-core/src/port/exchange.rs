@@ -145,6 +145,18 @@ pub enum ConnectError {
         /// Where it is connected.
         connected: NodeId,
     },
+    /// A switch to the present target.
+    #[error("the port is connected to node {node} already")]
+    There {
+        /// The node.
+        node: NodeId,
+    },
+    /// A switch while another one is under way.
+    #[error("the port is on its way to node {to} already")]
+    Switching {
+        /// Where it goes.
+        to: NodeId,
+    },
 }
 
 /// Something that came on a data connection.

@@ -79,6 +79,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             self.watch_flow();
             self.check_drained(now);
             self.offer(now);
+            self.tend_planned(now);
         }
         Ok(())
     }

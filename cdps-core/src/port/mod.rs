@@ -13,6 +13,7 @@ mod exchange;
 mod inbound;
 mod overdue;
 mod path;
+mod planned;
 mod queue;
 mod receiver;
 mod rejoin;
@@ -39,6 +40,7 @@ pub use state::{Call, Link, State, StateError, graph};
 
 use self::overdue::Overdue;
 use self::path::Path;
+use self::planned::Planned;
 use self::receiver::Receiver;
 use self::reset::{Kept, Recovery, Verdicts};
 use self::sender::Sender;
@@ -129,6 +131,8 @@ pub struct Port<S, R> {
     use_count: u32,
     session: SessionId,
     generation: Generation,
+    /// Source side: highest counter of a generation that was ever asked for.
+    spent_generations: u64,
     /// The node at the other end, while there is one.
     peer: Option<NodeId>,
     peer_incarnation: Option<Incarnation>,
@@ -149,6 +153,10 @@ pub struct Port<S, R> {
     attempt: Option<Attempt>,
     /// The target that was given up last, while it may still hold a lease.
     former: Option<Former>,
+    /// A switch that the user asked for, and that is not committed (F6).
+    planned: Option<Planned>,
+    /// The user has suspended the port (L7).
+    suspended: bool,
     /// The target will be waited for.
     pending: Option<Recovery>,
     /// Target side: what there was at the last reset.
@@ -250,6 +258,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             use_count: 0,
             session,
             generation,
+            spent_generations: generation.counter,
             peer: None,
             peer_incarnation: None,
             secret: Secret::NONE,
@@ -264,6 +273,8 @@ impl<S: Payload, R: Clone> Port<S, R> {
             turn: 0,
             attempt: None,
             former: None,
+            planned: None,
+            suspended: false,
             pending: None,
             kept: None,
             verdicts: Verdicts::default(),
@@ -332,7 +343,12 @@ impl<S: Payload, R: Clone> Port<S, R> {
 
     /// Whether new messages are held (L7).
     pub fn is_suspended(&self) -> bool {
-        self.sender.holds()
+        self.suspended
+    }
+
+    /// Whether a planned switch is under way that has not been committed (F6).
+    pub fn is_switching(&self) -> bool {
+        self.planned.is_some()
     }
 
     /// How many connects have not been closed.

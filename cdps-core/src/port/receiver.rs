@@ -570,10 +570,10 @@ impl<R: Clone> Receiver<R> {
 
     /// What has arrived, and what the peer may send: absolute values, so that repeating them is harmless.
     pub(super) fn receipt(&mut self) -> Receipt {
-        if !self.frozen {
+        if !self.frozen && self.granted() > self.announced {
             self.announced = self.granted();
+            self.credit_wanted = false;
         }
-        self.credit_wanted = false;
         Receipt {
             cumulative: self.cumulative,
             credit: self.announced,

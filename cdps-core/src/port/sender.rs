@@ -201,6 +201,12 @@ impl<S: Payload> Sender<S> {
         self.cursor.0 < self.end() && !self.holds_next()
     }
 
+    /// Nothing that was begun is unfinished, and the peer's user has given everything back (F6).
+    pub(super) fn is_quiet(&self) -> bool {
+        let begun = self.entries.front().is_some_and(|e| e.handed);
+        !begun && self.credit.checked_sub(self.window) == Some(self.spent)
+    }
+
     /// Holds every message of which no byte has been handed out yet, in whatever generation; the others go on (L7).
     pub(super) fn hold(&mut self) {
         if self.holds() {

@@ -9,7 +9,7 @@ use super::state::{Call, Link, State};
 use super::{Payload, Port};
 use crate::cluster::PeerState;
 use crate::config::Address;
-use crate::id::{Generation, Incarnation, NodeId, PathId, SessionId, Side};
+use crate::id::{Generation, Incarnation, NodeId, PathId, SessionId, Side, Sn};
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::time::{Duration, Time};
@@ -37,6 +37,13 @@ pub(super) struct Attempt {
     answered: bool,
     /// Completed messages that only the former target's port had said to have.
     only_receipted: u64,
+}
+
+impl Attempt {
+    /// Of a target that has accepted already.
+    pub(super) fn answered(node: NodeId, purpose: Purpose, tried: Vec<NodeId>, deadline: Time) -> Attempt {
+        Attempt { node, purpose, tried, deadline, ask_at: Time::NEVER, answered: true, only_receipted: 0 }
+    }
 }
 
 /// A target that was given up. Nobody else may deliver until its lease has run out, or it has released it (F8).
@@ -74,23 +81,8 @@ impl<S: Payload, R: Clone> Port<S, R> {
     /// Asks `node`, after a while if `wait` says so.
     pub(super) fn start_attempt(&mut self, now: Time, node: NodeId, purpose: Purpose, wait: Duration) {
         let tried = self.attempt.take().map_or_else(Vec::new, |a| a.tried);
-        self.generation.counter += 1;
-        self.receiver.restart(self.generation, self.config.max_streams, u64::from(self.config.max_message));
-        self.peer_incarnation = self.peers.iter().find(|p| p.0 == node).and_then(|p| match p.1 {
-            PeerState::Reachable { incarnation } => Some(incarnation),
-            PeerState::Unreachable { .. } | PeerState::Down => None,
-        });
-        self.peer = Some(node);
-        self.peer_lost = None;
-        self.pathless_since = now;
-        self.verdicts = Verdicts::default();
-        let addresses = self
-            .config
-            .targets
-            .iter()
-            .find(|t| t.node == node)
-            .map_or_else(Vec::new, |t| t.addresses.clone());
-        self.make_paths(node, &addresses);
+        self.generation = self.next_generation();
+        self.begin_session(now, node);
         self.attempt = Some(Attempt {
             node,
             purpose,
@@ -110,6 +102,32 @@ impl<S: Payload, R: Clone> Port<S, R> {
             self.ask(now);
         }
         self.rearm(now);
+    }
+
+    /// One that was never asked for, of whatever target.
+    pub(super) fn next_generation(&mut self) -> Generation {
+        self.spent_generations = self.spent_generations.max(self.generation.counter) + 1;
+        Generation { counter: self.spent_generations, ..self.generation }
+    }
+
+    /// The session is with `node` from here on, under the present generation.
+    pub(super) fn begin_session(&mut self, now: Time, node: NodeId) {
+        self.receiver.restart(self.generation, self.config.max_streams, u64::from(self.config.max_message));
+        self.peer_incarnation = self.peers.iter().find(|p| p.0 == node).and_then(|p| match p.1 {
+            PeerState::Reachable { incarnation } => Some(incarnation),
+            PeerState::Unreachable { .. } | PeerState::Down => None,
+        });
+        self.peer = Some(node);
+        self.peer_lost = None;
+        self.pathless_since = now;
+        self.verdicts = Verdicts::default();
+        let addresses = self
+            .config
+            .targets
+            .iter()
+            .find(|t| t.node == node)
+            .map_or_else(Vec::new, |t| t.addresses.clone());
+        self.make_paths(node, &addresses);
     }
 
     /// One path per remote address, with the local addresses in turn.
@@ -140,37 +158,45 @@ impl<S: Payload, R: Clone> Port<S, R> {
             Purpose::Recovery(Recovery { keeps: true, .. }) => wire::connect::RESET,
             Purpose::Recovery(_) | Purpose::Connect | Purpose::Switch => 0,
         };
-        let connect = Connect {
+        let node = attempt.node;
+        let first = self.receiver.highest().next();
+        let connect = self.connect_to(self.generation, self.paths.len(), first, flags);
+        self.actions.push_back(Action::Tell { node, body: NodeBody::Connect(connect), all_links: false });
+    }
+
+    /// What a target is asked.
+    pub(super) fn connect_to(&self, generation: Generation, paths: usize, first: Sn, flags: u16) -> Connect {
+        Connect {
             session: self.session,
-            generation: self.generation,
+            generation,
             version: wire::VERSION,
             flags,
-            paths: u32::try_from(self.paths.len()).unwrap_or(u32::MAX),
+            paths: u32::try_from(paths).unwrap_or(u32::MAX),
             features: 0,
             window: self.config.window,
             max_message: u64::from(self.config.max_message),
             max_streams: self.config.max_streams,
             session_timeout_ms: u32::try_from(self.config.session_timeout.as_millis()).unwrap_or(u32::MAX),
-            first: self.receiver.highest().next(),
+            first,
             client: self.config.client.clone(),
-        };
-        let node = attempt.node;
-        self.actions.push_back(Action::Tell { node, body: NodeBody::Connect(connect), all_links: false });
+        }
     }
 
     /// The target's answer to the CONNECT.
     pub fn handle_answer(&mut self, now: Time, answer: &Answer) {
-        let current = answer.session == self.session && answer.generation == self.generation;
-        let Some(attempt) = &mut self.attempt else { return };
-        if !current || attempt.answered {
+        if answer.session != self.session {
             return;
         }
-        let node = attempt.node;
+        if answer.generation != self.generation {
+            return self.handle_planned_answer(now, answer);
+        }
+        let Some(attempt) = self.attempt.as_mut().filter(|a| !a.answered) else { return };
         if answer.reason == Reason::StaleGeneration as u16 && answer.highest >= self.generation {
             if answer.highest.role_epoch > self.generation.role_epoch {
                 return self.fail_attempt(now, Reason::StaleGeneration);
             }
-            self.generation.counter = answer.highest.counter + 1;
+            self.spent_generations = self.spent_generations.max(answer.highest.counter);
+            self.generation = self.next_generation();
             self.receiver.generation = self.generation;
             return self.ask(now);
         }
@@ -179,16 +205,22 @@ impl<S: Payload, R: Clone> Port<S, R> {
         }
         attempt.answered = true;
         attempt.ask_at = Time::NEVER;
-        let recovers = matches!(attempt.purpose, Purpose::Recovery(_));
-        if recovers {
+        if matches!(attempt.purpose, Purpose::Recovery(_)) {
             attempt.deadline = now + self.config.connect_timeout;
         }
+        self.enter_session(now, answer);
+    }
+
+    /// The target has accepted: its paths are dialled.
+    pub(super) fn enter_session(&mut self, now: Time, answer: &Answer) {
         self.secret = answer.secret;
         self.settle_limits(answer.window, answer.max_message, answer.max_streams);
-        if recovers {
+        if self.recovery().is_some() {
             self.await_ledger();
         }
-        if self.paths.is_empty() {
+        if let Some(node) = self.peer
+            && self.paths.is_empty()
+        {
             let addresses: Vec<_> = answer.addresses.iter().map(|a| Address::from(*a)).collect();
             self.make_paths(node, &addresses);
         }
@@ -260,7 +292,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         self.attempt = None;
         self.peer = None;
         self.use_count = 0;
-        self.sender.let_go();
+        self.release_all();
         self.link = Link::Up;
         if self.go(Call::ConnectFailed).is_ok() {
             self.events.status(ConnStatus::ConnectFailed { node, reason });
@@ -312,6 +344,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         if !matches!(self.state, State::Connected | State::Stopped) || self.link != Link::Up {
             return;
         }
+        self.cancel_switch(now, reason);
         if !self.config.autoswitch || self.isolated || self.next_backup(&[node]).is_none() {
             // The target keeps the session for its recovery (F3). Whoever goes elsewhere takes it away first.
             self.hang_up_all(None);
@@ -482,6 +515,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             // Its user closed: the session is over. Anything else is the loss of a target like any other.
             Side::Source if reason != Reason::Closed => self.lose_target(now, reason, Lease::Over),
             Side::Source => {
+                self.cancel_switch(now, Reason::PeerClosed);
                 self.finish_everything(Reason::PeerClosed);
                 self.end_session(now, Reason::PeerClosed, false);
             }
@@ -533,10 +567,11 @@ impl<S: Payload, R: Clone> Port<S, R> {
             None if listed => self.peers.push((node, state)),
             None => {}
         }
-        if self.attempt.as_ref().is_some_and(|a| a.node == node)
-            && matches!(state, PeerState::Reachable { .. })
-        {
-            self.ask(now);
+        if matches!(state, PeerState::Reachable { .. }) {
+            if self.attempt.as_ref().is_some_and(|a| a.node == node) {
+                self.ask(now);
+            }
+            self.planned_heard(now, node);
         }
         self.learn_of_former(now, node, state);
         // A target's peer is one incarnation of the source; the driver ends the session when that is over.

@@ -107,6 +107,8 @@ pub enum Call {
     Suspend,
     /// Lets it go.
     Resume,
+    /// Goes over to another target in an orderly way (F6).
+    Switch,
     /// Takes no more sends.
     Stop,
     /// reset: asks the target of a stopped port to go on under a new generation (F3).
@@ -129,7 +131,7 @@ pub enum Call {
 
 impl Call {
     /// Every call.
-    pub const ALL: [Call; 18] = [
+    pub const ALL: [Call; 19] = [
         Call::Register,
         Call::Unregister,
         Call::Initialize,
@@ -139,6 +141,7 @@ impl Call {
         Call::ConnectFailed,
         Call::Suspend,
         Call::Resume,
+        Call::Switch,
         Call::Stop,
         Call::Reset,
         Call::ResetComplete,
@@ -163,6 +166,7 @@ impl Call {
             Call::ConnectFailed => "connect failed",
             Call::Suspend => "suspend",
             Call::Resume => "resume",
+            Call::Switch => "switch",
             Call::Stop => "stop",
             Call::Reset => "reset",
             Call::ResetComplete => "reset complete",
@@ -223,6 +227,7 @@ const RULES: &[Rule] = {
         rule(C::Resume, &[S::Connecting], ANY, S::Connecting),
         rule(C::Resume, &[S::Connected], ANY, S::Connected),
         rule(C::Resume, &[S::ConnectedTo], ANY, S::ConnectedTo),
+        rule(C::Switch, &[S::Connected], &[Link::Up], S::Connected),
         rule(C::Stop, &[S::Connected], ANY, S::Stopped),
         rule(C::Reset, &[S::Stopped], &[Link::Up, Link::Drained, Link::Resetting], S::Stopped),
         rule(C::ResetComplete, &[S::Stopped], ANY, S::Connected),

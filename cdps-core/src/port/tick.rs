@@ -58,7 +58,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         if let Some(contact) = self.contact_deadline() {
             at = at.min(contact);
         }
-        at = at.min(self.overdue_deadline()).min(self.rejoin_deadline());
+        at = at.min(self.overdue_deadline()).min(self.rejoin_deadline()).min(self.planned_deadline());
         for path in &self.paths {
             if let Dial::Wait { at: dial } = path.dial {
                 at = at.min(dial);
@@ -88,6 +88,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         }
         self.tend_former(now);
         self.tend_attempt(now);
+        self.tend_planned(now);
         self.tend_drain(now);
         self.redial(now);
         self.tend_rejoins(now);
@@ -117,6 +118,9 @@ impl<S: Payload, R: Clone> Port<S, R> {
         self.overdue.forgive(now, late);
         if let Some(attempt) = &mut self.attempt {
             attempt.deadline = attempt.deadline + late;
+        }
+        if let Some(planned) = &mut self.planned {
+            planned.deadline = planned.deadline + late;
         }
     }
 

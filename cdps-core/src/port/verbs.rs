@@ -2,6 +2,7 @@
 
 use super::event::{Action, ConnStatus, Event, FlowReason};
 use super::sender::MAX_SPAN;
+use super::planned::Planned;
 use super::session::Purpose;
 use super::state::{self, Call, Link, State, StateError};
 use super::{AckError, ConnectError, CreditToken, Drain, Outbound, Payload, Port, Refused, SendError};
@@ -85,6 +86,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             return Err(StateError { call: Call::Suspend, state: self.state, link: self.link });
         }
         self.state = next;
+        self.suspended = true;
         self.sender.hold();
         Ok(())
     }
@@ -100,7 +102,20 @@ impl<S: Payload, R: Clone> Port<S, R> {
     }
 
     fn let_go(&mut self, now: Time) {
-        if self.sender.let_go() {
+        self.suspended = false;
+        self.go_on(now);
+    }
+
+    /// Nothing is held any more.
+    pub(super) fn release_all(&mut self) {
+        self.suspended = false;
+        self.sender.let_go();
+    }
+
+    /// What is held travels, unless the user (L7) or a planned switch (F6) holds it.
+    pub(super) fn go_on(&mut self, now: Time) {
+        let held = self.suspended || self.planned.as_ref().is_some_and(Planned::holds);
+        if !held && self.sender.let_go() {
             self.touch(now);
             self.offer(now);
         }
@@ -112,6 +127,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
     /// Not CONNECTED.
     pub fn stop(&mut self, now: Time) -> Result<(), StateError> {
         self.go(Call::Stop)?;
+        self.cancel_switch(now, Reason::Stopped);
         self.sender.nack_unsent(Reason::Stopped, &mut self.events);
         self.watch_flow();
         self.begin_drain(now, Drain { deadline: Time::NEVER, then_close: false });
@@ -139,6 +155,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             State::Connecting => self.end_session(now, Reason::Closed, true),
             State::Connected => {
                 self.state = next;
+                self.cancel_switch(now, Reason::Closed);
                 self.use_count = 1;
                 self.begin_drain(now, Drain { deadline, then_close: false });
             }
@@ -179,12 +196,13 @@ impl<S: Payload, R: Clone> Port<S, R> {
     }
 
     fn come_down(&mut self, now: Time, next: State) {
+        self.cancel_switch(now, Reason::Closed);
         self.revoke_delivery();
         self.finish_everything(Reason::Closed);
         if self.peer.is_some() || self.attempt.is_some() {
             self.end_session(now, Reason::Closed, true);
         }
-        self.sender.let_go();
+        self.release_all();
         self.state = next;
     }
 
@@ -217,11 +235,8 @@ impl<S: Payload, R: Clone> Port<S, R> {
         match self.flow {
             None if bytes > self.flow_marks.0 || messages > HIGH_MESSAGES => {
                 let reason = match self.link {
-                    Link::Up | Link::Down | Link::Drained | Link::Switching | Link::Resetting
-                        if self.sender.holds() =>
-                    {
-                        FlowReason::Suspend
-                    }
+                    _ if self.suspended => FlowReason::Suspend,
+                    Link::Up if self.planned.as_ref().is_some_and(Planned::holds) => FlowReason::Switchover,
                     Link::Switching => FlowReason::Switchover,
                     Link::Up | Link::Down | Link::Drained | Link::Resetting if self.sender.starved => {
                         FlowReason::Window
@@ -324,6 +339,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             // The source may be with another target as soon as it hears of this end: what waits here is not delivered any more (F8).
             self.revoke_delivery();
         }
+        self.cancel_switch(now, reason);
         if self.recovery().is_some() {
             self.leave_target();
         } else if tell {
@@ -334,7 +350,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         self.sender.take_unknown();
         self.drain = None;
         self.drained_said = false;
-        self.sender.let_go();
+        self.release_all();
         self.peer = None;
         self.peer_incarnation = None;
         self.peer_lost = None;

@@ -618,7 +618,7 @@ fn fig_7_is_a_table() {
         .flat_map(|(call, state)| Link::ALL.iter().map(move |l| state::next(*call, *state, *l).is_ok()))
         .filter(|ok| *ok)
         .count();
-    assert_eq!(allowed, 214);
+    assert_eq!(allowed, 215);
     let refused = state::next(Call::Send, State::Stopped, Link::Drained).unwrap_err();
     assert_eq!(refused.to_string(), "send is not allowed while the port is STOPPED (link down and drained)");
     assert!(graph().contains("STOPPED -> INITIALIZED [label=\"close\"]"));
