@@ -16,6 +16,7 @@ use super::{Host, HostEvent, SimPort, Slot};
 use crate::broken::Broken;
 use crate::env::{Env, MS, note};
 use crate::rejoin::History;
+use crate::rejoin::History;
 use crate::rules::Invariant;
 use crate::user::{Errand, User};
 
@@ -232,6 +233,8 @@ impl Host {
                 let meter = s.meter(s.born);
                 s.meters.insert(connect.generation, meter);
                 s.born = connect.generation;
+                // Its paths are new ones.
+                s.history = History::default();
             }),
             None => Err(Reason::UnknownSession),
         };
