@@ -16,7 +16,6 @@ use super::{Host, HostEvent, SimPort, Slot};
 use crate::broken::Broken;
 use crate::env::{Env, MS, note};
 use crate::rejoin::History;
-use crate::rejoin::History;
 use crate::rules::Invariant;
 use crate::user::{Errand, User};
 
