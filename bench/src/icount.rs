@@ -152,7 +152,14 @@ impl Bench {
         self.bytes.clear();
         for _ in 0..messages {
             let len = SIZE as u32;
-            let message = Outbound { stream: StreamId(1), len, ack: None, payload: Handle };
+            let message = Outbound {
+                stream: StreamId(1),
+                len,
+                ack: None,
+                deadline: None,
+                barrier: false,
+                payload: Handle,
+            };
             self.source.send(self.now, message).map_err(|refused| refused.0)?;
             if frames == Frames::Single && work > Work::Send {
                 self.transmit(Side::Source, work >= Work::Encode);

@@ -117,6 +117,8 @@ impl Pair {
             timeout_ms: 60_000,
             reserved0: 0,
             context: ptr::from_ref(number).cast_mut().cast::<c_void>(),
+            deadline_ms: 0,
+            reserved1: 0,
         };
         // SAFETY: all of it lives until the call returns, and the number as long as the test.
         unsafe { cdps_port_send(self.port, &piece, 1, &opts, number.as_ptr()) }

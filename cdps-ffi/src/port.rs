@@ -27,8 +27,8 @@ use crate::port_bridge::PortBridge;
 use crate::sized;
 use crate::types::{
     CDPS_ACK_ASYNC, CDPS_ACK_DEFAULT, CDPS_ACK_SENT, CDPS_ACK_SYNC, CDPS_CLOSE_DRAIN, CDPS_CLOSE_IMMEDIATE,
-    CDPS_SEND_BORROW, CDPS_SEND_STREAM, CDPS_WAIT_FOREVER, cdps_client_t, cdps_config_t, cdps_iov_t,
-    cdps_node_t, cdps_port_callbacks_t, cdps_port_t, cdps_send_opts_t,
+    CDPS_SEND_BARRIER, CDPS_SEND_BORROW, CDPS_SEND_STREAM, CDPS_WAIT_FOREVER, cdps_client_t, cdps_config_t,
+    cdps_iov_t, cdps_node_t, cdps_port_callbacks_t, cdps_port_t, cdps_send_opts_t,
 };
 
 /// Pieces of one message, as IOV_MAX.
@@ -444,16 +444,18 @@ const DEFAULT_OPTS: cdps_send_opts_t = cdps_send_opts_t {
     timeout_ms: 0,
     reserved0: 0,
     context: ptr::null_mut(),
+    deadline_ms: 0,
+    reserved1: 0,
 };
 
 #[inline]
 fn options(opts: &cdps_send_opts_t) -> Result<SendOptions, Failure> {
-    const KNOWN: u32 = CDPS_SEND_BORROW | CDPS_SEND_STREAM;
+    const KNOWN: u32 = CDPS_SEND_BORROW | CDPS_SEND_STREAM | CDPS_SEND_BARRIER;
     if opts.flags & !KNOWN != 0 {
         return Err(unknown_flags(opts.flags, KNOWN));
     }
     let named = opts.flags & CDPS_SEND_STREAM != 0;
-    if opts.reserved0 != 0 || (!named && opts.stream != 0) {
+    if opts.reserved0 != 0 || opts.reserved1 != 0 || (!named && opts.stream != 0) {
         return Err(Failure::bare(CDPS_E_INVALID));
     }
     let ack = match opts.ack {
@@ -466,6 +468,8 @@ fn options(opts: &cdps_send_opts_t) -> Result<SendOptions, Failure> {
     Ok(SendOptions {
         stream: named.then_some(StreamId(opts.stream)),
         ack,
+        deadline: (opts.deadline_ms != 0).then(|| Duration::from_millis(u64::from(opts.deadline_ms))),
+        barrier: opts.flags & CDPS_SEND_BARRIER != 0,
         context: opts.context.expose_provenance() as u64,
         timeout: (opts.timeout_ms != CDPS_WAIT_FOREVER)
             .then(|| Duration::from_millis(u64::from(opts.timeout_ms))),

@@ -49,6 +49,10 @@ pub const CDPS_SEND_COPY: u32 = 0;
 pub const CDPS_SEND_BORROW: u32 = 1;
 /// cdps_send_opts_t.flags: `stream` is set. Without it each sending thread has a stream of its own.
 pub const CDPS_SEND_STREAM: u32 = 2;
+/// cdps_send_opts_t.flags: the message is a barrier, as a disk's flush needs it: it is delivered after everything that was sent before it on this
+/// port, on whatever stream, and before anything that is sent later. It may be empty. It costs a round trip before it and one behind it, for which
+/// the port stands still.
+pub const CDPS_SEND_BARRIER: u32 = 4;
 
 /// cdps_received_t.flags: the sender waits for cdps_port_ack().
 pub const CDPS_RECEIVED_WANTS_ACK: u32 = 1;
@@ -130,6 +134,12 @@ pub struct cdps_send_opts_t {
     pub reserved0: u32,
     /// Comes back in on_complete, on_nack and on_release. Must be ready before the call.
     pub context: *mut c_void,
+    /// How long the message is worth something, in ms from the moment that it is accepted; 0: as long as it takes. If no byte of it has
+    /// been handed to a transport by then, it is nacked with #CDPS_REASON_TIMEOUT and #CDPS_CERTAINTY_NOT_SENT, and its stream goes on
+    /// without it. It also runs while the port is suspended, on its way to another target, or without credit.
+    pub deadline_ms: u32,
+    /// 0.
+    pub reserved1: u32,
 }
 
 /// A send is complete.

@@ -59,6 +59,10 @@ variants! {
     HalfDeaf = "half-deaf", "a link that is heard counts as good, also when it is one-way";
     /// What was dead is trusted at once.
     NoRejoin = "no-rejoin", "a path that was dead carries as soon as it is connected";
+    /// Messages pass barriers.
+    NoBarrier = "no-barrier", "that a message is a barrier does not reach the engine";
+    /// Messages outlive their deadlines.
+    NoDeadline = "no-deadline", "deadlines do not reach the engine";
     /// A user that does not acknowledge is not seen.
     NoOverdue = "no-overdue", "that a message is overdue does not reach the user";
     /// The wrong one is blamed.

@@ -27,6 +27,9 @@ impl Host {
             if s.port.state() == State::Destroyed
                 || (s.side == Side::Target && s.port.state() != State::ConnectedTo)
             {
+                if s.port.has_events() {
+                    return Err(format!("{}: events wait, though it is over", name()));
+                }
                 continue;
             }
             if s.user.next_send < s.sends(self).len() {

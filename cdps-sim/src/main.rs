@@ -164,7 +164,7 @@ fn many(arguments: &Arguments, options: Options) -> ExitCode {
     let took = began.elapsed().as_secs_f64();
     let t = p.tally;
     say(&format!(
-        "{} seeds, {} failed; {:.0} virtual seconds in {took:.1} s; {} sent, {} completed, {} nacked, {} delivered, {} downs, {} switches ({} planned, {} more given up), {} resets ({} not delivered, {} delivered, {} acknowledged), {} reconnects, {} graceful closes by targets, {} sent while suspended, {} overdue, {} suspicions ({} of healthy paths), {} one-way losses named, {} rejoins ({} damped), longest hidden pause {:.3} s, ack {:.3} s, switch {:.3} s",
+        "{} seeds, {} failed; {:.0} virtual seconds in {took:.1} s; {} sent, {} completed, {} nacked, {} delivered, {} downs, {} switches ({} planned, {} more given up), {} resets ({} not delivered, {} delivered, {} acknowledged), {} reconnects, {} graceful closes by targets, {} sent while suspended, {} barriers, {} expired, {} overdue, {} suspicions ({} of healthy paths), {} one-way losses named, {} rejoins ({} damped), longest hidden pause {:.3} s, ack {:.3} s, expiry {:.3} s, switch {:.3} s",
         p.done,
         p.failed.len(),
         p.lasted,
@@ -183,6 +183,8 @@ fn many(arguments: &Arguments, options: Options) -> ExitCode {
         t.reconnects,
         t.closed_well,
         t.queued,
+        t.barriers,
+        t.expired,
         t.overdue,
         t.suspicions,
         t.false_suspicions,
@@ -191,6 +193,7 @@ fn many(arguments: &Arguments, options: Options) -> ExitCode {
         t.damped,
         t.longest_arrival as f64 / 1e9,
         t.longest_ack as f64 / 1e9,
+        t.longest_expiry as f64 / 1e9,
         t.longest_switch as f64 / 1e9
     ));
     if p.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -213,6 +216,8 @@ impl Progress {
         sum.resolved = std::array::from_fn(|k| sum.resolved[k] + t.resolved[k]);
         sum.closed_well += t.closed_well;
         sum.queued += t.queued;
+        sum.barriers += t.barriers;
+        sum.expired += t.expired;
         sum.overdue += t.overdue;
         sum.suspicions += t.suspicions;
         sum.false_suspicions += t.false_suspicions;
@@ -220,6 +225,7 @@ impl Progress {
         sum.rejoins += t.rejoins;
         sum.damped += t.damped;
         sum.longest_ack = sum.longest_ack.max(t.longest_ack);
+        sum.longest_expiry = sum.longest_expiry.max(t.longest_expiry);
         sum.longest_switch = sum.longest_switch.max(t.longest_switch);
         sum.longest_arrival = sum.longest_arrival.max(t.longest_arrival);
         if let Some(violation) = &outcome.violation {

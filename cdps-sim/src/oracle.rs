@@ -1,5 +1,7 @@
 //! The oracle: knows what was sent, handed over, received, delivered and answered, and says when the rules are broken.
 
+mod barrier;
+mod deadline;
 mod overdue;
 mod planned;
 mod reset;
@@ -57,6 +59,8 @@ struct SendRecord {
     overdue: bool,
     /// A reset said that no target delivers it (F3).
     undelivered: bool,
+    /// When it is given up if it has not begun to travel, and the time that it was given for that.
+    due: Option<(u64, u64)>,
     handle: Weak<Sent>,
 }
 
@@ -82,6 +86,10 @@ struct Flow {
     sends: Vec<SendRecord>,
     streams: BTreeMap<StreamId, Vec<Sn>>,
     receivers: BTreeMap<Generation, Receiver>,
+    /// Which of them are barriers.
+    barriers: BTreeSet<Sn>,
+    /// What came on the wrong side of a barrier that has not begun to travel: the barrier, and what to say unless it was given up.
+    passed: Vec<(Sn, String)>,
     /// When the other user's acknowledgment is overdue.
     late_after: Option<u64>,
     /// The sending process is gone; nothing is owed to it.
@@ -200,6 +208,7 @@ impl Oracle {
             ended_at: 0,
             overdue: false,
             undelivered: false,
+            due: None,
             handle: sent.watch(),
         });
         if sn != expected {
@@ -218,11 +227,15 @@ impl Oracle {
         match self.flows.get_mut(&flow).and_then(|f| f.record_mut(sn)) {
             Some(record) => {
                 let begins = !std::mem::replace(&mut record.handed, true);
+                let late = record.due.filter(|_| begins).and_then(|due| deadline::passed(due, self.now));
                 record.handed_at = record.handed_at.min(self.now);
                 if matches!(record.end, Some(End::Nacked(_))) {
                     self.fail(Invariant::OneEnd, format!("{flow:?}: {sn} travels after it was nacked"));
                 } else if held && begins {
                     self.fail(Invariant::Held, format!("{flow:?}: {sn} begins to travel"));
+                } else if let Some(late) = late {
+                    let text = format!("{flow:?}: {sn} begins to travel {late} ns after its deadline");
+                    self.fail(Invariant::Deadline, text);
                 }
             }
             None => self.fail(Invariant::Sanity, format!("{flow:?}: {sn} travels, but was never accepted")),
@@ -326,6 +339,7 @@ impl Oracle {
                 "an earlier target delivered it, and it is not marked so".into(),
             ));
         }
+        let newest = receiver.delivered.last().copied().unwrap_or_default();
         let next = *receiver.next.get(&d.stream).unwrap_or(&Ssn(1));
         receiver.next.insert(d.stream, d.ssn.next());
         if d.ssn < next {
@@ -334,6 +348,8 @@ impl Oracle {
         if d.ssn > next {
             receiver.skipped.push((d.stream, next, d.ssn));
         }
+        flow.judge_barriers(d.sn, newest)?;
+        self.tally.barriers += u64::from(self.flows[&d.flow].barriers.contains(&d.sn));
         Ok(())
     }
 
@@ -410,6 +426,7 @@ impl Oracle {
             return;
         }
         let Some(record) = self.flows[&flow].record(sn) else { return };
+        let due = record.due;
         if certainty == Certainty::NotSent && record.handed {
             self.fail(Invariant::DownOrder, format!("{flow:?}: {sn} nacked as not sent, but it travelled"));
         }
@@ -427,6 +444,12 @@ impl Oracle {
             }
         }
         if matches!(reason, Reason::Stopped | Reason::Closed | Reason::PeerClosed | Reason::Shutdown) {
+            return;
+        }
+        if reason == Reason::Timeout
+            && certainty == Certainty::NotSent
+            && due.is_some_and(|due| self.expired(flow, sn, due, promise))
+        {
             return;
         }
         if promise.path_hidden {
@@ -688,6 +711,7 @@ impl Oracle {
 
     /// At the very end: every send has ended and every payload is free.
     pub(crate) fn check_ends(&mut self) {
+        self.check_passed();
         let mut found = None;
         for (flow, f) in self.flows.iter().filter(|(_, f)| !f.void) {
             for (i, record) in f.sends.iter().enumerate() {

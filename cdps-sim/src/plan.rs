@@ -17,6 +17,12 @@ use crate::world::Options;
 /// Keeps the choice of standby paths apart from every other: seeds stand for the same runs with and without it.
 const STANDBY: u64 = 0x5374_616e_6462_7921;
 
+/// Keeps the choice of deadlines apart in the same way.
+const DEADLINES: u64 = 0x4465_6164_6c69_6e65;
+
+/// And that of barriers.
+const BARRIERS: u64 = 0x4261_7272_6965_7273;
+
 /// A user that hesitates acknowledges after this time at most, which a close still waits for.
 pub(crate) const HESITATION: u64 = 4 * SECOND;
 
@@ -119,6 +125,9 @@ pub(crate) struct Send {
     pub(crate) stream: StreamId,
     pub(crate) len: u32,
     pub(crate) ack: Option<AckModel>,
+    /// It is given up after so long, if it has not begun to travel.
+    pub(crate) deadline: Option<u64>,
+    pub(crate) barrier: bool,
 }
 
 /// What a user does in the middle.
@@ -206,6 +215,8 @@ impl Plan {
         suspensions(&mut Rng::new(!seed), &mut sources);
         stand_by(&mut Rng::new(seed ^ STANDBY), &mut sources);
         switches(&mut Rng::new(!seed ^ 0xf6), &mut sources);
+        deadlines(&mut Rng::new(seed ^ DEADLINES), &mut sources);
+        barriers(&mut Rng::new(seed ^ BARRIERS), &mut sources);
         // Drawn apart, so that nothing else of a seed depends on it.
         slow_users(&mut Rng::new(!seed ^ 0xa6), &mut hosts, &mut sources);
         if no_faults {
@@ -362,6 +373,34 @@ fn stand_by(rng: &mut Rng, sources: &mut [SourcePlan]) {
     }
 }
 
+/// In some runs some messages, or all, are worth nothing after a while (M10).
+fn deadlines(rng: &mut Rng, sources: &mut [SourcePlan]) {
+    if !rng.chance(30) {
+        return;
+    }
+    let percent = rng.pick(&[5, 30, 30, 100]);
+    let (low, high) = rng.pick(&[(MS / 10, 20 * MS), (MS, 500 * MS), (10 * MS, 3 * SECOND)]);
+    for send in sources.iter_mut().flat_map(|s| s.up.iter_mut().chain(&mut s.down)) {
+        if rng.chance(percent) {
+            send.deadline = Some(rng.magnitude(low, high));
+        }
+    }
+}
+
+/// In some runs some messages are barriers (M9), often many in a row.
+fn barriers(rng: &mut Rng, sources: &mut [SourcePlan]) {
+    if !rng.chance(30) {
+        return;
+    }
+    let percent = rng.pick(&[1, 5, 5, 50]);
+    for send in sources.iter_mut().flat_map(|s| s.up.iter_mut().chain(&mut s.down)) {
+        send.barrier = rng.chance(percent);
+        if send.barrier && rng.chance(30) {
+            send.len = 0;
+        }
+    }
+}
+
 fn port_config(rng: &mut Rng, liveness: &Liveness) -> PortConfig {
     let seconds =
         |rng: &mut Rng, low: u64, high: u64| Duration::from_millis(rng.within(low * 1000, high * 1000));
@@ -405,6 +444,8 @@ fn workload(rng: &mut Rng, work: u64, config: &PortConfig, scale: u64) -> Vec<Se
                 len: len as u32,
                 ack: models
                     .then(|| rng.pick(&[AckModel::Synchronous, AckModel::Asynchronous, AckModel::Sent])),
+                deadline: None,
+                barrier: false,
             }
         })
         .collect();

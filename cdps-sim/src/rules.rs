@@ -41,6 +41,10 @@ pub enum Invariant {
     Planned,
     /// A target that closes gracefully, and in time, loses nothing that it has taken.
     Drain,
+    /// Nothing passes a barrier.
+    Barrier,
+    /// Nothing begins to travel after its deadline, and who sent it hears of that.
+    Deadline,
     /// A suspended port begins no message, and one that is stopped or closed is not suspended any more.
     Held,
     /// The engine does not spin.
@@ -70,6 +74,8 @@ impl fmt::Display for Invariant {
             Invariant::SwitchHidden => ("F5", "target faults are hidden by autoswitch"),
             Invariant::Planned => ("F6", "a planned switch is not felt"),
             Invariant::Drain => ("L5", "a graceful close drains"),
+            Invariant::Barrier => ("M9", "nothing passes a barrier"),
+            Invariant::Deadline => ("M10", "nothing begins to travel after its deadline"),
             Invariant::Held => ("L7", "a suspended port begins no message"),
             Invariant::Timers => ("timers", "bounded steps per virtual second"),
             Invariant::Sanity => ("sanity", "the engine keeps its own interface"),
@@ -138,6 +144,10 @@ pub struct Tally {
     pub closed_well: u64,
     /// Sends accepted while their user had suspended the port.
     pub queued: u64,
+    /// Barriers delivered.
+    pub barriers: u64,
+    /// Messages that were given up at their deadline.
+    pub expired: u64,
     /// Messages that were said to be overdue.
     pub overdue: u64,
     /// Paths suspected, as the sources' users heard.
@@ -152,6 +162,8 @@ pub struct Tally {
     pub damped: u64,
     /// Longest time in ns from an acknowledgment to its completion, between quick users, where a path was healthy.
     pub longest_ack: u64,
+    /// Longest time in ns from a deadline to the nack, at quick users of nodes without a fault.
+    pub longest_expiry: u64,
     /// Longest time in ns from a target's fault to the switch to a healthy backup.
     pub longest_switch: u64,
     /// Longest time in ns from a message's first hand-over to its arrival, where a path was healthy.

@@ -7,7 +7,7 @@ use cdps_core::config::PortConfig;
 use cdps_core::id::{Generation, Side, Sn};
 use cdps_core::port::{ConnStatus, CreditToken, Event, Link, Outbound, SendError, State};
 use cdps_core::reason::Reason;
-use cdps_core::time::nanos;
+use cdps_core::time::{Duration, nanos};
 
 use crate::broken::Broken;
 use crate::env::{Env, MS, SECOND, note};
@@ -398,19 +398,34 @@ impl Host {
         let Some(s) = self.slots[slot].as_mut() else { return Ok(()) };
         env.payloads += 1;
         let payload = SentHandle::new(env.payloads, next.len);
-        let message =
-            Outbound { stream: next.stream, len: next.len, ack: next.ack, payload: payload.clone() };
+        let deadline = next.deadline.map(Duration::from_nanos);
+        let lost = deadline.is_some() && env.broken == Some(Broken::NoDeadline);
+        let message = Outbound {
+            stream: next.stream,
+            len: next.len,
+            ack: next.ack,
+            deadline: deadline.filter(|_| !lost),
+            barrier: next.barrier && env.broken != Some(Broken::NoBarrier),
+            payload: payload.clone(),
+        };
         let model = next.ack.unwrap_or(s.port.config().ack);
         match s.port.send(now, message) {
             Ok(sn) => {
                 note!(
                     env,
-                    "n{node} p{slot}: user: sends {sn} stream {} {} bytes {model:?}",
+                    "n{node} p{slot}: user: sends {sn} stream {} {} bytes {model:?} within {deadline:?} barrier {}",
                     next.stream,
-                    next.len
+                    next.len,
+                    next.barrier
                 );
                 let up = s.port.link() == Link::Up;
                 env.oracle.accepted(s.flow_out(), sn, next.stream, model, &payload, up);
+                env.oracle.limited(s.flow_out(), sn, next.deadline);
+                env.broke += u64::from(lost);
+                if next.barrier {
+                    env.oracle.barrier(s.flow_out(), sn);
+                    env.broke += u64::from(env.broken == Some(Broken::NoBarrier));
+                }
                 env.oracle.late_after(s.flow_out(), s.port.config().user_ack_timeout.map(nanos));
                 let held = s.port.stats().unfinished_bytes;
                 if held > s.port.config().send_buffer_max {

@@ -111,6 +111,12 @@ pub struct SendOptions {
     pub stream: Option<StreamId>,
     /// When it is complete. `None`: as the port was configured.
     pub ack: Option<AckModel>,
+    /// How long it is worth something: if no byte of it has been handed to a transport this long after it was accepted, it is nacked with
+    /// [`Reason::Timeout`] and [`Certainty::NotSent`], and its stream goes on without it (M10). `None`: as long as it takes.
+    pub deadline: Option<Duration>,
+    /// It is delivered after everything that was sent before it on this port, and before anything that is sent later, on all streams (M9). It
+    /// costs a round trip before it and one behind it.
+    pub barrier: bool,
     /// Comes back with the events of this send.
     pub context: u64,
     /// How long to wait when the port's send buffer is full. `None`: until there is room; zero: [`SendError::Again`] at once. The thread
@@ -394,12 +400,18 @@ impl Port {
         options: &SendOptions,
         note: &impl Fn(Sn),
     ) -> Result<Sn, SendError> {
-        let ack = options.ack;
+        let SendOptions { ack, deadline, barrier, .. } = *options;
         let mut unsent = Some(payload);
-        let sent = self.shared.call_send(|engine, now| {
+        let give = |engine: &mut crate::shared::Engine, now| {
             let payload = unsent.take()?;
-            Some(engine.send(now, Outbound { stream, len, ack, payload }).inspect(|sn| note(*sn)))
-        });
+            Some(
+                engine
+                    .send(now, Outbound { stream, len, ack, deadline, barrier, payload })
+                    .inspect(|sn| note(*sn)),
+            )
+        };
+        // A deadline counts from now, not from when the clock was read last.
+        let sent = if deadline.is_none() { self.shared.call_send(give) } else { self.shared.call(give) };
         match sent.flatten() {
             Some(Ok(sn)) => Ok(sn),
             Some(Err(refused)) => {
@@ -455,10 +467,11 @@ impl Port {
         options: &SendOptions,
         note: &impl Fn(Sn),
     ) -> Result<Sn, Refused<Payload>> {
-        let ack = options.ack;
+        let SendOptions { ack, deadline, barrier, .. } = *options;
         let sent = self.shared.call(|engine, now| {
             engine.handle_ends_told(self.shared.ends_told.count());
-            engine.send(now, Outbound { stream, len, ack, payload }).inspect(|sn| note(*sn))
+            let message = Outbound { stream, len, ack, deadline, barrier, payload };
+            engine.send(now, message).inspect(|sn| note(*sn))
         });
         sent.unwrap_or_else(|| unreachable!("a port that had an engine keeps it"))
     }
@@ -471,13 +484,14 @@ impl Port {
         options: &SendOptions,
         note: &impl Fn(Sn),
     ) -> Result<Sn, SendError> {
-        let ack = options.ack;
+        let SendOptions { ack, deadline, barrier, .. } = *options;
         let mut waiting = Some(payload);
         let sent =
             self.shared.wait_for_space(options.timeout.and_then(clock::deadline), len, |engine, now| {
                 let payload = waiting.take()?;
                 engine.handle_ends_told(self.shared.ends_told.count());
-                match engine.send(now, Outbound { stream, len, ack, payload }).inspect(|sn| note(*sn)) {
+                let message = Outbound { stream, len, ack, deadline, barrier, payload };
+                match engine.send(now, message).inspect(|sn| note(*sn)) {
                     Ok(sn) => Some(Ok(sn)),
                     Err(refused) => {
                         let (error, payload) = *refused;

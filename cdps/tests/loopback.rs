@@ -7,8 +7,8 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use cdps::{
-    AckModel, Callbacks, ConnStatus, OnUserAckTimeout, PortConfig, PortEvent, Reason, SendError, SendOptions,
-    State, StreamId,
+    AckModel, Callbacks, Certainty, ConnStatus, OnUserAckTimeout, PortConfig, PortEvent, Reason, SendError,
+    SendOptions, State, StreamId,
 };
 use cluster::*;
 
@@ -315,6 +315,65 @@ fn suspended_sends_wait() {
     pair.port.stop().expect("is connected");
     let refused = pair.port.suspend().expect_err("is stopped").to_string();
     assert!(refused.contains("suspend") && refused.contains("STOPPED"), "{refused}");
+    pair.end();
+}
+
+/// [M10] A message that could not begin to travel by its deadline is nacked as not sent, and never arrives; those around it do, in order.
+/// One that can go at once does, however short its deadline.
+#[test]
+fn late_messages_are_given_up() {
+    let pair = Pair::with(2, |c| c.ack = AckModel::Asynchronous, |_| (), User::new(), User::new);
+    let within = |context: u64, ms: u64| {
+        let deadline = Some(Duration::from_millis(ms));
+        let options = SendOptions { stream: Some(StreamId(1)), context, deadline, ..SendOptions::default() };
+        pair.port.send(&[IoSlice::new(&context.to_le_bytes())], &options).expect("is accepted")
+    };
+    within(0, 60_000);
+    pair.user.wait_ends(1);
+    pair.port.suspend().expect("is connected");
+    let asked = std::time::Instant::now();
+    let numbers: Vec<_> = (1..9).map(|k| (k, within(k, if k % 2 == 0 { 60_000 } else { 30 + k }))).collect();
+    let nacks = pair.user.wait("nacks", |seen| (nacked(seen).len() == 4).then(|| nacked(seen)));
+    assert!(asked.elapsed() >= Duration::from_millis(37));
+    let late = |k: u64| (k, Reason::Timeout, Certainty::NotSent);
+    assert_eq!(nacks, [1, 3, 5, 7].map(late));
+    pair.port.resume().expect("is connected");
+    pair.user.wait_ends(9);
+    let got = pair.far().1.wait_received(5);
+    let came: Vec<_> = got.iter().map(|g| g.sn).collect();
+    let kept: Vec<_> = numbers.iter().filter(|n| n.0 % 2 == 0).map(|n| n.1).collect();
+    assert_eq!(came[1..], kept);
+    pair.end();
+}
+
+/// [M9] [M3] Many streams over four paths, both directions at once: every message arrives on its side of each barrier, and a barrier of no
+/// bytes does as well as a large one. The users acknowledge late, and nobody waits for that.
+#[test]
+fn nothing_passes_a_barrier() {
+    let pair = Pair::with(4, |_| (), |_| (), User::keeping(), User::keeping);
+    let (far, far_user) = pair.far();
+    far_user.wait_connected();
+    let count = 400_u64;
+    let is_barrier = |i: u64| i % 10 == 9;
+    for port in [&pair.port, &far] {
+        for i in 0..count {
+            let size =
+                if is_barrier(i) { (i % 20 / 10) as usize * 90_000 } else { (i % 5) as usize * 11_000 };
+            let stream = Some(StreamId((i % 7) as u32));
+            let options =
+                SendOptions { stream, context: i, barrier: is_barrier(i), ..SendOptions::default() };
+            port.send(&[IoSlice::new(&pattern(size, i))], &options).expect("is accepted");
+        }
+    }
+    for user in [&far_user, &pair.user] {
+        let got = user.wait_received(count as usize);
+        let first = got.iter().map(|g| g.sn.0).min().expect("some came");
+        for (at, got) in (0..).zip(&got) {
+            let number = got.sn.0 - first;
+            assert_eq!(number / 10, at / 10, "{number} came as number {at}");
+            assert!(is_barrier(number) == is_barrier(at), "{number} came as number {at}");
+        }
+    }
     pair.end();
 }
 

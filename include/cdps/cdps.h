@@ -155,6 +155,13 @@
 #define CDPS_SEND_STREAM 2
 
 /**
+ * cdps_send_opts_t.flags: the message is a barrier, as a disk's flush needs it: it is delivered after everything that was sent before it on this
+ * port, on whatever stream, and before anything that is sent later. It may be empty. It costs a round trip before it and one behind it, for which
+ * the port stands still.
+ */
+#define CDPS_SEND_BARRIER 4
+
+/**
  * cdps_received_t.flags: the sender waits for cdps_port_ack().
  */
 #define CDPS_RECEIVED_WANTS_ACK 1
@@ -1573,6 +1580,16 @@ typedef struct cdps_send_opts_t {
      * Comes back in on_complete, on_nack and on_release. Must be ready before the call.
      */
     void *context;
+    /**
+     * How long the message is worth something, in ms from the moment that it is accepted; 0: as long as it takes. If no byte of it has
+     * been handed to a transport by then, it is nacked with #CDPS_REASON_TIMEOUT and #CDPS_CERTAINTY_NOT_SENT, and its stream goes on
+     * without it. It also runs while the port is suspended, on its way to another target, or without credit.
+     */
+    uint32_t deadline_ms;
+    /**
+     * 0.
+     */
+    uint32_t reserved1;
 } cdps_send_opts_t;
 
 /**
@@ -2400,7 +2417,7 @@ void cdps_msg_generation(const struct cdps_msg_t *msg, struct cdps_generation_t 
 
 /* Initial values: struct_size set, the rest default. */
 #define CDPS_ERROR_INIT { (uint32_t)sizeof(cdps_error_t), 0, 0, 0, { 0 } }
-#define CDPS_SEND_OPTS_INIT { (uint32_t)sizeof(cdps_send_opts_t), 0, 0, 0, 0, 0, NULL }
+#define CDPS_SEND_OPTS_INIT { (uint32_t)sizeof(cdps_send_opts_t), 0, 0, 0, 0, 0, NULL, 0, 0 }
 #define CDPS_PORT_CALLBACKS_INIT \
     { (uint32_t)sizeof(cdps_port_callbacks_t), 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
 #define CDPS_CLIENT_CALLBACKS_INIT { (uint32_t)sizeof(cdps_client_callbacks_t), 0, NULL, NULL, NULL }

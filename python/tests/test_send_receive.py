@@ -260,6 +260,35 @@ def test_a_suspended_port_holds_its_sends(pair: Pair) -> None:
         unconnected.suspend()
 
 
+def test_nothing_passes_a_barrier() -> None:
+    """[M9] Streams of their own, sizes of all kinds: each message comes on its side of every barrier."""
+    pair = Pair(ack="async")
+    for i in range(90):
+        size = 0 if i % 9 == 8 else (1 + i % 3) ** 11
+        pair.source.send(bytes(size), stream=i, barrier=i % 9 == 8)
+    came = [pair.target.recv(DEADLINE).sn - 1 for _ in range(90)]
+    assert [sn // 9 for sn in came] == [i // 9 for i in range(90)]
+    assert came[8::9] == list(range(8, 90, 9))
+    pair.close()
+
+
+def test_what_is_late_is_not_sent() -> None:
+    """[M10] A message that finds no room in the window by its deadline is nacked, and never comes."""
+    pair = Pair(ack="async")
+    data = bytes(1 << 20)
+    first = [pair.source.send(data) for _ in range(16)]
+    assert [handle.result(DEADLINE) for handle in first[:15]] == [0] * 15
+    late = pair.source.send(b"late", stream=3, deadline=0.05)
+    with pytest.raises(cdps.Nacked) as failed:
+        late.result(DEADLINE)
+    assert "no answer in time" in str(failed.value)
+    kept = pair.source.send(b"kept", stream=3, deadline=3600)
+    came = [pair.target.recv(DEADLINE).data for _ in range(17)]
+    assert came[16] == b"kept"
+    assert kept.result(DEADLINE) == 0
+    pair.close()
+
+
 def test_close_drains_and_both_ends_hear_of_it() -> None:
     """[L5] close waits for the acknowledgment; what came before it can still be taken; then the session is over."""
     pair = Pair()

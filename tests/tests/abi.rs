@@ -313,6 +313,12 @@ fn logs_go_where_they_should() {
     }
 }
 
+/// [M9] [M10] What a message may be given besides its bytes, from C.
+#[test]
+fn send_options() {
+    run(&mut Command::new(program("send_opts", "", &[])));
+}
+
 /// [L1] [L3] [L5] Fig. 6: the calls and callbacks of both sides from registering to closing, in order.
 #[test]
 fn figure_6() {

@@ -95,21 +95,32 @@ impl Port {
     ///
     /// Messages of one stream arrive in the order in which they were sent. Without `stream` the calling thread has one of its own. When
     /// the send buffer is full the call waits for room: DeadlineExceeded after `timeout` seconds, WouldBlock at once if that is 0. While
-    /// the connection is down it raises LinkError. After an exception nothing was sent.
-    #[pyo3(signature = (data, *, stream=None, timeout=None))]
+    /// the connection is down it raises LinkError. After an exception nothing was sent. A message that has not begun to travel `deadline`
+    /// seconds after it was taken ends as Nacked, and its stream goes on without it. A `barrier` arrives after everything that was sent
+    /// before it, and before anything sent later, on all streams.
+    #[pyo3(signature = (data, *, stream=None, timeout=None, deadline=None, barrier=false))]
     fn send(
         &self,
         py: Python<'_>,
         data: &Bound<'_, PyAny>,
         stream: Option<u32>,
         timeout: Option<f64>,
+        deadline: Option<f64>,
+        barrier: bool,
     ) -> PyResult<SendHandle> {
         let data = arguments::payload(data)?;
         let timeout = arguments::timeout(timeout)?;
+        let worth = arguments::timeout(deadline)?;
         let deadline = Deadline::after(timeout);
         let sending = Arc::new(Sending::default());
         let context = call::detached(py, self.node.home, || Ok(self.mailbox.expect(&sending)))?;
-        let options = SendOptions { stream: stream.map(StreamId), context, ..SendOptions::default() };
+        let options = SendOptions {
+            stream: stream.map(StreamId),
+            deadline: worth,
+            barrier,
+            context,
+            ..SendOptions::default()
+        };
         let bytes: &[u8] = &data;
         let sent = call::wait(py, self.node.home, deadline, |until| self.try_send(bytes, options, until));
         match sent {

@@ -40,6 +40,8 @@ pub(super) struct Entry<S> {
     pub(super) told: bool,
     /// Some byte of it was handed to a transport, in whatever generation.
     pub(super) handed: bool,
+    /// It keeps what is before it from what is behind (M9).
+    pub(super) barrier: bool,
 }
 
 impl<S> Entry<S> {

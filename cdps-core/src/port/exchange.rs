@@ -31,6 +31,10 @@ pub struct Outbound<S> {
     pub len: u32,
     /// Its acknowledgment model; `None`: the port's.
     pub ack: Option<AckModel>,
+    /// If no byte of it has been handed to a transport this long after it was accepted, it is nacked (M10). `None`: it waits.
+    pub deadline: Option<Duration>,
+    /// It is delivered after everything that was sent before it, and before anything that is sent later, on all streams (M9).
+    pub barrier: bool,
     /// Handle of its bytes.
     pub payload: S,
 }

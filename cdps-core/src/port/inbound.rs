@@ -146,14 +146,15 @@ impl<S: Payload, R: Clone> Port<S, R> {
             self.handle_path_record(now, record)?;
         }
         self.receiver.confirm(receipt.completions_seen)?;
+        self.sender
+            .handle_receipt(receipt.cumulative, &receipt.gaps, &mut self.events)
+            .map_err(|_| Reason::ProtocolError)?;
         let starved = self.sender.starved;
         self.sender.raise_credit(receipt.credit);
         if starved && !self.sender.starved {
             self.credit_asked = false;
         }
-        self.sender
-            .handle_receipt(receipt.cumulative, &receipt.gaps, &mut self.events)
-            .map_err(|_| Reason::ProtocolError)
+        Ok(())
     }
 
     /// The peer has received so many frames of a connection: what was in them is there.

@@ -10,7 +10,7 @@ use crate::reason::Reason;
 use crate::wire::{self, CompletionRecord, Completions, FragmentHead, Item, LedgerRecord, Receipt, item};
 
 /// SNs above the cumulative one that are tracked beyond what credit allows: tombstones cost nothing.
-const SPARE_SPAN: u64 = 65_536;
+pub(super) const SPARE_SPAN: u64 = 65_536;
 
 struct Held<R> {
     sn: Sn,

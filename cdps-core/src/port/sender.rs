@@ -3,12 +3,18 @@
 //! One ring holds every message from the oldest unfinished one on. Its tail that no path has taken yet *is* the send queue, so a path
 //! is chosen as late as possible, and a message needs no second place.
 
+mod barriers;
+mod deadlines;
+
 use std::collections::{BTreeMap, VecDeque};
 
+use self::barriers::Barriers;
+use self::deadlines::Deadlines;
 use super::bundle::OpenBundle;
 use super::entry::{Entry, Phase, Unfinished};
 use super::event::{Certainty, Event};
 use super::path::Flight;
+use super::receiver::SPARE_SPAN;
 use super::{Batch, Events, Outgoing, Payload, Refused, SendError};
 use crate::config::AckModel;
 use crate::id::{Sn, Ssn, StreamId};
@@ -51,12 +57,17 @@ pub(super) struct Sender<S> {
     next: Sn,
     cursor: Sn,
     cursor_offset: u32,
+    /// No message from here on may begin: the lower one of `held_from` and the gate of the barriers.
+    stop: Sn,
     /// Messages from here on are held (L7); `OPEN`: none is.
     held_from: Sn,
+    barriers: Barriers,
     cumulative: Sn,
     /// Runs received above `cumulative`, ascending.
     gaps: Vec<(Sn, Sn)>,
     again: BTreeMap<(Sn, u32), Again>,
+    /// Of messages that have not begun to travel; others may be among them.
+    deadlines: Deadlines,
     streams: Vec<(StreamId, Stream)>,
     index: BTreeMap<StreamId, usize>,
     last_stream: usize,
@@ -94,10 +105,13 @@ impl<S: Payload> Sender<S> {
             next: Sn(1),
             cursor: Sn(1),
             cursor_offset: 0,
+            stop: OPEN,
             held_from: OPEN,
+            barriers: Barriers::default(),
             cumulative: Sn(0),
             gaps: Vec::new(),
             again: BTreeMap::new(),
+            deadlines: Deadlines::default(),
             streams: Vec::new(),
             index: BTreeMap::new(),
             last_stream: 0,
@@ -215,21 +229,29 @@ impl<S: Payload> Sender<S> {
         // Messages are handed out in order of their numbers: those that were are the oldest.
         let handed = self.entries.partition_point(|e| e.handed);
         self.held_from = Sn(self.base.0 + handed as u64);
+        self.settle_stop();
+        self.hold_no_tombstones();
         self.starved &= self.has_new();
     }
 
     /// Nothing is held any more. True: something was to be.
     pub(super) fn let_go(&mut self) -> bool {
-        std::mem::replace(&mut self.held_from, OPEN) != OPEN
+        let held = std::mem::replace(&mut self.held_from, OPEN) != OPEN;
+        self.settle_stop();
+        held
     }
 
     pub(super) fn holds(&self) -> bool {
         self.held_from != OPEN
     }
 
-    /// The message at the cursor is held. One that has been begun is not.
+    /// The message at the cursor is held, by the user or at a barrier. One that has been begun is not.
     fn holds_next(&self) -> bool {
-        self.cursor >= self.held_from
+        self.cursor >= self.stop
+    }
+
+    fn settle_stop(&mut self) {
+        self.stop = self.held_from.min(self.barriers.gate());
     }
 
     fn end(&self) -> u64 {
@@ -253,7 +275,8 @@ impl<S: Payload> Sender<S> {
             return true;
         }
         if entry.flags & item::TOMBSTONE != 0 {
-            return true;
+            // It costs nothing, but the peer tracks so many only.
+            return self.cursor.0 - self.cumulative.0 <= SPARE_SPAN;
         }
         let cost = u64::from(entry.len) + wire::MESSAGE_COST;
         let all_given_back = self.credit.checked_sub(self.window) == Some(self.spent);
@@ -291,6 +314,7 @@ impl<S: Payload> Sender<S> {
         id: StreamId,
         len: u32,
         model: AckModel,
+        barrier: bool,
         payload: S,
     ) -> Result<Sn, Refused<S>> {
         let max = self.max_streams;
@@ -336,7 +360,11 @@ impl<S: Payload> Sender<S> {
             ready: false,
             told: false,
             handed: false,
+            barrier,
         });
+        if barrier {
+            self.set_barrier(sn);
+        }
         self.next = sn.next();
         self.unfinished.bytes += u64::from(len);
         self.queued += u64::from(len);
@@ -512,6 +540,7 @@ impl<S: Payload> Sender<S> {
             self.cumulative = cumulative;
             self.receive_all(from, cumulative, events);
             self.gaps.retain(|g| g.1 > cumulative);
+            self.settle_gate();
         }
         for &(first, last) in gaps {
             self.receive_run(first.max(self.cumulative.next()), last, events);
@@ -668,6 +697,8 @@ impl<S: Payload> Sender<S> {
         self.queued = 0;
         self.starved = false;
         self.again.clear();
+        self.deadlines.clear();
+        self.clear_barriers();
         self.base = self.next;
         self.cursor = self.next;
         self.cursor_offset = 0;
@@ -707,6 +738,9 @@ impl<S: Payload> Sender<S> {
 
     /// A new generation begins: everything unfinished goes again, in order; what was finished in between leaves tombstones.
     pub(super) fn restart(&mut self, window: u64, max_streams: u32) {
+        for entry in self.entries.iter_mut().filter(|e| e.payload.is_none()) {
+            entry.phase = Phase::Finished;
+        }
         self.pop_finished();
         if self.entries.is_empty() {
             self.base = self.next;
@@ -724,6 +758,7 @@ impl<S: Payload> Sender<S> {
         self.cursor = self.base;
         self.cursor_offset = 0;
         self.queued = 0;
+        self.clear_barriers();
         for (_, stream) in &mut self.streams {
             stream.fresh = true;
         }
@@ -748,6 +783,10 @@ impl<S: Payload> Sender<S> {
             }
             entry.phase = Phase::Queued;
             self.queued += u64::from(entry.len);
+            if entry.barrier {
+                // Also one that has ended: what is before it has not.
+                self.set_barrier(Sn(self.base.0 + k as u64));
+            }
         }
     }
 

@@ -58,7 +58,8 @@ impl<S: Payload, R: Clone> Port<S, R> {
         if let Some(contact) = self.contact_deadline() {
             at = at.min(contact);
         }
-        at = at.min(self.overdue_deadline()).min(self.rejoin_deadline()).min(self.planned_deadline());
+        at = at.min(self.overdue_deadline()).min(self.rejoin_deadline());
+        at = at.min(self.planned_deadline()).min(self.sender.next_expiry());
         for path in &self.paths {
             if let Dial::Wait { at: dial } = path.dial {
                 at = at.min(dial);
@@ -89,6 +90,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         self.tend_former(now);
         self.tend_attempt(now);
         self.tend_planned(now);
+        self.expire(now);
         self.tend_drain(now);
         self.redial(now);
         self.tend_rejoins(now);
@@ -152,6 +154,13 @@ impl<S: Payload, R: Clone> Port<S, R> {
         }
         if timed_out && self.side == Side::Source {
             self.lose_target(now, Reason::Timeout, Lease::Unknown);
+        }
+    }
+
+    /// Gives up what has waited past its deadline (M10).
+    pub(super) fn expire(&mut self, now: Time) {
+        if self.sender.expire(now, &mut self.events) {
+            self.watch_flow();
         }
     }
 

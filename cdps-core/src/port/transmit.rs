@@ -21,6 +21,9 @@ impl<S: Payload, R: Clone> Port<S, R> {
             return false;
         }
         self.note_written(at);
+        if self.sender.next_expiry() <= now {
+            self.expire(now);
+        }
         self.put_control(now, at, batch);
         self.put_data(now, at, batch);
         let idle = batch.frames.is_empty();
@@ -128,9 +131,13 @@ impl<S: Payload, R: Clone> Port<S, R> {
         let taken =
             self.sender.take(now, room, self.config.fragment, &mut conn.frames_out, &mut conn.flights, batch);
         conn.in_flight += taken;
-        if self.sender.starved && !self.credit_asked {
+        let at_barrier = taken > 0 && self.sender.is_at_barrier();
+        let asks = self.sender.starved && !self.credit_asked;
+        if asks {
             self.credit_asked = true;
             self.credit_asked_at = now;
+        }
+        if asks || at_barrier {
             conn.frames_out += 1;
             batch.frames.push(Outgoing::Control(Frame::Probe));
         }
@@ -141,8 +148,27 @@ impl<S: Payload, R: Clone> Port<S, R> {
                 self.pass_turn(at);
             }
         }
+        if at_barrier {
+            self.hasten_receipts(Some(at));
+        }
         if self.sender.has_work() {
             self.offer_except(now, Some(at));
+        }
+    }
+
+    /// A barrier waits for the receipts of all that is on its way (M9): they are asked for, where a receiver might take its time.
+    pub(super) fn hasten_receipts(&mut self, except: Option<usize>) {
+        if !self.sender.is_at_barrier() {
+            return;
+        }
+        for at in 0..self.paths.len() {
+            if let Some(conn) = self.paths[at].conn_mut()
+                && Some(at) != except
+                && !conn.flights.is_empty()
+            {
+                conn.due.probe = true;
+                self.kick(at);
+            }
         }
     }
 

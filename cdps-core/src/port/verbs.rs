@@ -212,18 +212,25 @@ impl<S: Payload, R: Clone> Port<S, R> {
     /// Why not, and the payload back; nothing will come for it.
     #[inline(always)]
     pub fn send(&mut self, now: Time, message: Outbound<S>) -> Result<Sn, Refused<S>> {
-        let Outbound { stream, len, ack, payload } = message;
+        let Outbound { stream, len, ack, deadline, barrier, payload } = message;
         if let Err(error) = self.may_send(len) {
             return Err(Box::new((error, payload)));
         }
         let had_work = self.sender.has_new();
-        let sn = self.sender.push(stream, len, ack.unwrap_or(self.config.ack), payload)?;
+        let sn = self.sender.push(stream, len, ack.unwrap_or(self.config.ack), barrier, payload)?;
         self.stats.sent_messages += 1;
         self.stats.sent_bytes += u64::from(len);
         if !had_work || now.since(self.last_offer) > OFFER_EVERY {
             self.offer(now);
         }
         self.touch(now);
+        if barrier {
+            self.hasten_receipts(None);
+        }
+        if let Some(deadline) = deadline {
+            self.sender.limit(sn, now + deadline);
+            self.rearm(now);
+        }
         self.watch_flow();
         Ok(sn)
     }

@@ -198,7 +198,14 @@ fn no_receipt_in_time() {
             if tenth < 21 { Link::Up } else { Link::Drained },
             "after {tenth} tenths"
         );
-        let message = Outbound { stream: StreamId(0), len: 1, ack: None, payload: vec![0] };
+        let message = Outbound {
+            stream: StreamId(0),
+            len: 1,
+            ack: None,
+            deadline: None,
+            barrier: false,
+            payload: vec![0],
+        };
         pair.target.as_mut().unwrap().send(pair.now, message).unwrap();
         pair.pass(MS * 100);
     }
@@ -217,7 +224,14 @@ fn models_complete_when_they_should() {
     }
     // SN 1 and 3 are lost on path 0: 2 and 4 have arrived, but not what is before them.
     assert_eq!(pair.completed(), []);
-    let message = Outbound { stream: StreamId(2), len: 1, ack: Some(AckModel::Sent), payload: vec![0] };
+    let message = Outbound {
+        stream: StreamId(2),
+        len: 1,
+        ack: Some(AckModel::Sent),
+        deadline: None,
+        barrier: false,
+        payload: vec![0],
+    };
     pair.source.send(pair.now, message).unwrap();
     pair.run();
     assert_eq!(pair.completed(), [(5, 0)], "written, though it is lost");
@@ -278,7 +292,14 @@ fn a_target_ignores_the_former_incarnation_of_its_source() {
 #[test]
 fn what_a_send_may_wait_for() {
     let mut pair = Pair::connected(PortConfig { max_pending_events: 2, ..config(1) });
-    let message = || Outbound { stream: StreamId(0), len: 0, ack: Some(AckModel::Sent), payload: Vec::new() };
+    let message = || Outbound {
+        stream: StreamId(0),
+        len: 0,
+        ack: Some(AckModel::Sent),
+        deadline: None,
+        barrier: false,
+        payload: Vec::new(),
+    };
     for _ in 0..super::super::sender::MAX_SPAN {
         pair.source.send(pair.now, message()).unwrap();
     }
@@ -300,7 +321,14 @@ fn what_a_send_may_wait_for() {
 #[test]
 fn completions_count_until_they_are_told() {
     let mut pair = Pair::connected(PortConfig { max_pending_events: 3, ..config(1) });
-    let message = || Outbound { stream: StreamId(0), len: 0, ack: Some(AckModel::Sent), payload: Vec::new() };
+    let message = || Outbound {
+        stream: StreamId(0),
+        len: 0,
+        ack: Some(AckModel::Sent),
+        deadline: None,
+        barrier: false,
+        payload: Vec::new(),
+    };
     let (path, conn) = pair.conns[0];
     let send = |pair: &mut Pair, count: usize| {
         for _ in 0..count {
@@ -404,7 +432,14 @@ fn standby_is_for_both_ends() {
     pair.source.connect(pair.now, None).unwrap();
     while pair.act(true) {}
     let send = |pair: &mut Pair| {
-        let message = Outbound { stream: StreamId(0), len: 100, ack: None, payload: vec![0; 100] };
+        let message = Outbound {
+            stream: StreamId(0),
+            len: 100,
+            ack: None,
+            deadline: None,
+            barrier: false,
+            payload: vec![0; 100],
+        };
         pair.target.as_mut().unwrap().send(pair.now, message).unwrap();
     };
     let sent = |pair: &Pair| {

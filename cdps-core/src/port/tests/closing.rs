@@ -144,7 +144,14 @@ fn a_closing_source_waits_until_its_acknowledgments_are_heard() {
     for heard in [true, false] {
         let mut pair = Pair::connected(with(AckModel::Synchronous));
         let now = pair.now;
-        let message = Outbound { stream: StreamId(1), len: 4, ack: None, payload: b"back".to_vec() };
+        let message = Outbound {
+            stream: StreamId(1),
+            len: 4,
+            ack: None,
+            deadline: None,
+            barrier: false,
+            payload: b"back".to_vec(),
+        };
         let sn = pair.target().send(now, message).map_err(|e| e.0).expect("is accepted");
         pair.run();
         pair.source.ack(now, sn, 9).expect("it is owed");

@@ -1,7 +1,9 @@
 //! Two ports wired back to back, without bytes: what one gives out the other takes in.
 
+mod barrier;
 mod choices;
 mod closing;
+mod deadline;
 mod feedback;
 mod one_way;
 mod overdue;
@@ -93,6 +95,8 @@ impl Pair {
             stream: StreamId(stream),
             len: payload.len() as u32,
             ack: None,
+            deadline: None,
+            barrier: false,
             payload: payload.to_vec(),
         };
         self.source.send(self.now, message).map_err(|e| e.0)

@@ -32,7 +32,14 @@ fn sends_wait_while_suspended() {
     assert_eq!(pair.arrived(), [b"before"]);
     assert!(pair.nacked().is_empty() && pair.source.is_suspended());
     assert_eq!(pair.source.poll_timeout(), Time::NEVER, "nothing to look after");
-    let back = Outbound { stream: StreamId(7), len: 4, ack: None, payload: b"back".to_vec() };
+    let back = Outbound {
+        stream: StreamId(7),
+        len: 4,
+        ack: None,
+        deadline: None,
+        barrier: false,
+        payload: b"back".to_vec(),
+    };
     pair.target.as_mut().unwrap().send(pair.now, back).unwrap();
     pair.run();
     let came = pair.source_events.iter().filter(|e| matches!(e, Event::Received(_))).count();
@@ -51,7 +58,14 @@ fn a_target_holds_its_sends() {
     let mut pair = Pair::connected(asynchronous());
     let (now, target) = (pair.now, pair.target.as_mut().unwrap());
     target.suspend().unwrap();
-    let back = Outbound { stream: StreamId(7), len: 4, ack: None, payload: b"back".to_vec() };
+    let back = Outbound {
+        stream: StreamId(7),
+        len: 4,
+        ack: None,
+        deadline: None,
+        barrier: false,
+        payload: b"back".to_vec(),
+    };
     target.send(now, back).unwrap();
     pair.pass(MS * 3000);
     let came = |pair: &Pair| pair.source_events.iter().filter(|e| matches!(e, Event::Received(_))).count();
@@ -172,7 +186,14 @@ fn a_targets_close_resumes() {
     let mut pair = Pair::connected(asynchronous());
     let (now, target) = (pair.now, pair.target.as_mut().unwrap());
     target.suspend().unwrap();
-    let back = Outbound { stream: StreamId(7), len: 4, ack: None, payload: b"back".to_vec() };
+    let back = Outbound {
+        stream: StreamId(7),
+        len: 4,
+        ack: None,
+        deadline: None,
+        barrier: false,
+        payload: b"back".to_vec(),
+    };
     target.send(now, back).unwrap();
     target.close(now, false).unwrap();
     let refused = target.suspend().unwrap_err();
