@@ -15,6 +15,8 @@ const MAX_REJOIN: u64 = 100;
 /// Timers of the links between nodes (T3, T5, F8). Start values of a local network; [`Liveness::wan`] for long distances.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Liveness {
+    /// How long the loss of a target may pause a port that has a backup (F12): the other timers must fit into it. `None`: no such promise.
+    pub failover_budget: Option<Duration>,
     /// One heartbeat per link in this time.
     pub heartbeat: Duration,
     /// Lowest age of an unanswered probe, or of unreceipted data, that makes a path suspect.
@@ -36,6 +38,7 @@ pub struct Liveness {
 impl Default for Liveness {
     fn default() -> Self {
         Liveness {
+            failover_budget: None,
             heartbeat: Duration::from_millis(250),
             suspect: Duration::from_millis(200),
             dead: Duration::from_millis(1500),
@@ -88,6 +91,9 @@ impl Liveness {
         order("suspect", self.suspect, "dead", self.dead)?;
         order("two heartbeats", self.heartbeat * 2, "lease", self.lease)?;
         order("three heartbeats", self.heartbeat * 3, "dead", self.dead)?;
+        // So late may a heartbeat be by itself: it is no sign of anything.
+        order("an eighth of the heartbeat", self.heartbeat / 8, "suspect", self.suspect)?;
+        self.check_budget()?;
         if self.redial_min > self.redial_max {
             return order("redial_min", self.redial_min, "redial_max", self.redial_max);
         }
@@ -201,6 +207,21 @@ pub enum AddressError {
     },
 }
 
+/// Which backup a port goes to when it gives its target up (L2). Only targets that were not tried for the same loss, and that are not
+/// known to be unreachable, come into question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum BackupSelection {
+    /// The next one in the list of targets after the one that was lost; after the last one the first.
+    #[default]
+    Listed,
+    /// The next one in the list after the one that a switch of this port chose last, so that losses take turns through the list; the
+    /// first time as [`BackupSelection::Listed`].
+    RoundRobin,
+    /// The user says which, or none: see [`crate::port::Question`]. What it has not said within `connect_timeout` is chosen as by
+    /// [`BackupSelection::Listed`].
+    Callback,
+}
+
 /// What a user that does not acknowledge in time brings about at the source (A6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum OnUserAckTimeout {
@@ -234,6 +255,10 @@ pub struct PortConfig {
     pub ack: AckModel,
     /// Whether the port goes to the next backup by itself (F5) or reports and waits (F2).
     pub autoswitch: bool,
+    /// Which backup it goes to.
+    pub backup_selection: BackupSelection,
+    /// The user can fence a target, and is asked to (F8): see [`crate::port::Asked::Fence`].
+    pub fence: bool,
     /// How paths are chosen.
     pub balance: Balance,
     /// Cost that the peer may have outstanding here: bytes + 256 a message, until the user has released it (M7).
@@ -258,7 +283,9 @@ pub struct PortConfig {
     pub user_ack_timeout: Option<Duration>,
     /// What happens then (source ports; to what a target sends, only the event).
     pub on_user_ack_timeout: OnUserAckTimeout,
-    /// A connect that has not finished by then has failed.
+    /// As [`Liveness::failover_budget`], for this port alone; `None`: the node's.
+    pub failover_budget: Option<Duration>,
+    /// A connect that has not finished by then has failed. Waiting for the lease of a former target does not count.
     pub connect_timeout: Duration,
     /// A planned switch that is not committed by then has failed (F6).
     pub switch_timeout: Duration,
@@ -278,6 +305,8 @@ impl Default for PortConfig {
             local: Vec::new(),
             ack: AckModel::default(),
             autoswitch: false,
+            backup_selection: BackupSelection::default(),
+            fence: false,
             balance: Balance::default(),
             window: 16 << 20,
             send_buffer_max: 64 << 20,
@@ -290,6 +319,7 @@ impl Default for PortConfig {
             ack_timeout: Duration::from_secs(10),
             user_ack_timeout: Some(Duration::from_secs(30)),
             on_user_ack_timeout: OnUserAckTimeout::default(),
+            failover_budget: None,
             connect_timeout: Duration::from_secs(5),
             switch_timeout: Duration::from_secs(30),
             close_timeout: Duration::from_secs(30),
@@ -337,6 +367,15 @@ impl PortConfig {
                 return Err(ConfigError::TimerTooShort { name, value });
             }
         }
+        if self.ack_timeout <= self.liveness.suspect {
+            return Err(ConfigError::TimerOrder {
+                low: "suspect",
+                low_value: self.liveness.suspect,
+                high: "ack_timeout",
+                high_value: self.ack_timeout,
+            });
+        }
+        self.check_budget()?;
         if self.session_timeout <= self.liveness.dead {
             return Err(ConfigError::TimerOrder {
                 low: "dead",
@@ -385,6 +424,21 @@ pub enum ConfigError {
         high: &'static str,
         /// Its value.
         high_value: Duration,
+    },
+    /// The failover budget is too small for the timers.
+    #[error(
+        "failover_budget ({budget:?}) is below {sum:?}: detection {detection:?}, lease {lease:?}, connecting {connect:?}",
+        sum = *detection + *lease + *connect
+    )]
+    Budget {
+        /// The budget.
+        budget: Duration,
+        /// Longest time until a target is given up.
+        detection: Duration,
+        /// What may be left of its lease then.
+        lease: Duration,
+        /// Time in which a backup must be connected.
+        connect: Duration,
     },
     /// A value is out of range.
     #[error("{name} is {value}; allowed is {min} to {max}")]

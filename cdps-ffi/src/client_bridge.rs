@@ -132,9 +132,10 @@ fn accepted(accept: &cdps_accept_t, handle: usize) -> Result<(PortConfig, Arc<dy
     // SAFETY: the header asks the callback for a whole table, or NULL.
     let table = unsafe { sized::read(accept.callbacks) }?;
     callback::check_port(&table)?;
-    let config =
-        if accept.config.is_null() { PortConfig::default() } else { config::copy(accept.config)?.port()? };
-    PORTS.get(handle)?.allow(Abilities::of(&table));
+    let settings = if accept.config.is_null() { Default::default() } else { config::copy(accept.config)? };
+    let entry = PORTS.get(handle)?;
+    let config = settings.port(entry.port.liveness())?;
+    entry.allow(Abilities::of(&table));
     Ok((config, Arc::new(PortBridge { table, user: User(accept.user), handle, gate: Gate::opened() })))
 }
 

@@ -17,6 +17,7 @@ mod client_bridge;
 pub mod config;
 #[cfg(test)]
 mod connected;
+pub mod decision;
 pub mod error;
 mod fork;
 mod gate;

@@ -330,7 +330,7 @@ pub(crate) fn waited(error: WaitError) -> Failure {
 
 pub(crate) fn config_code(error: &ConfigError) -> i32 {
     match error {
-        ConfigError::TimerOrder { .. } => CDPS_E_CONFLICT,
+        ConfigError::TimerOrder { .. } | ConfigError::Budget { .. } => CDPS_E_CONFLICT,
         ConfigError::TimerTooShort { .. }
         | ConfigError::Range { .. }
         | ConfigError::ClientName { .. }

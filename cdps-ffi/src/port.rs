@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use cdps::{AckModel, CreateError, NodeId, Port, PortError, SendError, SendOptions, Sn, StreamId};
+use cdps::{
+    AckModel, BackupSelection, CreateError, NodeId, Port, PortError, SendError, SendOptions, Sn, StreamId,
+};
 
 use crate::callback::{self, User};
 use crate::config;
@@ -118,7 +120,8 @@ impl PortEntry {
 /// @param out        stores the handle. It names nothing any more after cdps_port_destroy(), and from on_final on.
 /// @param err        detail of a failure, or NULL.
 /// @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_UNSUPPORTED, #CDPS_E_BAD_VALUE, #CDPS_E_CONFLICT, #CDPS_E_CLOSED (the
-///         node is being destroyed), #CDPS_E_LIMIT, CDPS_E_MISSING_KEY, #CDPS_E_FORKED. On failure no callback will run.
+///         node is being destroyed), #CDPS_E_NO_CALLBACK (`port.backup_selection=callback` without on_backup), #CDPS_E_LIMIT,
+///         CDPS_E_MISSING_KEY, #CDPS_E_FORKED. On failure no callback will run.
 ///
 /// Threads: any. Callbacks: allowed.
 #[unsafe(no_mangle)]
@@ -140,10 +143,16 @@ pub unsafe extern "C" fn cdps_port_create(
             return Err(Failure::null("out"));
         }
         let settings = if config.is_null() { Default::default() } else { config::copy(config)? };
+        let mut config = settings.port(entry.node.liveness())?;
+        config.fence = table.on_fence.is_some();
+        if config.backup_selection == BackupSelection::Callback && table.on_backup.is_none() {
+            let text = "port.backup_selection is callback, and on_backup is not set";
+            return Err(Failure::new(CDPS_E_NO_CALLBACK, text));
+        }
         let reserved = PORTS.reserve()?;
         let (handle, gate) = (reserved.handle(), Gate::shut());
         let bridge = Arc::new(PortBridge { table, user: User(user), handle, gate });
-        let port = entry.node.create_port(settings.port()?, bridge.clone()).map_err(|e| match &e {
+        let port = entry.node.create_port(config, bridge.clone()).map_err(|e| match &e {
             CreateError::Config(cause) => Failure::new(config_code(cause), &e),
             CreateError::Destroyed => Failure::new(CDPS_E_CLOSED, &e),
         })?;

@@ -3,9 +3,13 @@
 use std::ffi::c_void;
 use std::ptr;
 
-use cdps::{ConnStatus, Message, Port, PortEvent, PortHandler, Reason, Sn, Verdict};
+use cdps::{
+    BackupChoice, ConnStatus, FenceRequest, LossRecord, Message, NodeId, Port, PortEvent, PortHandler,
+    Reason, Sn, Verdict,
+};
 
 use crate::callback::{User, run};
+use crate::decision::Record;
 use crate::error::CDPS_E_NO_CALLBACK;
 use crate::gate::Gate;
 use crate::message::{self, Lent};
@@ -13,9 +17,10 @@ use crate::names;
 use crate::port::PORTS;
 use crate::sized::own_size;
 use crate::types::{
-    CDPS_CONNSTATUS_KEPT, CDPS_RECEIVED_REDELIVERED, CDPS_RECEIVED_WANTS_ACK, cdps_complete_t,
-    cdps_connstatus_t, cdps_flow_t, cdps_generation_t, cdps_nack_t, cdps_overdue_t, cdps_path_t,
-    cdps_port_callbacks_t, cdps_port_t, cdps_received_t, cdps_release_t, cdps_resolved_t,
+    CDPS_CONNSTATUS_KEPT, CDPS_FENCE_NO, CDPS_FENCE_YES, CDPS_RECEIVED_REDELIVERED, CDPS_RECEIVED_WANTS_ACK,
+    cdps_backup_t, cdps_complete_t, cdps_connstatus_t, cdps_fence_t, cdps_flow_t, cdps_generation_t,
+    cdps_nack_t, cdps_overdue_t, cdps_path_t, cdps_port_callbacks_t, cdps_port_t, cdps_received_t,
+    cdps_release_t, cdps_resolved_t,
 };
 
 /// Gets the events of one port.
@@ -95,6 +100,37 @@ impl PortHandler for PortBridge {
             PortEvent::Resolved { sn, verdict } => self.resolved(sn, verdict),
             PortEvent::Final => self.last(),
         }
+    }
+
+    fn choose_backup(&self, _: &Port, choice: &BackupChoice) -> Option<NodeId> {
+        let candidates: Vec<u32> = choice.candidates.iter().map(|node| node.0).collect();
+        // It is set with `port.backup_selection=callback`, and without that nobody asks.
+        let on_backup = self.table.on_backup?;
+        let asked = cdps_backup_t {
+            struct_size: own_size::<cdps_backup_t>(),
+            failed: choice.failed.0,
+            reason: names::reason(choice.reason),
+            candidate_count: u32::try_from(candidates.len()).unwrap_or(u32::MAX),
+            candidates: candidates.as_ptr(),
+            port: self.port(),
+        };
+        // SAFETY: as for on_nack; the candidates live until it returns. After a panic the first one is taken.
+        let node = run("on_backup", candidates[0], || unsafe { on_backup(self.user.0, &asked) });
+        (node != 0).then_some(NodeId(node))
+    }
+
+    fn fence(&self, _: &Port, request: &FenceRequest) -> bool {
+        let Some(on_fence) = self.table.on_fence else { return false };
+        let asked = cdps_fence_t {
+            struct_size: own_size::<cdps_fence_t>(),
+            node: request.node.0,
+            generation: message::generation(request.generation),
+            lease_left_ms: u64::try_from(request.lease_left.as_millis()).unwrap_or(u64::MAX),
+            port: self.port(),
+        };
+        // SAFETY: as for on_nack.
+        let answer = run("on_fence", CDPS_FENCE_NO, || unsafe { on_fence(self.user.0, &asked) });
+        answer == CDPS_FENCE_YES
     }
 }
 
@@ -182,8 +218,11 @@ impl PortBridge {
 
     fn status(&self, status: ConnStatus) {
         if let Some(on_connstatus) = self.table.on_connstatus {
-            let mut event = describe(status);
+            let record = decision(&status).map(|decision| (Record::new(decision), decision));
+            let decided = record.as_ref().map(|(record, decision)| record.describe(decision));
+            let mut event = describe(&status);
             event.port = self.port();
+            event.decision = decided.as_ref().map_or(ptr::null(), ptr::from_ref);
             // SAFETY: as for on_complete.
             run("on_connstatus", (), || unsafe { on_connstatus(self.user.0, &event) });
         }
@@ -199,7 +238,21 @@ impl PortBridge {
     }
 }
 
-fn describe(status: ConnStatus) -> cdps_connstatus_t {
+fn decision(status: &ConnStatus) -> Option<&LossRecord> {
+    match status {
+        ConnStatus::Down { decision, .. }
+        | ConnStatus::Switching { decision, .. }
+        | ConnStatus::Switched { decision, .. } => Some(decision),
+        ConnStatus::Connected { .. }
+        | ConnStatus::Recovered { .. }
+        | ConnStatus::Reset { .. }
+        | ConnStatus::ConnectFailed { .. }
+        | ConnStatus::Drained
+        | ConnStatus::Closed { .. } => None,
+    }
+}
+
+fn describe(status: &ConnStatus) -> cdps_connstatus_t {
     let mut event = cdps_connstatus_t {
         struct_size: own_size::<cdps_connstatus_t>(),
         status: 0,
@@ -213,9 +266,10 @@ fn describe(status: ConnStatus) -> cdps_connstatus_t {
         port: ptr::null_mut(),
         flags: 0,
         reserved0: 0,
+        decision: ptr::null(),
     };
     let mut because = Reason::None;
-    match status {
+    match *status {
         ConnStatus::Connected { node, generation, paths_up, paths } => {
             event.status = names::CDPS_CONN_CONNECTED;
             event.node = node.0;
@@ -228,18 +282,18 @@ fn describe(status: ConnStatus) -> cdps_connstatus_t {
             event.node = node.0;
             because = reason;
         }
-        ConnStatus::Down { node, reason } => {
+        ConnStatus::Down { node, reason, .. } => {
             event.status = names::CDPS_CONN_DOWN;
             event.node = node.0;
             because = reason;
         }
         ConnStatus::Drained => event.status = names::CDPS_CONN_DRAINED,
-        ConnStatus::Switching { from, reason } => {
+        ConnStatus::Switching { from, reason, .. } => {
             event.status = names::CDPS_CONN_SWITCHING;
             event.node = from.0;
             because = reason;
         }
-        ConnStatus::Switched { node, generation, only_receipted } => {
+        ConnStatus::Switched { node, generation, only_receipted, .. } => {
             event.status = names::CDPS_CONN_SWITCHED;
             event.node = node.0;
             event.generation = message::generation(generation);

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use cdps::{
-    AckModel, Address, Balance, Callbacks, Level, Liveness, Member, NodeId, NodeOptions, OnUserAckTimeout,
-    PortConfig, Security, Target,
+    AckModel, Address, BackupSelection, Balance, Callbacks, Level, Liveness, Member, NodeId, NodeOptions,
+    OnUserAckTimeout, PortConfig, Security, Target,
 };
 
 use crate::error::{CDPS_E_BAD_VALUE, CDPS_E_MISSING_KEY, CDPS_E_UNKNOWN_KEY, CDPS_E_UNSUPPORTED, Failure};
@@ -62,8 +62,10 @@ impl Settings {
         Ok(options)
     }
 
-    /// What a port is created with.
-    pub(crate) fn port(&self) -> Result<PortConfig, Failure> {
+    /// What a port is created with, on a node with these timers.
+    pub(crate) fn port(&self, liveness: &Liveness) -> Result<PortConfig, Failure> {
+        let budget = self.budget("port.failover_budget_ms")?;
+        let start = PortConfig::with_timers(liveness, budget);
         Ok(PortConfig {
             client: self.get("port.client")?.to_owned(),
             targets: nodes(self.get("port.targets")?)?
@@ -77,6 +79,11 @@ impl Settings {
                 _ => AckModel::Synchronous,
             },
             autoswitch: self.get("port.autoswitch")? == "true",
+            backup_selection: match self.get("port.backup_selection")? {
+                "round_robin" => BackupSelection::RoundRobin,
+                "callback" => BackupSelection::Callback,
+                _ => BackupSelection::Listed,
+            },
             balance: match self.get("port.balance")? {
                 "round_robin" => Balance::RoundRobin,
                 "pull" => Balance::Pull,
@@ -90,7 +97,8 @@ impl Settings {
             max_message: self.number("port.max_message")?,
             max_streams: self.number("port.max_streams")?,
             fragment: self.number("port.fragment")?,
-            ack_timeout: self.ms("port.ack_timeout_ms")?,
+            failover_budget: budget,
+            ack_timeout: self.ms_or("port.ack_timeout_ms", start.ack_timeout)?,
             user_ack_timeout: match self.ms("port.user_ack_timeout_ms")? {
                 Duration::ZERO => None,
                 timeout => Some(timeout),
@@ -99,11 +107,13 @@ impl Settings {
                 "down" => OnUserAckTimeout::Down,
                 _ => OnUserAckTimeout::Event,
             },
-            connect_timeout: self.ms("port.connect_timeout_ms")?,
+            connect_timeout: self.ms_or("port.connect_timeout_ms", start.connect_timeout)?,
             close_timeout: self.ms("port.close_timeout_ms")?,
-            session_timeout: self.ms("port.session_timeout_ms")?,
-            // The node's, which the driver puts in.
-            liveness: Liveness::default(),
+            session_timeout: self.ms_or("port.session_timeout_ms", start.session_timeout)?,
+            // Set by who has the callback.
+            fence: false,
+            // The driver puts the node's in.
+            liveness: start.liveness,
         })
     }
 
@@ -120,9 +130,10 @@ impl Settings {
     }
 
     fn liveness(&self) -> Result<Liveness, Failure> {
-        let mut timers = match self.get("liveness.preset")? {
-            "wan" => Liveness::wan(),
-            _ => Liveness::default(),
+        let mut timers = match (self.budget("liveness.failover_budget_ms")?, self.get("liveness.preset")?) {
+            (Some(budget), _) => Liveness::for_budget(budget),
+            (None, "wan") => Liveness::wan(),
+            (None, _) => Liveness::default(),
         };
         for (name, timer) in [
             ("liveness.heartbeat_ms", &mut timers.heartbeat),
@@ -133,9 +144,7 @@ impl Settings {
             ("liveness.redial_min_ms", &mut timers.redial_min),
             ("liveness.redial_max_ms", &mut timers.redial_max),
         ] {
-            if self.own(place(name)?).is_some() {
-                *timer = self.ms(name)?;
-            }
+            *timer = self.ms_or(name, *timer)?;
         }
         timers.rejoin = self.number("liveness.rejoin")?;
         Ok(timers)
@@ -147,6 +156,15 @@ impl Settings {
 
     fn number<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T, Failure> {
         parse(self.get(name)?)
+    }
+
+    /// A time that follows from others unless it is set.
+    fn ms_or(&self, name: &str, otherwise: Duration) -> Result<Duration, Failure> {
+        if self.own(place(name)?).is_some() { self.ms(name) } else { Ok(otherwise) }
+    }
+
+    fn budget(&self, name: &str) -> Result<Option<Duration>, Failure> {
+        Ok(Some(self.ms(name)?).filter(|budget| !budget.is_zero()))
     }
 
     fn ms(&self, name: &str) -> Result<Duration, Failure> {
@@ -258,7 +276,7 @@ mod tests {
     /// The defaults that the table prints are the ones that hold.
     #[test]
     fn defaults_are_the_drivers() {
-        assert_eq!(Settings::default().port().unwrap(), PortConfig::default());
+        assert_eq!(Settings::default().port(&Liveness::default()).unwrap(), PortConfig::default());
         let mut settings = set("node.id", "3").unwrap();
         settings.set("security.mode", "plain").unwrap();
         for key in KEYS.iter().filter(|key| key.name().starts_with("liveness.")) {
@@ -329,9 +347,48 @@ mod tests {
         for (word, balance) in
             [("fastest", Balance::Fastest), ("round_robin", Balance::RoundRobin), ("pull", Balance::Pull)]
         {
-            assert_eq!(set("port.balance", word).unwrap().port().unwrap().balance, balance, "{word}");
+            assert_eq!(
+                set("port.balance", word).unwrap().port(&Liveness::default()).unwrap().balance,
+                balance,
+                "{word}"
+            );
         }
-        assert_eq!(Settings::default().port().unwrap().balance, Balance::Fastest);
+        assert_eq!(Settings::default().port(&Liveness::default()).unwrap().balance, Balance::Fastest);
+    }
+
+    /// [L2] Each way to choose backups is what its word says; nothing set is listed order.
+    #[test]
+    fn backup_selection_by_name() {
+        for (word, selection) in [
+            ("listed", BackupSelection::Listed),
+            ("round_robin", BackupSelection::RoundRobin),
+            ("callback", BackupSelection::Callback),
+        ] {
+            let config = set("port.backup_selection", word).unwrap().port(&Liveness::default()).unwrap();
+            assert_eq!(config.backup_selection, selection, "{word}");
+        }
+        assert_eq!(
+            Settings::default().port(&Liveness::default()).unwrap().backup_selection,
+            BackupSelection::Listed
+        );
+    }
+
+    /// [F12] A budget sets the timers, of the node and of its ports; what is set singly holds, and is checked against it.
+    #[test]
+    fn a_budget_sets_the_timers() {
+        let mut settings = set("liveness.failover_budget_ms", "6000").unwrap();
+        settings.set("liveness.preset", "wan").unwrap();
+        let liveness = settings.liveness().unwrap();
+        assert_eq!(liveness, Liveness::for_budget(Duration::from_secs(6)));
+        let config = settings.port(&liveness).unwrap();
+        assert_eq!(config, PortConfig::with_timers(&liveness, None));
+        assert!(config.connect_timeout < PortConfig::default().connect_timeout);
+        settings.set("port.connect_timeout_ms", "77").unwrap();
+        assert_eq!(settings.port(&liveness).unwrap().connect_timeout, Duration::from_millis(77));
+        settings.set("liveness.dead_ms", "5900").unwrap();
+        assert!(settings.liveness().unwrap().check().is_err());
+        let own = set("port.failover_budget_ms", "2500").unwrap().port(&Liveness::default()).unwrap();
+        assert_eq!(own, PortConfig::with_timers(&Liveness::default(), Some(Duration::from_millis(2500))));
     }
 
     /// [A6] A user that does not acknowledge is reported after half a minute, unless that is set otherwise or turned off.
@@ -340,7 +397,7 @@ mod tests {
         for (value, timeout) in [("0", None), ("250", Some(Duration::from_millis(250)))] {
             let mut settings = set("port.user_ack_timeout_ms", value).unwrap();
             settings.set("port.on_user_ack_timeout", "down").unwrap();
-            let config = settings.port().unwrap();
+            let config = settings.port(&Liveness::default()).unwrap();
             assert_eq!(config.user_ack_timeout, timeout);
             assert_eq!(config.on_user_ack_timeout, OnUserAckTimeout::Down);
         }
@@ -360,7 +417,7 @@ mod tests {
                         "port.flow_high_percent" => settings.set("port.flow_low_percent", "0").unwrap(),
                         _ => {}
                     }
-                    let config = settings.port().unwrap();
+                    let config = settings.port(&Liveness::default()).unwrap();
                     config.check().unwrap_or_else(|e| panic!("{} = {value}: {e}", key.name()));
                 }
             }
@@ -372,7 +429,7 @@ mod tests {
     fn standby_is_a_suffix() {
         let settings =
             set("port.targets", "3=127.0.0.1:7001, [::1]:7002/standby ; 2=127.0.0.2:7001").unwrap();
-        let targets = settings.port().unwrap().targets;
+        let targets = settings.port(&Liveness::default()).unwrap().targets;
         let classes = |at: usize| targets[at].addresses.iter().map(|a| a.class).collect::<Vec<_>>();
         assert_eq!(classes(0), [PathClass::Normal, PathClass::Standby]);
         assert_eq!(targets[0].addresses[1].remote, "[::1]:7002".parse().unwrap());
@@ -383,7 +440,7 @@ mod tests {
     #[test]
     fn targets_keep_their_order() {
         let settings = set("port.targets", "3=127.0.0.1:7001, [::1]:7002 ; 2").unwrap();
-        let targets = settings.port().unwrap().targets;
+        let targets = settings.port(&Liveness::default()).unwrap().targets;
         let nodes: Vec<u32> = targets.iter().map(|target| target.node.0).collect();
         assert_eq!(nodes, [3, 2]);
         assert_eq!(targets[0].addresses.len(), 2);

@@ -4,6 +4,7 @@
 
 use std::ffi::{c_char, c_void};
 
+use crate::decision::cdps_decision_t;
 use crate::sized::Sized32;
 
 /// A node: one member of the cluster as this process sees it. A handle, not an address.
@@ -70,6 +71,11 @@ pub const CDPS_CLOSE_IMMEDIATE: u32 = 1;
 pub const CDPS_CONNECT_REFUSE: i32 = 0;
 /// on_connectreq: accept, as filled in.
 pub const CDPS_CONNECT_ACCEPT: i32 = 1;
+
+/// on_fence: it is not certain. Any value but #CDPS_FENCE_YES says so.
+pub const CDPS_FENCE_NO: i32 = 0;
+/// on_fence: the target does nothing more, for certain.
+pub const CDPS_FENCE_YES: i32 = 1;
 
 /// Weight of a log line: something is lost or refused that the user relies on.
 pub const CDPS_LOG_ERROR: i32 = 1;
@@ -250,6 +256,9 @@ pub struct cdps_connstatus_t {
     pub flags: u32,
     /// 0.
     pub reserved0: u32,
+    /// What the loss of the target was decided on (#CDPS_CONN_DOWN, #CDPS_CONN_SWITCHING, #CDPS_CONN_SWITCHED); else NULL. Valid until the
+    /// callback returns.
+    pub decision: *const cdps_decision_t,
 }
 
 /// What became of a message that was nacked with #CDPS_CERTAINTY_UNKNOWN, in the words of its target.
@@ -322,6 +331,41 @@ pub struct cdps_overdue_t {
     pub sn: u64,
     /// For so many milliseconds at least.
     pub waited_ms: u64,
+    /// The port.
+    pub port: *mut cdps_port_t,
+}
+
+/// A port is to go to a backup.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cdps_backup_t {
+    /// Size of this structure, in bytes.
+    pub struct_size: u32,
+    /// The target that was lost.
+    pub failed: u32,
+    /// CDPS_REASON_*: why it was, or why the backup that was tried last did not do.
+    pub reason: i32,
+    /// Number of `candidates`, at least 1.
+    pub candidate_count: u32,
+    /// Nodes that the port may go to, in the order of `port.targets` after `failed`: those not tried for this loss, and not known to be
+    /// unreachable. Valid until the callback returns.
+    pub candidates: *const u32,
+    /// The port.
+    pub port: *mut cdps_port_t,
+}
+
+/// A target that was given up is to be fenced.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cdps_fence_t {
+    /// Size of this structure, in bytes.
+    pub struct_size: u32,
+    /// The target.
+    pub node: u32,
+    /// Generation that it was given up with: nothing that it was given under this one or an earlier one may have an effect after a yes.
+    pub generation: cdps_generation_t,
+    /// What is left of its lease, in ms: without a yes the port waits for that.
+    pub lease_left_ms: u64,
     /// The port.
     pub port: *mut cdps_port_t,
 }
@@ -421,6 +465,19 @@ pub type cdps_on_overdue_fn =
 /// What became of a message that was nacked as unknown. Told once for each, oldest first, before #CDPS_CONN_RECOVERED.
 pub type cdps_on_resolved_fn =
     Option<unsafe extern "C-unwind" fn(user: *mut c_void, event: *const cdps_resolved_t)>;
+/// Which backup the port goes to: one of the candidates, or 0 for none, so that the connection is down. Asked once for each choice, after
+/// #CDPS_CONN_SWITCHING, with `port.backup_selection=callback`. No other callback of the port runs meanwhile, and the port waits, but no
+/// longer than `port.connect_timeout_ms`: then, or after a node that is no candidate, listed order decides.
+pub type cdps_on_backup_fn =
+    Option<unsafe extern "C-unwind" fn(user: *mut c_void, choice: *const cdps_backup_t) -> u32>;
+/// Makes sure that a target that was given up does nothing more, and says whether that is certain now, because its power was cut for instance:
+/// #CDPS_FENCE_YES, or #CDPS_FENCE_NO, as any other value. The port is on its way to another target, which takes over with a yes, or when the
+/// former one's lease is over or released, whichever is first. Asked once for each target that is given up: at once if the cluster engine says
+/// that it is down, else if it has not released its lease within a heartbeat; not if the lease is over by then, as it is after
+/// `liveness.dead_ms` without contact. It may take its time: no other callback of the port runs meanwhile, and an answer that comes
+/// too late changes nothing.
+pub type cdps_on_fence_fn =
+    Option<unsafe extern "C-unwind" fn(user: *mut c_void, request: *const cdps_fence_t) -> i32>;
 /// The connection as a whole changed.
 pub type cdps_on_connstatus_fn =
     Option<unsafe extern "C-unwind" fn(user: *mut c_void, event: *const cdps_connstatus_t)>;
@@ -471,6 +528,10 @@ pub struct cdps_port_callbacks_t {
     pub on_overdue: cdps_on_overdue_fn,
     /// What became of messages whose nack said #CDPS_CERTAINTY_UNKNOWN, when their target is back. May be NULL.
     pub on_resolved: cdps_on_resolved_fn,
+    /// A backup is to be chosen. Must be set with `port.backup_selection=callback`, and is not called otherwise.
+    pub on_backup: cdps_on_backup_fn,
+    /// A former target is to be fenced. NULL: its lease is waited for.
+    pub on_fence: cdps_on_fence_fn,
 }
 
 /// Callbacks of a client. Copied by cdps_client_register().
@@ -544,6 +605,8 @@ sized! {
     cdps_path_t = 32;
     cdps_overdue_t = 32;
     cdps_resolved_t = 32;
+    cdps_backup_t = 32;
+    cdps_fence_t = 40;
     cdps_cluster_t = 32;
     cdps_connectreq_t = 64;
     cdps_accept_t = 160;

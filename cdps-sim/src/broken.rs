@@ -67,6 +67,14 @@ variants! {
     NoOverdue = "no-overdue", "that a message is overdue does not reach the user";
     /// The wrong one is blamed.
     WrongOverdue = "wrong-overdue", "the message after the one that is overdue is named";
+    /// The user is not heeded.
+    OtherBackup = "other-backup", "another backup than the user's choice is taken";
+    /// A fence that is none.
+    HastyFence = "hasty-fence", "users say that they have fenced a target, and they have not";
+    /// The evidence is not what it was.
+    ForgedRecord = "forged-record", "the record of a loss names another target";
+    /// A budget that is not kept.
+    SlowVerdict = "slow-verdict", "the dead time is four times what the budget leads to";
     /// F2 out of order.
     NackOrder = "nack-order", "nacks after a down come newest first";
     /// The ledger of a reset is a lie.

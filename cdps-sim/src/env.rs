@@ -3,6 +3,8 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
+use cdps_core::id::{Generation, SessionId};
+
 use crate::broken::Broken;
 use crate::host::HostEvent;
 use crate::net::{Net, NetEvent};
@@ -79,6 +81,8 @@ pub(crate) struct Env {
     pub(crate) trace: TraceSink,
     queue: BinaryHeap<Entry>,
     serial: u64,
+    /// A source's user has just been told which generation is in charge now.
+    pub(crate) taken_over: Option<(SessionId, Generation)>,
     /// Number of the next payload.
     pub(crate) payloads: u64,
 }
@@ -95,6 +99,7 @@ impl Env {
             trace,
             queue: BinaryHeap::new(),
             serial: 0,
+            taken_over: None,
             payloads: 0,
         }
     }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use cdps_core::cluster::{Health, LinkState};
-use cdps_core::config::{Member, NodeConfig};
+use cdps_core::config::{Liveness, Member, NodeConfig};
 use cdps_core::id::{ConnId, Generation, Incarnation, NodeId, PathId, SessionId, Side, Sn};
 use cdps_core::node::{LinkKey, Node, Output};
 use cdps_core::port::{Action, Port, State};
@@ -53,6 +53,8 @@ pub(crate) enum HostEvent {
     Decide(Box<Connect>),
     /// The parts of a message are put together.
     Assemble { slot: usize, sn: Sn },
+    /// A cluster engine with a quorum says that a node is down, or is not any more.
+    Verdict { node: NodeId, down: bool },
     /// Something that the user of a port set out to do.
     User { slot: usize, what: crate::user::Errand },
 }
@@ -197,8 +199,9 @@ impl Host {
                 addresses: if me.target && !plan.mutual { Vec::new() } else { h.addresses.clone() },
             })
             .collect();
-        let config =
-            NodeConfig { node: me.node, local: Vec::new(), members, liveness: plan.liveness.clone() };
+        let mut liveness = plan.liveness.clone();
+        slow_down(env, &mut liveness);
+        let config = NodeConfig { node: me.node, local: Vec::new(), members, liveness };
         let seed = env.rng.next();
         match Node::new(config, self.incarnation, self.clock(env), seed) {
             Ok(node) => self.engine = Some(node),
@@ -265,6 +268,7 @@ impl Host {
             HostEvent::Dispatch(slot) => self.dispatch(env, slot),
             HostEvent::Decide(connect) => self.decide(env, &connect),
             HostEvent::Assemble { slot, sn } => self.assemble(env, slot, sn),
+            HostEvent::Verdict { node, down } => self.verdict(env, node, down),
             HostEvent::User { slot, what } => self.errand(env, slot, what),
         }
         if self.pump(env) || !dispatch {
@@ -592,5 +596,13 @@ impl Host {
                 env.oracle.fail(Invariant::Memory, text);
             }
         }
+    }
+}
+
+/// For [`Broken::SlowVerdict`].
+fn slow_down(env: &mut Env, liveness: &mut Liveness) {
+    if env.broken == Some(Broken::SlowVerdict) && liveness.failover_budget.take().is_some() {
+        liveness.dead *= 4;
+        env.broke += 1;
     }
 }

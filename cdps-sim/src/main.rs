@@ -164,7 +164,7 @@ fn many(arguments: &Arguments, options: Options) -> ExitCode {
     let took = began.elapsed().as_secs_f64();
     let t = p.tally;
     say(&format!(
-        "{} seeds, {} failed; {:.0} virtual seconds in {took:.1} s; {} sent, {} completed, {} nacked, {} delivered, {} downs, {} switches ({} planned, {} more given up), {} resets ({} not delivered, {} delivered, {} acknowledged), {} reconnects, {} graceful closes by targets, {} sent while suspended, {} barriers, {} expired, {} overdue, {} suspicions ({} of healthy paths), {} one-way losses named, {} rejoins ({} damped), longest hidden pause {:.3} s, ack {:.3} s, expiry {:.3} s, switch {:.3} s",
+        "{} seeds, {} failed; {:.0} virtual seconds in {took:.1} s; {} sent, {} completed, {} nacked, {} delivered, {} downs, {} switches ({} planned, {} more given up), {} resets ({} not delivered, {} delivered, {} acknowledged), {} reconnects, {} graceful closes by targets, {} sent while suspended, {} barriers, {} expired, {} overdue, {} backups asked for, {} targets fenced, {} suspicions ({} of healthy paths), {} one-way losses named, {} rejoins ({} damped), longest hidden pause {:.3} s, ack {:.3} s, expiry {:.3} s, switch {:.3} s",
         p.done,
         p.failed.len(),
         p.lasted,
@@ -186,6 +186,8 @@ fn many(arguments: &Arguments, options: Options) -> ExitCode {
         t.barriers,
         t.expired,
         t.overdue,
+        t.questions,
+        t.fenced,
         t.suspicions,
         t.false_suspicions,
         t.one_ways,
@@ -219,6 +221,8 @@ impl Progress {
         sum.barriers += t.barriers;
         sum.expired += t.expired;
         sum.overdue += t.overdue;
+        sum.questions += t.questions;
+        sum.fenced += t.fenced;
         sum.suspicions += t.suspicions;
         sum.false_suspicions += t.false_suspicions;
         sum.one_ways += t.one_ways;

@@ -1,7 +1,7 @@
 //! How the broken variants break things, where the driver and the engines meet.
 
 use cdps_core::id::{Generation, Sn};
-use cdps_core::port::{Event, Inbound, Verdict};
+use cdps_core::port::{ConnStatus, Event, Inbound, Verdict};
 use cdps_core::wire::{Frame, Item, item};
 
 use crate::broken::Broken;
@@ -73,6 +73,12 @@ pub(crate) fn event(env: &mut Env, event: Event<SentHandle, Received>) -> Fate {
         (Broken::NoOverdue, Event::Overdue { .. }) if hit(100) => Fate::Lose,
         (Broken::WrongOverdue, Event::Overdue { sn, stream, waited }) if hit(100) => {
             Fate::Pass(Event::Overdue { sn: sn.next(), stream, waited })
+        }
+        (Broken::ForgedRecord, Event::Status(ConnStatus::Switching { from, reason, mut decision }))
+            if hit(100) =>
+        {
+            decision.node.0 += 1;
+            Fate::Pass(Event::Status(ConnStatus::Switching { from, reason, decision }))
         }
         (Broken::NotSentLie, Event::Nacked { sn, reason, payload, .. }) if hit(100) => {
             Fate::Pass(Event::Nacked { sn, reason, certainty: cdps_core::port::Certainty::NotSent, payload })

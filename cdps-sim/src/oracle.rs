@@ -2,6 +2,8 @@
 
 mod barrier;
 mod deadline;
+mod choice;
+mod decision;
 mod overdue;
 mod planned;
 mod reset;
@@ -28,6 +30,9 @@ const ACKNOWLEDGED_WITHIN: u64 = 1_500_000_000;
 /// A lost target is replaced by a healthy backup within this time (ns): the dead time, half a second, and what the backup's user takes to
 /// decide.
 const SWITCHES_WITHIN: u64 = 2_350_000_000;
+
+/// What a target's user takes to decide on a connect request at most (ns), which is not in the budget.
+const DECIDES_WITHIN: u64 = 350_000_000;
 
 /// One direction of one session: whose numbers are they.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -121,6 +126,8 @@ struct Session {
     since: Generation,
     /// The target that is being given up.
     leaving: Option<NodeId>,
+    /// What its user was asked last, and has answered.
+    choice: choice::Choice,
 }
 
 /// A message as it reached a user.
@@ -145,12 +152,18 @@ pub(crate) struct Oracle {
     violation: Option<(Invariant, String)>,
     /// When a node was killed or frozen.
     pub(crate) struck: BTreeMap<NodeId, u64>,
+    /// The failover budget (ns), if there is one (F12).
+    pub(crate) budget: Option<u64>,
     /// Virtual time.
     pub(crate) now: u64,
     pub(crate) tally: Tally,
 }
 
 impl Oracle {
+    pub(crate) fn new(budget: Option<u64>) -> Oracle {
+        Oracle { budget, ..Oracle::default() }
+    }
+
     /// Records the first violation.
     pub(crate) fn fail(&mut self, invariant: Invariant, text: String) {
         self.violation.get_or_insert((invariant, text));
@@ -278,6 +291,13 @@ impl Oracle {
     /// Whether a whole message was shown to the receiving engine already.
     pub(crate) fn has_arrived(&self, flow: FlowKey, at: Generation, sn: Sn) -> bool {
         self.flows.get(&flow).and_then(|f| f.receivers.get(&at)).is_some_and(|r| r.arrived.contains(&sn))
+    }
+
+    /// Whether anything of this generation was shown to the receiving engine, and the source's user has not closed it.
+    pub(crate) fn may_be_fenced_off(&self, session: SessionId, at: Generation) -> bool {
+        let receiver = self.flows.get(&FlowKey::Up(session)).and_then(|f| f.receivers.get(&at));
+        let open = self.sessions.get(&session).is_none_or(|s| Some(at) > s.closed);
+        open && receiver.is_some_and(|r| !r.arrived.is_empty() || !r.partial.is_empty())
     }
 
     /// A message enters a user's callback.
@@ -541,9 +561,12 @@ impl Oracle {
                     s.closed = newest;
                 }
             }
-            ConnStatus::Switched { generation, .. } => {
+            ConnStatus::Switched { node, generation, .. } => {
                 self.tally.switches += 1;
                 s.since = *generation;
+                if let Err(text) = s.choice.check_switch(*node) {
+                    fault = Some((Invariant::Choice, text));
+                }
                 if let Some(at) = s.leaving.and_then(|n| self.struck.get(&n))
                     && promise.switch_hidden
                 {
@@ -551,15 +574,16 @@ impl Oracle {
                     if promise.prompt {
                         self.tally.longest_switch = self.tally.longest_switch.max(took);
                     }
-                    if promise.prompt && took > SWITCHES_WITHIN {
-                        fault = Some((
-                            Invariant::SwitchHidden,
-                            format!("the switch took {:.3} s", took as f64 / 1e9),
-                        ));
+                    let (invariant, within) = match self.budget {
+                        Some(budget) => (Invariant::Budget, budget + DECIDES_WITHIN),
+                        None => (Invariant::SwitchHidden, SWITCHES_WITHIN),
+                    };
+                    if promise.prompt && took > within {
+                        fault = Some((invariant, format!("the switch took {:.3} s", took as f64 / 1e9)));
                     }
                 }
             }
-            ConnStatus::Switching { reason, from } => {
+            ConnStatus::Switching { reason, from, .. } => {
                 s.leaving = Some(*from);
                 if promise.path_hidden {
                     fault =
@@ -568,6 +592,7 @@ impl Oracle {
             }
             ConnStatus::ConnectFailed { .. } | ConnStatus::Reset { .. } | ConnStatus::SwitchFailed { .. } => {}
         }
+        let fault = fault.or_else(|| Some((Invariant::Record, decision::judge(status, &s.choice).err()?)));
         if let Some((invariant, text)) = fault {
             self.fail(invariant, format!("{session}: {text}"));
         }

@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use cdps_core::config::{AckModel, Balance, Liveness, OnUserAckTimeout, PathClass, PortConfig, Target};
+use cdps_core::config::{
+    AckModel, BackupSelection, Balance, Liveness, OnUserAckTimeout, PathClass, PortConfig, Target,
+};
 use cdps_core::id::{NodeId, Side, StreamId};
 use cdps_core::time::{Duration, nanos};
 
@@ -22,6 +24,14 @@ const DEADLINES: u64 = 0x4465_6164_6c69_6e65;
 
 /// And that of barriers.
 const BARRIERS: u64 = 0x4261_7272_6965_7273;
+/// As [`STANDBY`], for the choice of backups.
+const CHOICE: u64 = 0x4368_6f69_6365_2e2e;
+
+/// As [`STANDBY`], for verdicts of a cluster engine with a quorum, and users who can fence.
+const VERDICTS: u64 = 0x5665_7264_6963_7473;
+
+/// As [`STANDBY`], for failover budgets.
+const BUDGET: u64 = 0x4275_6467_6574_7321;
 
 /// A user that hesitates acknowledges after this time at most, which a close still waits for.
 pub(crate) const HESITATION: u64 = 4 * SECOND;
@@ -45,6 +55,8 @@ pub(crate) struct Plan {
     pub(crate) read_chunk: usize,
     /// Longest lateness of a timer.
     pub(crate) timer_slack: u64,
+    /// How long after a target was struck a cluster engine with a quorum says that it is down (N5); `None`: there is none.
+    pub(crate) verdict_after: Option<u64>,
     /// Targets dial back too: members know each other's addresses.
     pub(crate) mutual: bool,
 }
@@ -96,6 +108,8 @@ pub(crate) struct UserPlan {
     pub(crate) decide_delay: u64,
     /// Percent of connect requests that are refused.
     pub(crate) refuse: u64,
+    /// Percent of questions which backup to use that get no answer, or none that helps.
+    pub(crate) vague: u64,
 }
 
 impl UserPlan {
@@ -170,9 +184,10 @@ impl Plan {
         let targets = rng.pick(&[1, 2, 2, 3]);
         let paths = rng.pick(&[1, 2, 2, 3, 4, 4, 5, 6]);
         let mutual = rng.chance(20);
+        let budget = Rng::new(seed ^ BUDGET).pick(&[None, None, Some(3000), Some(4500)]);
         let liveness = Liveness {
             redial_max: Duration::from_millis(rng.pick(&[500, 2000, 10_000])),
-            ..Liveness::default()
+            ..budget.map_or_else(Liveness::default, |ms| Liveness::for_budget(Duration::from_millis(ms)))
         };
         let mut hosts_rng = rng.fork();
         let mut hosts: Vec<HostPlan> = (0..sources + targets)
@@ -185,6 +200,12 @@ impl Plan {
                 users: user_plan(&mut hosts_rng),
             })
             .collect();
+        if budget.is_some() {
+            // A budget says nothing of users.
+            for host in &mut hosts {
+                (host.users.stalls, host.users.dispatch_delay) = (0, 0);
+            }
+        }
         let routes = routes(&mut rng.fork(), sources, &hosts, mutual);
         let slowest = routes.iter().map(|r| r.rate).min().unwrap_or(u64::MAX);
         let mut faults = fault::plan(&mut rng.fork(), sources, targets, paths, mutual);
@@ -204,7 +225,9 @@ impl Plan {
                 // What came before the fault waits for its user during the fault, and beyond.
                 let from = fault.at.saturating_sub(busy_rng.within(0, 300) * MS);
                 let to = fault.at + busy_rng.below((fault.until - fault.at) * 2);
-                hosts[host].users.busy.push((from, to));
+                if budget.is_none() {
+                    hosts[host].users.busy.push((from, to));
+                }
             }
         }
         let mut sources_rng = rng.fork();
@@ -217,6 +240,8 @@ impl Plan {
         switches(&mut Rng::new(!seed ^ 0xf6), &mut sources);
         deadlines(&mut Rng::new(seed ^ DEADLINES), &mut sources);
         barriers(&mut Rng::new(seed ^ BARRIERS), &mut sources);
+        selections(&mut Rng::new(seed ^ CHOICE), &mut hosts, &mut sources);
+        let verdict_after = verdicts(&mut Rng::new(seed ^ VERDICTS), &mut sources);
         // Drawn apart, so that nothing else of a seed depends on it.
         slow_users(&mut Rng::new(!seed ^ 0xa6), &mut hosts, &mut sources);
         if no_faults {
@@ -243,6 +268,7 @@ impl Plan {
             segment: rng.pick(&[1448, 4096, 16_384, 65_536]),
             read_chunk: rng.pick(&[2048, 16_384, 65_536, 65_536]),
             timer_slack: rng.pick(&[0, MS / 10, MS]),
+            verdict_after,
             mutual,
         }
     }
@@ -267,6 +293,7 @@ fn user_plan(rng: &mut Rng) -> UserPlan {
         retain_for: rng.pick(&[MS, 50 * MS, 1000 * MS]),
         decide_delay: rng.pick(&[0, MS, 300 * MS]),
         refuse: rng.pick(&[0, 0, 0, 20]),
+        vague: 0,
     }
 }
 
@@ -288,6 +315,44 @@ fn slow_users(rng: &mut Rng, hosts: &mut [HostPlan], sources: &mut [SourcePlan])
             source.promises.fill(Promise::default());
         }
     }
+}
+
+/// Ports that choose their backups in other ways, and users who do not always know one (L2).
+fn selections(rng: &mut Rng, hosts: &mut [HostPlan], sources: &mut [SourcePlan]) {
+    for host in hosts.iter_mut() {
+        host.users.vague = rng.pick(&[0, 0, 30]);
+    }
+    for source in sources {
+        let selection = rng.pick(&[
+            BackupSelection::Listed,
+            BackupSelection::Listed,
+            BackupSelection::RoundRobin,
+            BackupSelection::Callback,
+        ]);
+        source.config.backup_selection = selection;
+        for promise in &mut source.promises {
+            // The first choice may be a backup that is gone as well, or come late.
+            promise.prompt &= selection == BackupSelection::Listed
+                || (selection == BackupSelection::RoundRobin && source.config.targets.len() <= 2);
+            promise.switch_hidden &=
+                selection != BackupSelection::Callback || hosts[source.host].users.vague == 0;
+        }
+    }
+}
+
+/// In some runs a quorate engine says that a target is down while its lease still runs, and some users can fence it (F8).
+fn verdicts(rng: &mut Rng, sources: &mut [SourcePlan]) -> Option<u64> {
+    let after = rng.chance(20).then(|| rng.within(5, 400) * MS);
+    for source in sources {
+        source.config.fence = rng.chance(60);
+        if after.is_some() {
+            for promise in &mut source.promises {
+                // A target that is held to be down for a pause is a loss all the same.
+                *promise = Promise { switch_hidden: promise.switch_hidden, ..Promise::default() };
+            }
+        }
+    }
+    after
 }
 
 fn routes(rng: &mut Rng, sources: usize, hosts: &[HostPlan], mutual: bool) -> Vec<RoutePlan> {
@@ -325,7 +390,11 @@ fn source_plan(rng: &mut Rng, number: usize, view: &View<'_>, liveness: &Livenes
         // The first target is everybody's primary.
         order.sort_by_key(|t| *t != sources);
     }
-    let base = port_config(rng, liveness);
+    let mut base = port_config(rng, liveness);
+    if liveness.failover_budget.is_some() {
+        let derived = PortConfig::with_timers(liveness, None);
+        (base.connect_timeout, base.ack_timeout) = (derived.connect_timeout, derived.ack_timeout);
+    }
     let config = PortConfig {
         client: format!("disk{number}"),
         targets: order
@@ -572,8 +641,9 @@ pub(crate) fn patience(plan: &Plan) -> u64 {
         .iter()
         .map(|s| {
             let c = &s.config;
+            let steps = if c.backup_selection == BackupSelection::Callback { 6 } else { 3 };
             nanos(c.ack_timeout) * 2
-                + nanos(c.connect_timeout) * 3
+                + nanos(c.connect_timeout) * steps
                 + nanos(c.close_timeout)
                 + nanos(c.session_timeout)
         })

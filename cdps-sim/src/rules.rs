@@ -39,6 +39,12 @@ pub enum Invariant {
     SwitchHidden,
     /// A planned switch nacks nothing, repeats nothing, and leaves nothing behind.
     Planned,
+    /// The user is asked once for each choice of a backup, and what it says is done.
+    Choice,
+    /// A switch takes no longer than the failover budget.
+    Budget,
+    /// A loss leaves a record that is of this loss, and agrees with itself.
+    Record,
     /// A target that closes gracefully, and in time, loses nothing that it has taken.
     Drain,
     /// Nothing passes a barrier.
@@ -73,6 +79,9 @@ impl fmt::Display for Invariant {
             Invariant::Rejoin => ("T4", "what was dead proves itself, what flaps for longer"),
             Invariant::SwitchHidden => ("F5", "target faults are hidden by autoswitch"),
             Invariant::Planned => ("F6", "a planned switch is not felt"),
+            Invariant::Choice => ("L2", "the user's choice of a backup is asked for once, and heeded"),
+            Invariant::Budget => ("F12", "a switch keeps to the failover budget"),
+            Invariant::Record => ("F11", "a loss leaves its evidence"),
             Invariant::Drain => ("L5", "a graceful close drains"),
             Invariant::Barrier => ("M9", "nothing passes a barrier"),
             Invariant::Deadline => ("M10", "nothing begins to travel after its deadline"),
@@ -150,6 +159,10 @@ pub struct Tally {
     pub expired: u64,
     /// Messages that were said to be overdue.
     pub overdue: u64,
+    /// Times that a user was asked which backup to use.
+    pub questions: u64,
+    /// Targets that a user has fenced while the lease still ran.
+    pub fenced: u64,
     /// Paths suspected, as the sources' users heard.
     pub suspicions: u64,
     /// Of those, paths that had no fault between ends that had none.

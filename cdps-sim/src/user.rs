@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use cdps_core::config::PortConfig;
-use cdps_core::id::{Generation, Side, Sn};
-use cdps_core::port::{ConnStatus, CreditToken, Event, Link, Outbound, SendError, State};
+use cdps_core::id::{Generation, NodeId, Side, Sn};
+use cdps_core::port::{
+    Asked, ChoiceError, ConnStatus, CreditToken, Event, Link, Outbound, Question, QuestionId, SendError,
+    State,
+};
 use cdps_core::reason::Reason;
 use cdps_core::time::{Duration, nanos};
 
@@ -13,6 +16,7 @@ use crate::broken::Broken;
 use crate::env::{Env, MS, SECOND, note};
 use crate::host::{Host, HostEvent, Slot};
 use crate::mutate::{self, Fate};
+use crate::net::Machine;
 use crate::oracle::Delivery;
 use crate::payload::{Received, SentHandle};
 use crate::plan::{HESITATION, Verb};
@@ -25,6 +29,10 @@ pub(crate) enum Errand {
     Produce,
     /// Acknowledge a message.
     Ack { generation: Generation, sn: Sn },
+    /// Say which backup the port is to use: what the user says, and what the engine hears.
+    Choose { question: QuestionId, node: Option<NodeId>, heard: Option<NodeId> },
+    /// Say whether a target was fenced.
+    Fence { question: QuestionId, generation: Generation, done: bool },
     /// Give a message back.
     Release(u64),
     /// Look at the port's state and see what should be done.
@@ -172,6 +180,11 @@ impl Host {
                 note!(env, "n{node} p{slot}: user: {status:?}");
                 if s.side == Side::Source {
                     env.oracle.status(s.session, &status);
+                    if let ConnStatus::Switched { generation, .. }
+                    | ConnStatus::Connected { generation, .. } = status
+                    {
+                        env.taken_over = Some((s.session, generation));
+                    }
                 }
                 self.status(env, slot, &status);
             }
@@ -191,6 +204,7 @@ impl Host {
                 note!(env, "n{node} p{slot}: user: {sn} of stream {stream} is overdue: {waited:?}");
                 env.oracle.overdue(flow, sn, stream, nanos(waited));
             }
+            Event::Question(question) => self.question(env, slot, &question),
             Event::Resolved { sn, verdict } => {
                 note!(env, "n{node} p{slot}: user: {sn} is resolved: {verdict:?}");
                 env.oracle.resolved(s.session, sn, verdict);
@@ -201,6 +215,77 @@ impl Host {
                     env.oracle.path(s.session, path, health, reason);
                 }
             }
+        }
+    }
+
+    /// The user is asked which backup to use, and answers after a while, or not, or with what does not help.
+    fn question(&mut self, env: &mut Env, slot: usize, question: &Question) {
+        let vague = self.plan.hosts[self.index].users.vague;
+        let node = self.node();
+        let Some(s) = self.slots[slot].as_mut() else { return };
+        env.oracle.asked(s.session, question);
+        if !s.port.is_asked(question.id) {
+            return;
+        }
+        note!(env, "n{node} p{slot}: user: asked {question:?}");
+        let (failed, candidates) = match &question.what {
+            Asked::Backup { failed, candidates, .. } => (failed, candidates),
+            Asked::Fence { node, generation, .. } => {
+                return self.fence(env, slot, question.id, (*node, *generation));
+            }
+        };
+        let mut answer = Some(env.rng.pick(candidates));
+        if env.rng.chance(vague) {
+            match env.rng.below(3) {
+                0 => return,
+                1 => answer = None,
+                _ => answer = Some(*failed),
+            }
+        }
+        let wait = env.rng.magnitude(MS / 10, 500 * MS);
+        let mut heard = answer;
+        if env.broken == Some(Broken::OtherBackup)
+            && let Some(other) = candidates.iter().find(|node| Some(**node) != answer)
+        {
+            heard = Some(*other);
+            env.broke += 1;
+        }
+        let what = Errand::Choose { question: question.id, node: answer, heard };
+        self.later(env, wait, HostEvent::User { slot, what });
+    }
+
+    /// The user is asked to fence a node: it can say so if the process is dead.
+    fn fence(
+        &mut self,
+        env: &mut Env,
+        slot: usize,
+        question: QuestionId,
+        (node, generation): (NodeId, Generation),
+    ) {
+        let host = self.plan.hosts.iter().position(|h| h.node == node);
+        let dead = host.is_some_and(|host| env.net.machines[host] != Machine::Up);
+        let lies = env.broken == Some(Broken::HastyFence) && !dead;
+        env.broke += u64::from(lies);
+        let what = Errand::Fence { question, generation, done: dead || lies };
+        let wait = env.rng.magnitude(MS / 10, 1000 * MS);
+        self.later(env, wait, HostEvent::User { slot, what });
+    }
+
+    fn choose(
+        &mut self,
+        env: &mut Env,
+        slot: usize,
+        question: QuestionId,
+        node: Option<NodeId>,
+        heard: Option<NodeId>,
+    ) {
+        let now = self.clock(env);
+        let Some(s) = self.slots[slot].as_mut() else { return };
+        let taken = s.port.choose_backup(now, question, heard);
+        note!(env, "n{} p{slot}: user: chooses {node:?}: {taken:?}", self.plan.hosts[self.index].node);
+        match taken {
+            Ok(()) => env.oracle.chose(s.session, node),
+            Err(ChoiceError::Over | ChoiceError::NotACandidate { .. }) => {}
         }
     }
 
@@ -336,6 +421,17 @@ impl Host {
         match what {
             Errand::Produce => self.produce(env, slot),
             Errand::Ack { generation, sn } => self.ack(env, slot, generation, sn),
+            Errand::Choose { question, node, heard } => self.choose(env, slot, question, node, heard),
+            Errand::Fence { question, generation, done } => {
+                let now = self.clock(env);
+                if let Some(s) = self.slots[slot].as_mut() {
+                    let taken = s.port.fenced(now, question, done);
+                    note!(env, "p{slot}: user: fenced {done}: {taken:?}");
+                    if done && taken.is_ok() {
+                        env.oracle.fenced(s.session, generation);
+                    }
+                }
+            }
             Errand::Release(id) => {
                 let now = self.clock(env);
                 if let Some(s) = self.slots[slot].as_mut()

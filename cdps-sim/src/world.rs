@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use cdps_core::config::PathClass;
-use cdps_core::id::Side;
+use cdps_core::id::{Generation, SessionId, Side};
 use cdps_core::time::nanos;
 
 use crate::broken::Broken;
 use crate::env::{Env, Event, MS, SECOND, TraceSink, note};
 use crate::fault::{self, FaultKind};
-use crate::host::Host;
+use crate::host::{Host, HostEvent, Slot};
 use crate::net::{Machine, Net, Route};
 use crate::one_way::Watched;
 use crate::oracle::{FlowKey, Oracle};
@@ -119,7 +119,8 @@ impl World {
             net.routes.push(Route::new(r.dialler, r.acceptor, r.delay, r.jitter, r.rate));
         }
         let rng = Rng::new(seed.wrapping_mul(0x9e37).wrapping_add(17));
-        let env = Env::new(net, Oracle::default(), rng, options.broken, trace);
+        let budget = plan.liveness.failover_budget.map(nanos);
+        let env = Env::new(net, Oracle::new(budget), rng, options.broken, trace);
         let hosts = (0..plan.hosts.len()).map(|index| Host::new(index, &plan)).collect();
         World {
             env,
@@ -266,6 +267,31 @@ impl World {
                 self.env.at(at, Event::Survey);
             }
         }
+        if let Some((session, generation)) = self.env.taken_over.take() {
+            self.check_alone(session, generation);
+        }
+    }
+
+    /// A source's user was told that a target is in charge: no former one may deliver any more (F8).
+    fn check_alone(&mut self, session: SessionId, generation: Generation) {
+        for host in &self.hosts {
+            let may_deliver = |(at, slot): (usize, &Option<Slot>)| {
+                let slot = slot.as_ref()?;
+                let serves = slot.port.serves()?;
+                let former = serves.0 == session && serves.1 < generation && slot.port.needs_lease()
+                    // An attempt that came to nothing has nothing to deliver, and what was closed cleanly is given back.
+                    && self.env.oracle.may_be_fenced_off(session, serves.1);
+                (former && host.leased(&self.env, at)).then_some(serves.1)
+            };
+            if let Some(former) = host.slots.iter().enumerate().find_map(may_deliver) {
+                let text = format!(
+                    "{session}: generation {generation} is in charge, and {former} may deliver at {}",
+                    host.node()
+                );
+                self.env.oracle.fail(Invariant::Lease, text);
+                return;
+            }
+        }
     }
 
     /// Notes which paths a one-way loss hits that nothing else explains, and when it must have been noticed.
@@ -292,6 +318,7 @@ impl World {
 
     fn fault_begins(&mut self, kind: FaultKind) {
         self.env.fault_begins(kind);
+        self.pass_verdict(kind, true);
         match kind {
             FaultKind::Kill { host, process_only, .. } => {
                 if self.hosts[host].engine.is_some() {
@@ -318,6 +345,7 @@ impl World {
 
     fn fault_ends(&mut self, kind: FaultKind) {
         self.env.fault_ends(kind);
+        self.pass_verdict(kind, false);
         match kind {
             FaultKind::Kill { host, restart: true, .. } => {
                 if self.hosts[host].engine.is_none() {
@@ -335,6 +363,27 @@ impl World {
             | FaultKind::Slow { .. }
             | FaultKind::Corrupt { .. }
             | FaultKind::Partition { .. } => {}
+        }
+    }
+
+    /// A cluster engine with a quorum notices that a target has gone, or that it is back (N5).
+    fn pass_verdict(&mut self, kind: FaultKind, down: bool) {
+        let Some(after) = self.plan.verdict_after else { return };
+        let (FaultKind::Kill { host, .. } | FaultKind::Freeze { host } | FaultKind::Partition { host, .. }) =
+            kind
+        else {
+            return;
+        };
+        if !self.plan.hosts[host].target {
+            return;
+        }
+        let node = self.hosts[host].node();
+        for source in 0..self.hosts.len() {
+            if !self.plan.hosts[source].target {
+                let event = HostEvent::Verdict { node, down };
+                let life = self.hosts[source].life;
+                self.env.at(self.env.now + after, Event::Host { host: source, life, event });
+            }
         }
     }
 

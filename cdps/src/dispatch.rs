@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use cdps_core::cluster::Health;
 use cdps_core::id::PathId;
-use cdps_core::port::{CreditToken, Event, Received};
+use cdps_core::port::{Asked, ChoiceError, ConnStatus, CreditToken, Event, Question, Received};
 use cdps_core::reason::Reason;
 use cdps_core::time::Duration;
 
 use crate::fence::{Delivery, Glance};
 use crate::log::Level;
 use crate::message::Message;
-use crate::port::{Port, PortEvent, PortHandler};
+use crate::port::{BackupChoice, FenceRequest, Port, PortEvent, PortHandler};
 use crate::received::ReceivedBuf;
 use crate::shared::{self, Polled, PortShared, Taken};
 use crate::threads;
@@ -256,12 +256,16 @@ impl User {
             }
             Event::Done { payload } => drop(payload),
             Event::Received(received) => self.receive(received),
-            Event::Status(status) => self.tell(PortEvent::Status(status)),
+            Event::Status(status) => {
+                self.log(&status);
+                self.tell(PortEvent::Status(status));
+            }
             Event::Flow { on, reason, bytes, messages } => {
                 self.tell(PortEvent::Flow { on, reason, bytes, messages })
             }
             Event::Resolved { sn, verdict } => self.tell(PortEvent::Resolved { sn, verdict }),
             Event::Overdue { sn, stream, waited } => self.tell(PortEvent::Overdue { sn, stream, waited }),
+            Event::Question(question) => self.ask(*question),
             Event::Path { path, health, reason } => {
                 self.log_path(path, health, reason);
                 self.tell(PortEvent::Path { path, health, reason });
@@ -298,6 +302,43 @@ impl User {
                 "path",
                 format_args!("{}: path {path} is {health:?}: {reason}", port.session),
             );
+        }
+    }
+
+    /// What a loss was decided on, and what came of it, for whoever reads the log later (F11).
+    fn log(&self, status: &ConnStatus) {
+        let port = self.port.shared();
+        if let ConnStatus::Down { decision, .. } | ConnStatus::Switched { decision, .. } = status {
+            let end = if matches!(status, ConnStatus::Down { .. }) { "down" } else { "switched" };
+            port.node.log(Level::Warn, "session", format_args!("port {}: {end}: {decision}", port.session));
+        }
+    }
+
+    /// Asks the user, unless nobody waits for the answer any more.
+    fn ask(&self, question: Question) {
+        let port = self.port.shared();
+        let (Some(handler), Some(true)) = (&self.handler, port.read(|engine| engine.is_asked(question.id)))
+        else {
+            return;
+        };
+        let answered = match question.what {
+            Asked::Backup { failed, reason, candidates } => {
+                let node = handler.choose_backup(&self.port, &BackupChoice { failed, reason, candidates });
+                port.call(|engine, now| engine.choose_backup(now, question.id, node))
+            }
+            Asked::Fence { node, generation, left } => {
+                let request = FenceRequest { node, generation, lease_left: left };
+                let done = handler.fence(&self.port, &request);
+                // One that comes too late is no news: the lease has decided.
+                port.call(|engine, now| engine.fenced(now, question.id, done)).map(|_| Ok(()))
+            }
+        };
+        match answered {
+            Some(Err(error @ (ChoiceError::Over | ChoiceError::NotACandidate { .. }))) => {
+                let text = format_args!("port {}: the choice of a backup: {error}", port.session);
+                port.node.log(Level::Warn, "session", text);
+            }
+            Some(Ok(())) | None => {}
         }
     }
 

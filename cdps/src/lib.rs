@@ -51,13 +51,16 @@ mod sync;
 mod threads;
 mod timer;
 
-pub use cdps_core::cluster::{ClusterChange, ClusterEvent, Health};
+pub use cdps_core::cluster::{ClusterChange, ClusterEvent, Health, PeerState};
 pub use cdps_core::config::{
-    AckModel, Address, AddressError, Balance, ConfigError, Liveness, Member, OnUserAckTimeout, PathClass,
-    PortConfig, Target,
+    AckModel, Address, AddressError, BackupSelection, Balance, ConfigError, Liveness, Member,
+    OnUserAckTimeout, PathClass, PortConfig, Target,
 };
 pub use cdps_core::id::{Generation, Incarnation, NodeId, PathId, SessionId, Sn, Ssn, StreamId};
-pub use cdps_core::port::{AckError, Certainty, ConnStatus, FlowReason, Link, State, StateError, Verdict};
+pub use cdps_core::port::{
+    AckError, Certainty, ConnStatus, FlowReason, LeaseEnd, Link, LossRecord, PathEvidence, State, StateError,
+    Timer, Trigger, Verdict,
+};
 pub use cdps_core::reason::Reason;
 
 pub use callbacks::Callbacks;
@@ -66,7 +69,7 @@ pub use error::{CreateError, DispatchError, OpenError, PortError, RegisterError,
 pub use log::{Level, Log, LogSink};
 pub use message::{Deliverable, Message};
 pub use node::{Node, NodeOptions, Security};
-pub use port::{Port, PortEvent, PortHandler, SendOptions};
+pub use port::{BackupChoice, FenceRequest, Port, PortEvent, PortHandler, SendOptions};
 pub use stats::{NodeStats, PathStats, PortStats};
 
 /// Whether the calling thread is inside one of this library's callbacks, where calls that wait are refused.

@@ -168,6 +168,12 @@ impl Node {
         ClientShared::register(&self.shared, name, handler).map(Client::from_shared)
     }
 
+    /// Timers of its links.
+    #[must_use]
+    pub fn liveness(&self) -> &Liveness {
+        &self.shared.liveness
+    }
+
     /// Creates a source port, in state IDLE. Targets without addresses take those of the member list; without local addresses, the
     /// node's are taken. `liveness` is the node's.
     ///

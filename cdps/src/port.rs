@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cdps_core::cluster::Health;
-use cdps_core::config::AckModel;
+use cdps_core::config::{AckModel, Liveness, PortConfig};
 use cdps_core::id::{Generation, NodeId, PathId, SessionId, Sn, StreamId};
 use cdps_core::port::{
     AckError, Call, Certainty, ConnStatus, FlowReason, Link, Outbound, Refused, SendError as Refusal, State,
@@ -26,6 +26,48 @@ use crate::{clock, streams, threads};
 pub trait PortHandler: Send + Sync {
     /// An event of this port.
     fn event(&self, port: &Port, event: PortEvent);
+
+    /// With [`BackupSelection::Callback`](crate::BackupSelection): which of the candidates the port goes to, now that its target is lost;
+    /// `None`: none of them, so that the connection is down (F2). Asked once for each choice, after [`ConnStatus::Switching`], in order with the
+    /// events. Until it has returned none of them is told, and the port waits, but no longer than `connect_timeout`: then, and after a
+    /// node that is no candidate, the backup is chosen in listed order, as it is unless this is implemented.
+    fn choose_backup(&self, port: &Port, choice: &BackupChoice) -> Option<NodeId> {
+        let _ = port;
+        choice.candidates.first().copied()
+    }
+
+    /// With `PortConfig::fence`: makes sure that a target that was given up does nothing more, and says whether that is certain now, because
+    /// its power was cut for instance. The port goes to another target, which takes over when this says true, or when the lease of the former
+    /// target is over or released, whichever is first. Asked once for each target that is given up, when another one is connected
+    /// in its place: at once if a quorate cluster engine says that it is down, else if it has not released its lease within a heartbeat. Not
+    /// asked when the lease is over by then, as it is after the dead time without contact. It may take its time: none of the port's events is
+    /// told meanwhile, and an answer that comes after the lease changes nothing.
+    fn fence(&self, port: &Port, request: &FenceRequest) -> bool {
+        let _ = (port, request);
+        false
+    }
+}
+
+/// A target to be fenced (F8).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FenceRequest {
+    /// The target that was given up.
+    pub node: NodeId,
+    /// Its generation: nothing that it was given under this one, or an earlier one, may have an effect after a yes.
+    pub generation: Generation,
+    /// What is left of its lease: without a yes the port waits for that.
+    pub lease_left: Duration,
+}
+
+/// A choice between backups (L2).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BackupChoice {
+    /// The target that was lost.
+    pub failed: NodeId,
+    /// Why it was, or why the backup that was tried last did not do.
+    pub reason: Reason,
+    /// Where the port may go, in listed order; never empty.
+    pub candidates: Vec<NodeId>,
 }
 
 /// What a port tells its user.
@@ -248,6 +290,18 @@ impl Port {
         }
         self.shared.destroy();
         self.shared.wait_finished(timeout)
+    }
+
+    /// What it was created with, filled in from its node: the timers that hold (F12).
+    #[must_use]
+    pub fn config(&self) -> Option<PortConfig> {
+        self.shared.read(|engine| engine.config().clone())
+    }
+
+    /// Timers of its node's links.
+    #[must_use]
+    pub fn liveness(&self) -> &Liveness {
+        &self.shared.node.liveness
     }
 
     /// State of Fig. 7.

@@ -197,6 +197,16 @@
 #define CDPS_CONNECT_ACCEPT 1
 
 /**
+ * on_fence: it is not certain. Any value but #CDPS_FENCE_YES says so.
+ */
+#define CDPS_FENCE_NO 0
+
+/**
+ * on_fence: the target does nothing more, for certain.
+ */
+#define CDPS_FENCE_YES 1
+
+/**
  * Weight of a log line: something is lost or refused that the user relies on.
  */
 #define CDPS_LOG_ERROR 1
@@ -220,6 +230,96 @@
  * Single frames.
  */
 #define CDPS_LOG_TRACE 5
+
+/**
+ * cdps_decision_t.trigger: the node is not heard on any link, nor its port on any path, for `liveness.dead_ms`.
+ */
+#define CDPS_TRIGGER_NO_CONTACT 1
+
+/**
+ * No data connection is up for `liveness.dead_ms`, though the node may be heard.
+ */
+#define CDPS_TRIGGER_NO_PATH 2
+
+/**
+ * No receipt for `port.ack_timeout_ms`.
+ */
+#define CDPS_TRIGGER_NO_RECEIPT 3
+
+/**
+ * The cluster engine says that the node is down.
+ */
+#define CDPS_TRIGGER_NODE_DOWN 4
+
+/**
+ * The node is another incarnation now.
+ */
+#define CDPS_TRIGGER_RESTARTED 5
+
+/**
+ * Its user does not acknowledge, and `port.on_user_ack_timeout` is down.
+ */
+#define CDPS_TRIGGER_NO_USER_ACK 6
+
+/**
+ * The target itself says that the session is over.
+ */
+#define CDPS_TRIGGER_DENIED 7
+
+/**
+ * cdps_decision_t.membership: the cluster engine says nothing of the node.
+ */
+#define CDPS_MEMBER_UNKNOWN 0
+
+/**
+ * The node is heard.
+ */
+#define CDPS_MEMBER_REACHABLE 1
+
+/**
+ * The node is not heard on any link.
+ */
+#define CDPS_MEMBER_UNREACHABLE 2
+
+/**
+ * The node is down, says an engine with a quorum.
+ */
+#define CDPS_MEMBER_DOWN 3
+
+/**
+ * cdps_decision_t.lease: it is not known yet that the target delivers nothing more.
+ */
+#define CDPS_LEASE_UNKNOWN 0
+
+/**
+ * The lease ran out.
+ */
+#define CDPS_LEASE_EXPIRED 1
+
+/**
+ * The target released it.
+ */
+#define CDPS_LEASE_RELEASED 2
+
+/**
+ * on_fence said yes.
+ */
+#define CDPS_LEASE_FENCED 3
+
+/**
+ * The node is another incarnation.
+ */
+#define CDPS_LEASE_RESTARTED 4
+
+/**
+ * The target had said itself that the session is over.
+ */
+#define CDPS_LEASE_ENDED 5
+
+/**
+ * As an age in cdps_decision_t: never.
+ */
+#define CDPS_NEVER_NS 18446744073709551615ull
 
 /**
  * Success.
@@ -1219,6 +1319,132 @@ typedef struct cdps_flow_t {
 typedef void (*cdps_on_flow_fn)(void *user, const struct cdps_flow_t *event);
 
 /**
+ * A path, when the decision was taken. This structure does not grow.
+ */
+typedef struct cdps_path_evidence_t {
+    /**
+     * Number of the path.
+     */
+    uint32_t path;
+    /**
+     * CDPS_HEALTH_*.
+     */
+    int32_t health;
+    /**
+     * How long ago anything came on its connection, in ns; #CDPS_NEVER_NS: it had none.
+     */
+    uint64_t heard_ns;
+} cdps_path_evidence_t;
+
+/**
+ * A backup that did not do. This structure does not grow.
+ */
+typedef struct cdps_tried_t {
+    /**
+     * The node.
+     */
+    uint32_t node;
+    /**
+     * CDPS_REASON_*.
+     */
+    int32_t reason;
+} cdps_tried_t;
+
+/**
+ * What the loss of a target was decided on, and what came of it. Valid until the callback returns, with everything that it points to.
+ */
+typedef struct cdps_decision_t {
+    /**
+     * Size of this structure, in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * CDPS_TRIGGER_*: what decided. New values may appear.
+     */
+    int32_t trigger;
+    /**
+     * The target that was given up.
+     */
+    uint32_t node;
+    /**
+     * CDPS_REASON_*: the same as a reason.
+     */
+    int32_t reason;
+    /**
+     * The generation that it was given up with.
+     */
+    struct cdps_generation_t generation;
+    /**
+     * When, in ns of CLOCK_BOOTTIME.
+     */
+    uint64_t at_ns;
+    /**
+     * How long ago anything came on any connection of the session, in ns.
+     */
+    uint64_t heard_ns;
+    /**
+     * Name of the timer that ran out, as in the settings but without its first word and unit; NULL: none did.
+     */
+    const char *timer;
+    /**
+     * What the timer was set to, in ns.
+     */
+    uint64_t timer_ns;
+    /**
+     * What was measured against it, in ns.
+     */
+    uint64_t measured_ns;
+    /**
+     * CDPS_MEMBER_*: what the cluster engine said of the node.
+     */
+    int32_t membership;
+    /**
+     * 1: no member of the cluster was heard, so the port did not switch; else 0.
+     */
+    int32_t isolated;
+    /**
+     * By how much this process was late last, in ns; 0: never.
+     */
+    uint64_t late_by_ns;
+    /**
+     * How long ago that was, in ns; #CDPS_NEVER_NS: never.
+     */
+    uint64_t late_ns;
+    /**
+     * The paths.
+     */
+    const struct cdps_path_evidence_t *paths;
+    /**
+     * The backups that were tried and did not do.
+     */
+    const struct cdps_tried_t *tried;
+    /**
+     * Number of `paths`.
+     */
+    uint32_t path_count;
+    /**
+     * Number of `tried`.
+     */
+    uint32_t tried_count;
+    /**
+     * CDPS_LEASE_*: how it became certain that the target delivers nothing more.
+     */
+    int32_t lease;
+    /**
+     * 0.
+     */
+    uint32_t reserved0;
+    /**
+     * How long after the decision that was, in ns; 0 with #CDPS_LEASE_UNKNOWN.
+     */
+    uint64_t lease_ns;
+    /**
+     * All of it as one line, for a log.
+     */
+    const char *text;
+} cdps_decision_t;
+
+/**
  * The connection as a whole changed. Which fields are set depends on `status`; the others are 0.
  */
 typedef struct cdps_connstatus_t {
@@ -1270,6 +1496,11 @@ typedef struct cdps_connstatus_t {
      * 0.
      */
     uint32_t reserved0;
+    /**
+     * What the loss of the target was decided on (#CDPS_CONN_DOWN, #CDPS_CONN_SWITCHING, #CDPS_CONN_SWITCHED); else NULL. Valid until the
+     * callback returns.
+     */
+    const struct cdps_decision_t *decision;
 } cdps_connstatus_t;
 
 /**
@@ -1381,6 +1612,80 @@ typedef struct cdps_resolved_t {
 typedef void (*cdps_on_resolved_fn)(void *user, const struct cdps_resolved_t *event);
 
 /**
+ * A port is to go to a backup.
+ */
+typedef struct cdps_backup_t {
+    /**
+     * Size of this structure, in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * The target that was lost.
+     */
+    uint32_t failed;
+    /**
+     * CDPS_REASON_*: why it was, or why the backup that was tried last did not do.
+     */
+    int32_t reason;
+    /**
+     * Number of `candidates`, at least 1.
+     */
+    uint32_t candidate_count;
+    /**
+     * Nodes that the port may go to, in the order of `port.targets` after `failed`: those not tried for this loss, and not known to be
+     * unreachable. Valid until the callback returns.
+     */
+    const uint32_t *candidates;
+    /**
+     * The port.
+     */
+    struct cdps_port_t *port;
+} cdps_backup_t;
+
+/**
+ * Which backup the port goes to: one of the candidates, or 0 for none, so that the connection is down. Asked once for each choice, after
+ * #CDPS_CONN_SWITCHING, with `port.backup_selection=callback`. No other callback of the port runs meanwhile, and the port waits, but no
+ * longer than `port.connect_timeout_ms`: then, or after a node that is no candidate, listed order decides.
+ */
+typedef uint32_t (*cdps_on_backup_fn)(void *user, const struct cdps_backup_t *choice);
+
+/**
+ * A target that was given up is to be fenced.
+ */
+typedef struct cdps_fence_t {
+    /**
+     * Size of this structure, in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * The target.
+     */
+    uint32_t node;
+    /**
+     * Generation that it was given up with: nothing that it was given under this one or an earlier one may have an effect after a yes.
+     */
+    struct cdps_generation_t generation;
+    /**
+     * What is left of its lease, in ms: without a yes the port waits for that.
+     */
+    uint64_t lease_left_ms;
+    /**
+     * The port.
+     */
+    struct cdps_port_t *port;
+} cdps_fence_t;
+
+/**
+ * Makes sure that a target that was given up does nothing more, and says whether that is certain now, because its power was cut for instance:
+ * #CDPS_FENCE_YES, or #CDPS_FENCE_NO, as any other value. The port is on its way to another target, which takes over with a yes, or when the
+ * former one's lease is over or released, whichever is first. Asked once for each target that is given up: at once if the cluster engine says
+ * that it is down, else if it has not released its lease within a heartbeat; not if the lease is over by then, as it is after
+ * `liveness.dead_ms` without contact. It may take its time: no other callback of the port runs meanwhile, and an answer that comes
+ * too late changes nothing.
+ */
+typedef int32_t (*cdps_on_fence_fn)(void *user, const struct cdps_fence_t *request);
+
+/**
  * Callbacks of a port. Copied by the call that takes them.
  */
 typedef struct cdps_port_callbacks_t {
@@ -1432,6 +1737,14 @@ typedef struct cdps_port_callbacks_t {
      * What became of messages whose nack said #CDPS_CERTAINTY_UNKNOWN, when their target is back. May be NULL.
      */
     cdps_on_resolved_fn on_resolved;
+    /**
+     * A backup is to be chosen. Must be set with `port.backup_selection=callback`, and is not called otherwise.
+     */
+    cdps_on_backup_fn on_backup;
+    /**
+     * A former target is to be fenced. NULL: its lease is waited for.
+     */
+    cdps_on_fence_fn on_fence;
 } cdps_port_callbacks_t;
 
 /**
@@ -1621,6 +1934,73 @@ typedef struct cdps_port_info_t {
      */
     struct cdps_generation_t generation;
 } cdps_port_info_t;
+
+/**
+ * Timers of a port, in ms: what was set, and what follows from the failover budget.
+ */
+typedef struct cdps_timers_t {
+    /**
+     * Size of this structure, in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * 0.
+     */
+    uint32_t reserved0;
+    /**
+     * The budget that holds: the port's own, or else the node's; 0: there is none.
+     */
+    uint64_t failover_budget_ms;
+    /**
+     * Longest pause that these timers lead to, when a target is lost and the next backup is well, without what users take: `detection_ms`,
+     * `lease_rest_ms` and `connect_ms`. Not above the budget.
+     */
+    uint64_t pause_ms;
+    /**
+     * Longest time from the last sign of a target until it is given up.
+     */
+    uint64_t detection_ms;
+    /**
+     * What may be left of its lease then.
+     */
+    uint64_t lease_rest_ms;
+    /**
+     * One heartbeat per link in this time.
+     */
+    uint64_t heartbeat_ms;
+    /**
+     * Age of an unanswered probe that makes a path suspect, at least.
+     */
+    uint64_t suspect_ms;
+    /**
+     * No contact for this long: dead.
+     */
+    uint64_t dead_ms;
+    /**
+     * How long a target may deliver without hearing an echo.
+     */
+    uint64_t lease_ms;
+    /**
+     * When a connection is closed that has not finished its handshake.
+     */
+    uint64_t handshake_timeout_ms;
+    /**
+     * When the kernel gives up a connection whose data is not acknowledged.
+     */
+    uint64_t tcp_user_timeout_ms;
+    /**
+     * No receipt for this long: the connection is down.
+     */
+    uint64_t ack_timeout_ms;
+    /**
+     * When a connect, or the connecting of a backup, has failed.
+     */
+    uint64_t connect_timeout_ms;
+    /**
+     * How long a target keeps a session without contact.
+     */
+    uint64_t session_timeout_ms;
+} cdps_timers_t;
 
 /**
  * Counters of a port since it was created.
@@ -2114,7 +2494,8 @@ int32_t cdps_client_unregister(struct cdps_client_t *client);
  * @param out        stores the handle. It names nothing any more after cdps_port_destroy(), and from on_final on.
  * @param err        detail of a failure, or NULL.
  * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_UNSUPPORTED, #CDPS_E_BAD_VALUE, #CDPS_E_CONFLICT, #CDPS_E_CLOSED (the
- *         node is being destroyed), #CDPS_E_LIMIT, CDPS_E_MISSING_KEY, #CDPS_E_FORKED. On failure no callback will run.
+ *         node is being destroyed), #CDPS_E_NO_CALLBACK (`port.backup_selection=callback` without on_backup), #CDPS_E_LIMIT,
+ *         CDPS_E_MISSING_KEY, #CDPS_E_FORKED. On failure no callback will run.
  *
  * Threads: any. Callbacks: allowed.
  */
@@ -2335,6 +2716,19 @@ int32_t cdps_port_ack(struct cdps_port_t *port,
 CDPS_MUST_USE int32_t cdps_port_info(const struct cdps_port_t *port, struct cdps_port_info_t *out);
 
 /**
+ * Timers of a port as they hold: what its failover budget leads to, or its node's, and what was set singly.
+ *
+ * @param port  the port.
+ * @param out   stores them; `struct_size` must be set.
+ * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_WRONG_STATE (its connect request is not answered yet), #CDPS_E_FORKED.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+CDPS_MUST_USE
+int32_t cdps_port_timers(const struct cdps_port_t *port,
+                         struct cdps_timers_t *out);
+
+/**
  * Counters of a port.
  *
  * @param port  the port.
@@ -2419,13 +2813,14 @@ void cdps_msg_generation(const struct cdps_msg_t *msg, struct cdps_generation_t 
 #define CDPS_ERROR_INIT { (uint32_t)sizeof(cdps_error_t), 0, 0, 0, { 0 } }
 #define CDPS_SEND_OPTS_INIT { (uint32_t)sizeof(cdps_send_opts_t), 0, 0, 0, 0, 0, NULL, 0, 0 }
 #define CDPS_PORT_CALLBACKS_INIT \
-    { (uint32_t)sizeof(cdps_port_callbacks_t), 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
+    { (uint32_t)sizeof(cdps_port_callbacks_t), 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
 #define CDPS_CLIENT_CALLBACKS_INIT { (uint32_t)sizeof(cdps_client_callbacks_t), 0, NULL, NULL, NULL }
 #define CDPS_NODE_CALLBACKS_INIT { (uint32_t)sizeof(cdps_node_callbacks_t), 0, NULL, NULL }
 #define CDPS_NODE_STATS_INIT { (uint32_t)sizeof(cdps_node_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define CDPS_PORT_STATS_INIT { (uint32_t)sizeof(cdps_port_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define CDPS_PATH_STATS_INIT { (uint32_t)sizeof(cdps_path_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define CDPS_PORT_INFO_INIT { (uint32_t)sizeof(cdps_port_info_t), 0, 0, 0, { 0, 0, 0 }, { 0, 0 } }
+#define CDPS_TIMERS_INIT { (uint32_t)sizeof(cdps_timers_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define CDPS_CONFIG_KEY_INIT { (uint32_t)sizeof(cdps_config_key_t), 0, NULL, NULL, NULL, NULL, NULL }
 
 /**

@@ -41,6 +41,13 @@ static int32_t info_(cdps_port_t *p, cdps_error_t *err)
     (void)err;
     return cdps_port_info(p, &out);
 }
+
+static int32_t timers_(cdps_port_t *p, cdps_error_t *err)
+{
+    cdps_timers_t out = CDPS_TIMERS_INIT;
+    (void)err;
+    return cdps_port_timers(p, &out);
+}
 static int32_t stats_(cdps_port_t *p, cdps_error_t *err)
 {
     cdps_port_stats_t out = CDPS_PORT_STATS_INIT;
@@ -77,6 +84,7 @@ static const struct {
     {"cdps_port_send", send_, false},
     {"cdps_port_ack", ack_, false},
     {"cdps_port_info", info_, false},
+    {"cdps_port_timers", timers_, false},
     {"cdps_port_stats", stats_, false},
     {"cdps_port_path_stats", path_, false},
     {"cdps_port_destroy", destroy_, false},
@@ -314,6 +322,9 @@ static void creating(void)
     cdps_port_callbacks_t table = port_table;
     EXPECT_TEXT(CDPS_E_INVALID, "cdps_port_callbacks_t is NULL", cdps_port_create(node, config, NULL, NULL, &p, &err));
     EXPECT_TEXT(CDPS_E_INVALID, "out is NULL", cdps_port_create(node, config, &table, NULL, NULL, &err));
+    check_set(config, "port.backup_selection", "callback");
+    EXPECT_TEXT(CDPS_E_NO_CALLBACK, "on_backup", cdps_port_create(node, config, &table, NULL, &p, &err));
+    check_set(config, "port.backup_selection", "listed");
     table.on_nack = NULL;
     EXPECT_TEXT(CDPS_E_INVALID, "together", cdps_port_create(node, config, &table, NULL, &p, &err));
     table = port_table;
@@ -377,6 +388,7 @@ static void wrong_states(void)
     CHECK(info.state == CDPS_STATE_INITIALIZED && info.link == CDPS_LINK_UP);
     EXPECT(CDPS_OK, cdps_port_unregister(port, NULL));
     EXPECT(CDPS_E_INVALID, cdps_port_info(port, NULL));
+    EXPECT(CDPS_E_INVALID, cdps_port_timers(port, NULL));
     EXPECT(CDPS_E_INVALID, cdps_port_stats(port, NULL));
     info.struct_size = 5000;
     EXPECT(CDPS_E_INVALID, cdps_port_info(port, &info));

@@ -134,9 +134,9 @@ fn the_header_compiles_alone() {
              cdps_port_callbacks_t c = CDPS_PORT_CALLBACKS_INIT;\ncdps_client_callbacks_t d = CDPS_CLIENT_CALLBACKS_INIT;\n\
              cdps_node_callbacks_t e = CDPS_NODE_CALLBACKS_INIT;\ncdps_node_stats_t f = CDPS_NODE_STATS_INIT;\n\
              cdps_port_stats_t g = CDPS_PORT_STATS_INIT;\ncdps_path_stats_t h = CDPS_PATH_STATS_INIT;\n\
-             cdps_port_info_t i = CDPS_PORT_INFO_INIT;\ncdps_config_key_t j = CDPS_CONFIG_KEY_INIT;\n\
+             cdps_port_info_t i = CDPS_PORT_INFO_INIT;\ncdps_config_key_t j = CDPS_CONFIG_KEY_INIT;\ncdps_timers_t k = CDPS_TIMERS_INIT;\n\
              used = (int)(a.struct_size + b.struct_size + c.struct_size + d.struct_size + e.struct_size + f.struct_size\n\
-             + g.struct_size + h.struct_size + i.struct_size + j.struct_size);\n}\n";
+             + g.struct_size + h.struct_size + i.struct_size + j.struct_size + k.struct_size);\n}\n";
         std::fs::write(&source, text).expect("a scratch file");
         let mut gcc = Command::new(compiler);
         gcc.args(["-x", language, &format!("-std={standard}")]).args(STRICT);
@@ -337,4 +337,22 @@ fn figure_9() {
     for model in ["sync", "async", "sent"] {
         run(Command::new(program("fig09", model, &[])).arg(model));
     }
+}
+
+/// [L2] [F5] Targets in processes of their own are killed; the port goes where its user says, and is asked once for each.
+#[test]
+fn the_user_chooses_a_backup() {
+    run(Command::new(program("targets", "-choose", &[])).arg("choose"));
+}
+
+/// [F8] A target that is stopped, and still holds its lease, is fenced by the user: the backup takes over without waiting for the lease.
+#[test]
+fn the_user_fences_a_target() {
+    run(Command::new(program("targets", "-fence", &[])).arg("fence"));
+}
+
+/// [F12] The timers follow from one budget, a set that does not fit is refused, and a target that is killed is replaced within it.
+#[test]
+fn a_budget_is_kept() {
+    run(Command::new(program("targets", "-budget", &[])).arg("budget"));
 }

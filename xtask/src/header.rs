@@ -11,6 +11,7 @@ use crate::symbols;
 const SOURCES: &[&str] = &[
     "version.rs",
     "types.rs",
+    "decision.rs",
     "error.rs",
     "names.rs",
     "config.rs",

@@ -75,10 +75,10 @@ impl Event {
             ConnStatus::ConnectFailed { node, reason } => {
                 Event::of("connect_failed", Some(node), Some(reason))
             }
-            ConnStatus::Down { node, reason } => Event::of("down", Some(node), Some(reason)),
+            ConnStatus::Down { node, reason, .. } => Event::of("down", Some(node), Some(reason)),
             ConnStatus::Drained => Event::of("drained", None, None),
-            ConnStatus::Switching { from, reason } => Event::of("switching", Some(from), Some(reason)),
-            ConnStatus::Switched { node, generation, only_receipted } => Event {
+            ConnStatus::Switching { from, reason, .. } => Event::of("switching", Some(from), Some(reason)),
+            ConnStatus::Switched { node, generation, only_receipted, .. } => Event {
                 generation: Some(pair(generation)),
                 only_receipted: Some(only_receipted),
                 ..Event::of("switched", Some(node), None)

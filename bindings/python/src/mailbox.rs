@@ -297,7 +297,7 @@ impl State {
                 self.connect = Some(Err(ConnectFailure { node: None, reason }));
             }
             ConnStatus::Drained => self.drains += 1,
-            ConnStatus::Down { node, reason } => self.down = Some((node, reason)),
+            ConnStatus::Down { node, reason, .. } => self.down = Some((node, reason)),
             ConnStatus::Switched { .. } => self.down = None,
             ConnStatus::Switching { .. } | ConnStatus::Reset { .. } => {}
         }

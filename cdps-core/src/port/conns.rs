@@ -1,8 +1,8 @@
 //! The connections of a port's paths: dialled, up, lost (T2, T4).
 
+use super::decision::Trigger;
 use super::event::Action;
 use super::path::{Conn, Dial, Path};
-use super::session::Lease;
 use super::state::State;
 use super::{Payload, Port};
 use crate::cluster::{Health, LinkState, OneWay};
@@ -95,7 +95,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         // The target itself says that there is no such session: nothing of it can be delivered there any more.
         let denied = matches!(reason, Reason::UnknownSession | Reason::StaleGeneration | Reason::BadProof);
         if self.side == Side::Source && denied {
-            self.lose_target(now, reason, Lease::Over);
+            self.lose_target(now, Trigger::Denied(reason));
         }
         self.rearm(now);
     }

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::decision::LossRecord;
 use crate::cluster::Health;
 use crate::id::{ConnId, Generation, NodeId, PathId, SessionId, Sn, Ssn, StreamId};
 use crate::reason::Reason;
@@ -30,7 +31,7 @@ pub enum Verdict {
 }
 
 /// What happened to the connection as a whole.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ConnStatus {
     /// connectcomplete: the first path is up.
     Connected {
@@ -56,6 +57,8 @@ pub enum ConnStatus {
         node: NodeId,
         /// Why.
         reason: Reason,
+        /// What that was decided on (F11). Boxed, since events are many and these are rare.
+        decision: Box<LossRecord>,
     },
     /// Every earlier send has ended (after Down, stop or close).
     Drained,
@@ -65,6 +68,8 @@ pub enum ConnStatus {
         from: NodeId,
         /// Why.
         reason: Reason,
+        /// What that was decided on (F11), as far as it is known by now.
+        decision: Box<LossRecord>,
     },
     /// The port is connected to a backup and sends there (F5).
     Switched {
@@ -74,6 +79,8 @@ pub enum ConnStatus {
         generation: Generation,
         /// Completed messages of which only the former target's port, not its user, had said that it has them.
         only_receipted: u64,
+        /// What it was decided on, how the former lease was over, and which backups did not do (F11).
+        decision: Box<LossRecord>,
     },
     /// The same target is back after a down or a reset (F3): sends are taken again. What was nacked as unknown has been resolved just
     /// before if `kept`; else the target knew the session no more, and it stays unknown.
@@ -149,6 +156,44 @@ pub struct CreditToken {
     pub cost: u64,
 }
 
+/// Number of a question, from 1, growing.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct QuestionId(pub u64);
+
+/// Something that the user is to decide. No question is asked twice. Before the user is asked, and a while may have gone by until then,
+/// [`super::Port::is_asked`] says whether the answer is still wanted; one that comes too late changes nothing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Question {
+    /// Which.
+    pub id: QuestionId,
+    /// What is asked.
+    pub what: Asked,
+}
+
+/// What is asked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Asked {
+    /// Which backup the port goes to (L2): answered with [`super::Port::choose_backup`].
+    Backup {
+        /// The target that was lost.
+        failed: NodeId,
+        /// Why it was, or why the backup that was tried last did not do.
+        reason: Reason,
+        /// What comes into question, in the order that [`crate::config::BackupSelection::Listed`] has. Never empty.
+        candidates: Vec<NodeId>,
+    },
+    /// Whether the user has made sure that a target that was given up does nothing more (F8), by cutting its power for instance: answered with
+    /// [`super::Port::fenced`]. Another target waits for that, or for the end of the lease.
+    Fence {
+        /// The target.
+        node: NodeId,
+        /// The generation that it was given up with: nothing of it, or of an earlier one, may be delivered or done after a yes.
+        generation: Generation,
+        /// What is left of its lease.
+        left: Duration,
+    },
+}
+
 /// Why messages pile up (M7).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum FlowReason {
@@ -218,6 +263,8 @@ pub enum Event<S, R> {
         /// For so long at least.
         waited: Duration,
     },
+    /// The user is to decide something. Boxed, since events are many and this one is rare.
+    Question(Box<Question>),
     /// What became of a message that was nacked as unknown. Told once for each, oldest first, just before [`ConnStatus::Recovered`] (F3).
     Resolved {
         /// The message.

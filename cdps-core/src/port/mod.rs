@@ -4,12 +4,15 @@
 //! [`Port::poll_event`], and calls [`Port::handle_timeout`] at [`Port::poll_timeout`]. Payloads are handles that it clones: the engine
 //! keeps one until a message is finished.
 
+mod backup;
 mod bundle;
 mod conns;
+mod decision;
 mod early;
 mod entry;
 mod event;
 mod exchange;
+mod fence;
 mod inbound;
 mod overdue;
 mod path;
@@ -30,7 +33,12 @@ mod tests;
 
 use std::collections::VecDeque;
 
-pub use event::{Action, Certainty, ConnStatus, CreditToken, Event, FlowReason, Received, Verdict};
+pub use backup::ChoiceError;
+pub use decision::{LeaseEnd, LossRecord, PathEvidence, Timer, Trigger};
+pub use event::{
+    Action, Asked, Certainty, ConnStatus, CreditToken, Event, FlowReason, Question, QuestionId, Received,
+    Verdict,
+};
 pub use exchange::{
     AckError, Batch, ConnectError, Inbound, ItemBytes, OutItem, Outbound, Outgoing, Parts, PathStats,
     Payload, Placement, Refused, SendError, Stats,
@@ -38,6 +46,7 @@ pub use exchange::{
 pub use queue::Queue;
 pub use state::{Call, Link, State, StateError, graph};
 
+use self::backup::Choice;
 use self::overdue::Overdue;
 use self::path::Path;
 use self::planned::Planned;
@@ -95,6 +104,7 @@ impl<S, R> Events<S, R> {
             | Event::Status(_)
             | Event::Flow { .. }
             | Event::Overdue { .. }
+            | Event::Question(_)
             | Event::Resolved { .. }
             | Event::Path { .. } => {}
         }
@@ -151,6 +161,16 @@ pub struct Port<S, R> {
     turn: usize,
     /// A connect or a switch that is under way.
     attempt: Option<Attempt>,
+    /// Why the last target was given up, until that has come to an end (F11).
+    decision: Option<Box<LossRecord>>,
+    /// This port's own loop was late: when, and by how much (T9).
+    was_late: Option<(Time, Duration)>,
+    /// A switch waits for its user to choose a backup (L2).
+    choice: Option<Choice>,
+    /// The backup that a switch chose last (L2).
+    last_backup: Option<NodeId>,
+    /// The last question that the user was asked.
+    last_question: QuestionId,
     /// The target that was given up last, while it may still hold a lease.
     former: Option<Former>,
     /// A switch that the user asked for, and that is not committed (F6).
@@ -272,6 +292,11 @@ impl<S: Payload, R: Clone> Port<S, R> {
             kicks: 0,
             turn: 0,
             attempt: None,
+            decision: None,
+            was_late: None,
+            choice: None,
+            last_backup: None,
+            last_question: QuestionId::default(),
             former: None,
             planned: None,
             suspended: false,

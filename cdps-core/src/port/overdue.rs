@@ -6,13 +6,12 @@
 
 use std::collections::VecDeque;
 
+use super::decision::Trigger;
 use super::event::Event;
-use super::session::Lease;
 use super::state::{Link, State};
 use super::{Payload, Port};
 use crate::config::OnUserAckTimeout;
 use crate::id::{Side, Sn, StreamId};
-use crate::reason::Reason;
 use crate::time::{Duration, Time};
 
 /// Samples in one timeout: an event comes late by this part of it at most, and by a tick.
@@ -44,6 +43,11 @@ struct Late {
 }
 
 impl Overdue {
+    /// Since when the message that was named last has waited, at least.
+    pub(super) fn since(&self) -> Time {
+        self.ripe_since
+    }
+
     /// Another generation begins: nothing has been received in it.
     pub(super) fn restart(&mut self) {
         self.samples.clear();
@@ -130,7 +134,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             OnUserAckTimeout::Down if self.side == Side::Target || self.overdue.excused.is_some() => {}
             OnUserAckTimeout::Down => {
                 self.overdue.excused = Some(self.sender.newest());
-                self.lose_target(now, Reason::Timeout, Lease::Unknown);
+                self.lose_target(now, Trigger::NoUserAck);
             }
         }
     }

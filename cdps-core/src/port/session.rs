@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::event::{Action, ConnStatus};
+use super::decision::{LeaseEnd, Trigger};
+use super::event::{Action, ConnStatus, QuestionId};
 use super::path::{Dial, Path};
 use super::reset::{Recovery, Verdicts};
 use super::state::{Call, Link, State};
@@ -31,12 +32,12 @@ pub(super) struct Attempt {
     pub(super) node: NodeId,
     pub(super) purpose: Purpose,
     /// Targets of this switch that have failed.
-    tried: Vec<NodeId>,
+    pub(super) tried: Vec<NodeId>,
     pub(super) deadline: Time,
     pub(super) ask_at: Time,
     answered: bool,
     /// Completed messages that only the former target's port had said to have.
-    only_receipted: u64,
+    pub(super) only_receipted: u64,
 }
 
 impl Attempt {
@@ -49,16 +50,19 @@ impl Attempt {
 /// A target that was given up. Nobody else may deliver until its lease has run out, or it has released it (F8).
 pub(super) struct Former {
     pub(super) node: NodeId,
-    generation: Generation,
+    pub(super) generation: Generation,
     incarnation: Option<Incarnation>,
     pub(super) lease: Lease,
+    /// When its user is to be asked to fence it, and whether that was done.
+    pub(super) ask_at: Time,
+    pub(super) question: Option<QuestionId>,
 }
 
 /// Whether a target that was given up may still deliver.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Lease {
     /// It cannot: it released the lease, or is another incarnation, or said itself that the session is over.
-    Over,
+    Over(LeaseEnd),
     /// Not after this moment.
     Until(Time),
     /// The node has not said yet.
@@ -66,11 +70,12 @@ pub(super) enum Lease {
 }
 
 impl Lease {
-    pub(super) fn is_over(self, now: Time) -> bool {
+    /// How it is over, if it is.
+    pub(super) fn end(self, now: Time) -> Option<LeaseEnd> {
         match self {
-            Lease::Over => true,
-            Lease::Until(end) => now >= end,
-            Lease::Unknown => false,
+            Lease::Over(end) => Some(end),
+            Lease::Until(end) => (now >= end).then_some(LeaseEnd::Expired),
+            Lease::Unknown => None,
         }
     }
 }
@@ -81,6 +86,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
     /// Asks `node`, after a while if `wait` says so.
     pub(super) fn start_attempt(&mut self, now: Time, node: NodeId, purpose: Purpose, wait: Duration) {
         let tried = self.attempt.take().map_or_else(Vec::new, |a| a.tried);
+        self.choice = None;
         self.generation = self.next_generation();
         self.begin_session(now, node);
         self.attempt = Some(Attempt {
@@ -101,6 +107,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         if wait.is_zero() {
             self.ask(now);
         }
+        self.tend_fence(now);
         self.rearm(now);
     }
 
@@ -247,7 +254,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
     /// connectcomplete, or the end of a switch: the first path is up, and no former target can deliver any more.
     pub(super) fn try_complete(&mut self, now: Time) {
         let Some(attempt) = &self.attempt else { return };
-        let fenced = self.former.as_ref().is_none_or(|f| f.lease.is_over(now));
+        let fenced = self.former.as_ref().is_none_or(|f| f.lease.end(now).is_some());
         if !attempt.answered || self.paths_up() == 0 || !fenced || !self.has_ledger() {
             return;
         }
@@ -259,7 +266,9 @@ impl<S: Payload, R: Clone> Port<S, R> {
                 self.stats.last_switch = now.since(self.switching_since);
                 let (node, generation, only_receipted) =
                     (attempt.node, self.generation, attempt.only_receipted);
-                self.events.status(ConnStatus::Switched { node, generation, only_receipted });
+                if let Some(decision) = self.decision.take() {
+                    self.events.status(ConnStatus::Switched { node, generation, only_receipted, decision });
+                }
             }
             Purpose::Recovery(recovery) => self.say_recovered(attempt.node, recovery),
             Purpose::Connect => {
@@ -275,6 +284,11 @@ impl<S: Payload, R: Clone> Port<S, R> {
         self.rearm(now);
     }
 
+    /// The new target is connected, and nothing is waited for but the end of the former one's lease.
+    pub(super) fn awaits_lease(&self) -> bool {
+        self.former.is_some() && self.attempt.as_ref().is_some_and(|a| a.answered) && self.paths_up() > 0
+    }
+
     /// The connect that is under way will not succeed.
     pub(super) fn fail_attempt(&mut self, now: Time, reason: Reason) {
         let Some(attempt) = &mut self.attempt else { return };
@@ -285,7 +299,12 @@ impl<S: Payload, R: Clone> Port<S, R> {
         }
         self.hang_up_all(None);
         match purpose {
-            Purpose::Switch => return self.switch_or_go_down(now),
+            Purpose::Switch => {
+                if let Some(decision) = &mut self.decision {
+                    decision.tried.push((node, reason));
+                }
+                return self.switch_or_go_down(now, reason);
+            }
             Purpose::Recovery(recovery) => return self.recover_again(now, node, recovery, reason),
             Purpose::Connect => {}
         }
@@ -336,7 +355,8 @@ impl<S: Payload, R: Clone> Port<S, R> {
     // ---- the way down ----
 
     /// The connection is down (F1): the target is given up.
-    pub(super) fn lose_target(&mut self, now: Time, reason: Reason, lease: Lease) {
+    pub(super) fn lose_target(&mut self, now: Time, trigger: Trigger) {
+        let reason = trigger.reason();
         let Some(node) = self.peer else { return };
         if self.attempt.is_some() {
             return self.fail_attempt(now, reason);
@@ -345,13 +365,15 @@ impl<S: Payload, R: Clone> Port<S, R> {
             return;
         }
         self.cancel_switch(now, reason);
-        if !self.config.autoswitch || self.isolated || self.next_backup(&[node]).is_none() {
+        let decision = self.record(now, node, trigger);
+        self.decision = Some(decision.clone());
+        if !self.config.autoswitch || self.isolated || self.candidates(&[node]).is_empty() {
             // The target keeps the session for its recovery (F3). Whoever goes elsewhere takes it away first.
             self.hang_up_all(None);
-            return self.go_down(now, node, reason, lease != Lease::Over);
+            return self.go_down(now, node, reason, !matches!(trigger.lease(), Lease::Over(_)));
         }
         self.switching_since = now;
-        self.give_up_peer(lease);
+        self.give_up_peer(trigger.lease());
         self.link = Link::Switching;
         self.attempt = Some(Attempt {
             node,
@@ -362,8 +384,8 @@ impl<S: Payload, R: Clone> Port<S, R> {
             answered: false,
             only_receipted: 0,
         });
-        self.events.status(ConnStatus::Switching { from: node, reason });
-        self.switch_or_go_down(now);
+        self.events.status(ConnStatus::Switching { from: node, reason, decision });
+        self.switch_or_go_down(now, reason);
     }
 
     /// Lets the present target go: its connections are dropped, and it is asked to release its lease. The node sees that it hears that
@@ -372,7 +394,8 @@ impl<S: Payload, R: Clone> Port<S, R> {
         let Some(node) = self.peer.take() else { return };
         self.hang_up_all(None);
         let (session, generation) = (self.session, self.generation);
-        self.former = Some(Former { node, generation, incarnation: self.peer_incarnation, lease });
+        let (incarnation, ask_at) = (self.peer_incarnation, Time::NEVER);
+        self.former = Some(Former { node, generation, incarnation, lease, ask_at, question: None });
         let body = NodeBody::Revoke { session, generation };
         self.actions.push_back(Action::Tell { node, body, all_links: true });
     }
@@ -385,6 +408,9 @@ impl<S: Payload, R: Clone> Port<S, R> {
             && former.lease == Lease::Unknown
         {
             former.lease = Lease::Until(until + margin);
+            let down = self.peers.iter().any(|p| p.0 == former.node && p.1 == PeerState::Down);
+            // A port that can be reached releases its lease by then.
+            former.ask_at = if down { now } else { now + self.config.liveness.heartbeat };
             self.tend_former(now);
             self.rearm(now);
         }
@@ -392,47 +418,23 @@ impl<S: Payload, R: Clone> Port<S, R> {
 
     /// Goes on once the former target cannot deliver any more.
     pub(super) fn tend_former(&mut self, now: Time) {
-        if self.former.as_ref().is_some_and(|f| f.lease.is_over(now)) {
+        if let Some((generation, end)) =
+            self.former.as_ref().and_then(|f| Some((f.generation, f.lease.end(now)?)))
+        {
+            self.note_lease(now, generation, end);
             self.former = None;
             self.try_complete(now);
         }
-    }
-
-    fn switch_or_go_down(&mut self, now: Time) {
-        let (tried, kept) = match &self.attempt {
-            Some(a) => (a.tried.clone(), a.only_receipted.max(self.sender.only_receipted())),
-            None => return,
-        };
-        match self.next_backup(&tried) {
-            Some(node) => {
-                self.start_attempt(now, node, Purpose::Switch, Duration::ZERO);
-                if let Some(attempt) = &mut self.attempt {
-                    attempt.only_receipted = kept;
-                }
-            }
-            None => {
-                self.attempt = None;
-                let node = tried.first().copied().unwrap_or_default();
-                self.go_down(now, node, Reason::NoBackup, false);
-            }
-        }
-    }
-
-    /// The next target in listed order after the failed one, among those not tried and not known to be unreachable.
-    fn next_backup(&self, tried: &[NodeId]) -> Option<NodeId> {
-        let targets = &self.config.targets;
-        let from = tried.first().and_then(|n| targets.iter().position(|t| t.node == *n)).unwrap_or(0);
-        (1..=targets.len()).map(|k| targets[(from + k) % targets.len()].node).find(|node| {
-            let gone = self.peers.iter().any(|p| p.0 == *node && !matches!(p.1, PeerState::Reachable { .. }));
-            !tried.contains(node) && !gone
-        })
+        self.tend_fence(now);
     }
 
     /// F2: down, then every unfinished message nacked, oldest first, then drained. From there on the target is waited for (F3); it has
     /// its session still if `keeps`.
-    fn go_down(&mut self, now: Time, node: NodeId, reason: Reason, keeps: bool) {
+    pub(super) fn go_down(&mut self, now: Time, node: NodeId, reason: Reason, keeps: bool) {
         self.link = Link::Down;
-        self.events.status(ConnStatus::Down { node, reason });
+        if let Some(decision) = self.decision.take() {
+            self.events.status(ConnStatus::Down { node, reason, decision });
+        }
         self.finish_everything(reason);
         self.link = Link::Drained;
         self.events.status(ConnStatus::Drained);
@@ -485,7 +487,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
     /// A former target has released its lease.
     pub fn handle_released(&mut self, now: Time, generation: Generation) {
         if let Some(former) = self.former.as_mut().filter(|f| f.generation == generation) {
-            former.lease = Lease::Over;
+            former.lease = Lease::Over(LeaseEnd::Released);
             self.tend_former(now);
         }
     }
@@ -513,7 +515,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
                 self.end_session(now, Reason::PeerClosed, false);
             }
             // Its user closed: the session is over. Anything else is the loss of a target like any other.
-            Side::Source if reason != Reason::Closed => self.lose_target(now, reason, Lease::Over),
+            Side::Source if reason != Reason::Closed => self.lose_target(now, Trigger::Denied(reason)),
             Side::Source => {
                 self.cancel_switch(now, Reason::PeerClosed);
                 self.finish_everything(Reason::PeerClosed);
@@ -582,9 +584,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
                 PeerState::Reachable { incarnation } => {
                     self.peer_lost = None;
                     match self.peer_incarnation {
-                        Some(known) if known != incarnation => {
-                            self.peer_gone(now, Reason::PeerRestarted, Lease::Over)
-                        }
+                        Some(known) if known != incarnation => self.peer_gone(now, Trigger::Restarted),
                         Some(_) | None => self.peer_incarnation = Some(incarnation),
                     }
                 }
@@ -592,7 +592,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
                     self.peer_lost = Some(last_heard);
                     self.check_contact(now);
                 }
-                PeerState::Down => self.peer_gone(now, Reason::Unreachable, Lease::Unknown),
+                PeerState::Down => self.peer_gone(now, Trigger::NodeDown),
             }
         }
         self.rearm(now);
@@ -604,7 +604,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         if let Some(former) = self.former.as_mut().filter(|f| f.node == node)
             && former.incarnation.is_some_and(|known| known != incarnation)
         {
-            former.lease = Lease::Over;
+            former.lease = Lease::Over(LeaseEnd::Restarted);
             self.tend_former(now);
         }
     }
@@ -614,10 +614,10 @@ impl<S: Payload, R: Clone> Port<S, R> {
         self.isolated = isolated;
     }
 
-    fn peer_gone(&mut self, now: Time, reason: Reason, lease: Lease) {
+    fn peer_gone(&mut self, now: Time, trigger: Trigger) {
         match self.side {
-            Side::Source => self.lose_target(now, reason, lease),
-            Side::Target => self.lose_session(now, reason, false),
+            Side::Source => self.lose_target(now, trigger),
+            Side::Target => self.lose_session(now, trigger.reason(), false),
         }
     }
 
@@ -627,8 +627,12 @@ impl<S: Payload, R: Clone> Port<S, R> {
         if now < deadline {
             return;
         }
+        let limit = self.config.liveness.dead;
         match self.side {
-            Side::Source => self.lose_target(now, Reason::Unreachable, Lease::Unknown),
+            Side::Source => {
+                let unheard = self.peer_lost.is_some_and(|heard| now >= heard.max(self.last_contact) + limit);
+                self.lose_target(now, if unheard { Trigger::NoContact } else { Trigger::NoPath });
+            }
             Side::Target => self.lose_session(now, Reason::Unreachable, true),
         }
     }

@@ -1,5 +1,6 @@
 //! What time alone brings: suspicion, probes, redials, timeouts.
 
+use super::decision::Trigger;
 use super::path::Dial;
 use super::session::Lease;
 use super::state::State;
@@ -45,7 +46,12 @@ impl<S: Payload, R: Clone> Port<S, R> {
             at = now + self.tick;
         }
         if let Some(attempt) = &self.attempt {
-            at = at.min(attempt.ask_at).min(attempt.deadline);
+            let deadline = if self.awaits_lease() { Time::NEVER } else { attempt.deadline };
+            at = at.min(attempt.ask_at).min(deadline);
+        }
+        at = at.min(self.fence_deadline());
+        if let Some(choice) = &self.choice {
+            at = at.min(choice.deadline);
         }
         if let Some(Lease::Until(end)) = self.former.as_ref().map(|f| f.lease) {
             at = at.min(end);
@@ -91,6 +97,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         self.tend_attempt(now);
         self.tend_planned(now);
         self.expire(now);
+        self.tend_choice(now);
         self.tend_drain(now);
         self.redial(now);
         self.tend_rejoins(now);
@@ -118,11 +125,15 @@ impl<S: Payload, R: Clone> Port<S, R> {
         self.pathless_since = (self.pathless_since + late).min(now);
         self.last_contact = (self.last_contact + late).min(now);
         self.overdue.forgive(now, late);
+        self.was_late = Some((now, late));
         if let Some(attempt) = &mut self.attempt {
             attempt.deadline = attempt.deadline + late;
         }
         if let Some(planned) = &mut self.planned {
             planned.deadline = planned.deadline + late;
+        }
+        if let Some(choice) = &mut self.choice {
+            choice.deadline = choice.deadline + late;
         }
     }
 
@@ -153,7 +164,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             }
         }
         if timed_out && self.side == Side::Source {
-            self.lose_target(now, Reason::Timeout, Lease::Unknown);
+            self.lose_target(now, Trigger::NoReceipt);
         }
     }
 
@@ -166,7 +177,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
 
     fn tend_attempt(&mut self, now: Time) {
         let Some(attempt) = &self.attempt else { return };
-        if now >= attempt.deadline {
+        if now >= attempt.deadline && !self.awaits_lease() {
             self.fail_attempt(now, Reason::Timeout);
         } else if now >= attempt.ask_at {
             self.ask(now);

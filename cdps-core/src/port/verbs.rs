@@ -49,7 +49,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         {
             return Err(ConnectError::NotATarget { node });
         }
-        let under_way = self.attempt.as_ref().map(|a| a.node).or(self.peer);
+        let under_way = self.attempt.as_ref().map(|a| a.node).or(self.peer).or(self.left_behind());
         if self.state == State::Connecting || (self.state == State::Connected && next == State::Connected) {
             if let (Some(to), Some(connected)) = (to, under_way)
                 && to != connected
@@ -199,7 +199,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         self.cancel_switch(now, Reason::Closed);
         self.revoke_delivery();
         self.finish_everything(Reason::Closed);
-        if self.peer.is_some() || self.attempt.is_some() {
+        if self.peer.is_some() || self.attempt.is_some() || self.choice.is_some() {
             self.end_session(now, Reason::Closed, true);
         }
         self.release_all();
@@ -355,6 +355,8 @@ impl<S: Payload, R: Clone> Port<S, R> {
         self.hang_up_all(tell.then_some(reason));
         (self.attempt, self.pending) = (None, None);
         self.sender.take_unknown();
+        self.choice = None;
+        self.decision = None;
         self.drain = None;
         self.drained_said = false;
         self.release_all();

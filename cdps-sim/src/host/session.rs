@@ -26,6 +26,8 @@ impl Host {
         let session = SessionId { node: self.node(), incarnation: self.incarnation, port: number as u32 + 1 };
         let seed = env.rng.next();
         let mut config = source.config.clone();
+        super::slow_down(env, &mut config.liveness);
+        config.session_timeout = config.session_timeout.max(config.liveness.dead * 2);
         if env.broken == Some(Broken::NoStandby) {
             for address in config.targets.iter_mut().flat_map(|t| &mut t.addresses) {
                 env.broke += u64::from(address.class == PathClass::Standby);
@@ -96,6 +98,17 @@ impl Host {
             if let Some(state) = engine.peer_state(host.node) {
                 s.port.handle_peer(now, host.node, state);
             }
+        }
+    }
+
+    /// A cluster engine with a quorum speaks of a target. What the links say goes on as before.
+    pub(super) fn verdict(&mut self, env: &mut Env, node: NodeId, down: bool) {
+        let now = self.clock(env);
+        note!(env, "n{}: verdict on node {node}: down {down}", self.node());
+        let known = self.engine.as_ref().and_then(|engine| engine.peer_state(node));
+        let Some(state) = (if down { Some(PeerState::Down) } else { known }) else { return };
+        for s in self.slots.iter_mut().flatten() {
+            s.port.handle_peer(now, node, state);
         }
     }
 

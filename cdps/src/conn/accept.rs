@@ -15,7 +15,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::control;
-use super::dial::user_timeout;
 use super::handshake::{self, Claim, Failed, Greeting, Prover};
 use super::{Conn, socket};
 use crate::hub::NodeShared;
@@ -104,7 +103,7 @@ struct DataGuest {
 }
 
 async fn receive(node: &Arc<NodeShared>, greeting: &mut Greeting) -> Result<Guest, Failed> {
-    socket::tune(&greeting.stream, user_timeout(node))?;
+    socket::tune(&greeting.stream, node.liveness.tcp_user_timeout())?;
     let hello = match greeting.read().await? {
         Frame::Hello(hello) => hello,
         other => return Err(Failed::Unexpected(handshake::name(&other))),

@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use cdps_core::id::{ConnId, Generation, LinkId, NodeId, PathId, SessionId};
 use cdps_core::node::LinkKey;
@@ -104,7 +103,7 @@ async fn greet(
     remote: SocketAddr,
 ) -> Result<(Hello, Welcome, Greeting), Failed> {
     let stream = socket::connect(local, remote).await?;
-    socket::tune(&stream, user_timeout(node))?;
+    socket::tune(&stream, node.liveness.tcp_user_timeout())?;
     let mut greeting = Greeting::new(stream);
     let hello = Hello {
         version_min: wire::VERSION,
@@ -157,9 +156,4 @@ pub(crate) async fn control(
             node.call(|engine, now| engine.handle_lost(now, LinkKey::Dialled(link), conn, error.reason()));
         }
     }
-}
-
-/// When the kernel gives up a connection that does not acknowledge: a second line behind the engine's own judgement.
-pub(crate) fn user_timeout(node: &NodeShared) -> Duration {
-    node.liveness.dead * 2
 }

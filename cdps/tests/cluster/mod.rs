@@ -120,7 +120,7 @@ impl User {
     pub fn wait_status(&self, what: &str, is: impl Fn(&ConnStatus) -> bool) -> ConnStatus {
         self.wait(what, |seen| {
             seen.iter().find_map(|s| match s {
-                Seen::Status(status) if is(status) => Some(*status),
+                Seen::Status(status) if is(status) => Some(status.clone()),
                 _ => None,
             })
         })

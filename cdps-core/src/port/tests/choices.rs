@@ -181,8 +181,13 @@ fn an_isolated_node_does_not_switch() {
     pair.source_events.clear();
     pair.source.handle_isolated(true);
     assert_eq!(asked_after_loss(&mut pair), [0u32; 0]);
-    let down = Event::Status(ConnStatus::Down { node: NodeId(2), reason: Reason::Unreachable });
-    assert_eq!(pair.source_events, [down, Event::Status(ConnStatus::Drained)]);
+    let [Event::Status(ConnStatus::Down { node: NodeId(2), reason: Reason::Unreachable, decision }), drained] =
+        &pair.source_events[..]
+    else {
+        panic!("{:?}", pair.source_events)
+    };
+    assert!(decision.isolated);
+    assert_eq!(*drained, Event::Status(ConnStatus::Drained));
 }
 
 /// [F1] Receipts that do not come within the ack timeout take the connection down, also while the links are heard.

@@ -1,9 +1,11 @@
 //! Two ports wired back to back, without bytes: what one gives out the other takes in.
 
+mod backups;
 mod barrier;
 mod choices;
 mod closing;
 mod deadline;
+mod decisions;
 mod feedback;
 mod one_way;
 mod overdue;
@@ -519,7 +521,7 @@ fn down_then_nacks_then_drained() {
     pair.run();
     assert!(matches!(
         pair.source_events[0],
-        Event::Status(ConnStatus::Down { node: NodeId(2), reason: Reason::Unreachable })
+        Event::Status(ConnStatus::Down { node: NodeId(2), reason: Reason::Unreachable, .. })
     ));
     let unknown = (Reason::Unreachable, Certainty::Unknown);
     let expected: Vec<_> =

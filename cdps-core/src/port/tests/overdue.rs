@@ -172,7 +172,7 @@ fn one_slow_write_takes_one_target_down() {
     assert!(pair.source_events.iter().any(|e| matches!(
         e,
         Event::Status(
-            ConnStatus::Switching { from: NodeId(3), reason: Reason::Timeout }
+            ConnStatus::Switching { from: NodeId(3), reason: Reason::Timeout, .. }
                 | ConnStatus::Down { reason: Reason::Timeout | Reason::NoBackup, .. }
         )
     )));
