@@ -22,6 +22,7 @@ impl Liveness {
             handshake_timeout: budget.max(Duration::from_secs(1)),
             redial_min: budget / 30,
             redial_max: Liveness::default().redial_max.max(budget / 30),
+            rejoin: Liveness::default().rejoin,
         }
     }
 

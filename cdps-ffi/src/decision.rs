@@ -23,6 +23,8 @@ pub const CDPS_TRIGGER_RESTARTED: i32 = 5;
 pub const CDPS_TRIGGER_NO_USER_ACK: i32 = 6;
 /// The target itself says that the session is over.
 pub const CDPS_TRIGGER_DENIED: i32 = 7;
+/// The source's user asked for another target: nothing was lost.
+pub const CDPS_TRIGGER_ASKED: i32 = 8;
 
 /// cdps_decision_t.membership: the cluster engine says nothing of the node.
 pub const CDPS_MEMBER_UNKNOWN: i32 = 0;
@@ -200,6 +202,7 @@ fn trigger(trigger: Trigger) -> i32 {
         Trigger::Restarted => CDPS_TRIGGER_RESTARTED,
         Trigger::NoUserAck => CDPS_TRIGGER_NO_USER_ACK,
         Trigger::Denied(_) => CDPS_TRIGGER_DENIED,
+        Trigger::Asked => CDPS_TRIGGER_ASKED,
     }
 }
 

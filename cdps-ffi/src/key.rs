@@ -183,6 +183,7 @@ pub(crate) static KEYS: &[Key] = &[
         c"What an overdue message brings about; event: on_overdue alone; down: the connection is down then, at a source",
     ),
     ms(c"port.connect_timeout_ms", c"5000", c"A connect that has not finished by then has failed"),
+    ms(c"port.switch_timeout_ms", c"30000", c"A planned switch that is not committed by then has failed"),
     ms(c"port.close_timeout_ms", c"30000", c"How long close waits for what is unfinished"),
     ms(c"port.session_timeout_ms", c"10000", c"How long a target keeps a session without contact; above dead"),
 ];

@@ -67,6 +67,8 @@ pub const CDPS_CONN_RECOVERED: i32 = 8;
 /// Target: the source has reset the session. What this end had not finished sending was nacked just before; acknowledgments of what came
 /// before go nowhere. `generation`.
 pub const CDPS_CONN_RESET: i32 = 9;
+/// A switch that cdps_port_switch() began did not come about: the port stays where it is. `node` (where it was to go), `reason`.
+pub const CDPS_CONN_SWITCH_FAILED: i32 = 10;
 
 /// The target has dropped what it had of the message: it will not be delivered.
 pub const CDPS_VERDICT_NOT_DELIVERED: i32 = 1;
@@ -187,6 +189,7 @@ static CONN: Names = &[
     (CDPS_CONN_CLOSED, c"CLOSED"),
     (CDPS_CONN_RECOVERED, c"RECOVERED"),
     (CDPS_CONN_RESET, c"RESET"),
+    (CDPS_CONN_SWITCH_FAILED, c"SWITCH_FAILED"),
 ];
 
 static VERDICT: Names = &[

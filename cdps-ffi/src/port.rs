@@ -238,6 +238,26 @@ pub unsafe extern "C" fn cdps_port_connect(port: *mut cdps_port_t, node: u32, er
     unsafe { verb(port, err, |port| port.connect(to)) }
 }
 
+/// Goes over to another target of a CONNECTED port in an orderly way: no message is nacked, lost or delivered twice, and what is sent
+/// meanwhile is queued. The new target's client is asked first; when everything that was begun has ended, and the present target's user has
+/// released every message, the present session is taken away. Returns at once: on_connstatus with #CDPS_CONN_SWITCHED follows, or with
+/// #CDPS_CONN_SWITCH_FAILED within `port.switch_timeout_ms`: then nothing has changed. What the present target sends, and has not finished,
+/// is nacked there.
+///
+/// @param port  the port.
+/// @param node  one of `port.targets`, not the present one.
+/// @param err   detail of a failure, or NULL.
+/// @return #CDPS_OK, #CDPS_E_INVALID (also: no target of this port, or the present one), #CDPS_E_BAD_HANDLE, #CDPS_E_WRONG_STATE (not
+///         CONNECTED, the link is not up, or a switch is under way), #CDPS_E_FORKED.
+///
+/// Threads: any. Callbacks: allowed.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn cdps_port_switch(port: *mut cdps_port_t, node: u32, err: *mut cdps_error_t) -> i32 {
+    // SAFETY: the header asks for a whole structure, or NULL.
+    unsafe { verb(port, err, |port| port.switch(NodeId(node))) }
+}
+
 /// Holds traffic without closing: sends are taken as before, up to `port.send_buffer_max`, and none of them begins to travel. What has begun
 /// finishes, also over another path or at a backup, and receiving goes on. It lasts until cdps_port_resume(), cdps_port_stop(), a
 /// cdps_port_close() that leaves no other user, or the end of the session; a connection that is down and is connected again is still
@@ -436,9 +456,11 @@ unsafe fn verb(
 fn refused(error: &PortError) -> Failure {
     let code = match error {
         PortError::State(_) => CDPS_E_WRONG_STATE,
-        PortError::OtherNode { .. } | PortError::NotATarget { .. } => CDPS_E_INVALID,
+        PortError::OtherNode { .. } | PortError::NotATarget { .. } | PortError::There { .. } => {
+            CDPS_E_INVALID
+        }
         PortError::NoTarget => CDPS_E_MISSING_KEY,
-        PortError::OtherTarget { .. } => CDPS_E_WRONG_STATE,
+        PortError::OtherTarget { .. } | PortError::Switching { .. } => CDPS_E_WRONG_STATE,
         PortError::Unregistered { .. } => CDPS_E_CLOSED,
     };
     Failure::new(code, error)

@@ -307,6 +307,11 @@ fn describe(status: &ConnStatus) -> cdps_connstatus_t {
             event.paths = u32::from(paths);
             event.flags = if kept { CDPS_CONNSTATUS_KEPT } else { 0 };
         }
+        ConnStatus::SwitchFailed { node, reason } => {
+            event.status = names::CDPS_CONN_SWITCH_FAILED;
+            event.node = node.0;
+            because = *reason;
+        }
         ConnStatus::Reset { generation } => {
             event.status = names::CDPS_CONN_RESET;
             event.generation = message::generation(generation);

@@ -108,6 +108,7 @@ impl Settings {
                 _ => OnUserAckTimeout::Event,
             },
             connect_timeout: self.ms_or("port.connect_timeout_ms", start.connect_timeout)?,
+            switch_timeout: self.ms("port.switch_timeout_ms")?,
             close_timeout: self.ms("port.close_timeout_ms")?,
             session_timeout: self.ms_or("port.session_timeout_ms", start.session_timeout)?,
             // Set by who has the callback.

@@ -65,8 +65,7 @@ impl Host {
     pub(crate) fn check_idle(&self, env: &mut Env) {
         for s in self.slots.iter().flatten() {
             let stats = s.port.stats();
-            let whole =
-                stats.paths_up == stats.paths && s.port.link() == Link::Up && !s.port.is_switching();
+            let whole = stats.paths_up == stats.paths && s.port.link() == Link::Up && !s.port.is_switching();
             let in_use = matches!(s.port.state(), State::Connected | State::ConnectedTo);
             let settled = env.now - s.came_up > 3 * SECOND;
             if whole && in_use && settled && env.now - s.timeouts[0] < SECOND {

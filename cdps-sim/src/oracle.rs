@@ -1,8 +1,8 @@
 //! The oracle: knows what was sent, handed over, received, delivered and answered, and says when the rules are broken.
 
 mod barrier;
-mod deadline;
 mod choice;
+mod deadline;
 mod decision;
 mod overdue;
 mod planned;
@@ -590,7 +590,8 @@ impl Oracle {
                         Some((Invariant::PathHidden, format!("switch ({reason}) though a path was healthy")));
                 }
             }
-            ConnStatus::ConnectFailed { .. } | ConnStatus::Reset { .. } | ConnStatus::SwitchFailed { .. } => {}
+            ConnStatus::ConnectFailed { .. } | ConnStatus::Reset { .. } | ConnStatus::SwitchFailed { .. } => {
+            }
         }
         let fault = fault.or_else(|| Some((Invariant::Record, decision::judge(status, &s.choice).err()?)));
         if let Some((invariant, text)) = fault {

@@ -99,10 +99,22 @@ pub enum PortError {
     #[error("the port has no target")]
     NoTarget,
     /// The port is connected to another node.
-    #[error("the port is connected to node {connected}, and its link is up: close first")]
+    #[error("the port is connected to node {connected}, and its link is up: use switch, or close first")]
     OtherTarget {
         /// Where it is connected.
         connected: NodeId,
+    },
+    /// A switch to the present target.
+    #[error("the port is connected to node {node} already")]
+    There {
+        /// The node.
+        node: NodeId,
+    },
+    /// A switch while another one is under way.
+    #[error("the port is on its way to node {to} already")]
+    Switching {
+        /// Where it goes.
+        to: NodeId,
     },
 }
 
@@ -113,6 +125,8 @@ impl From<ConnectError> for PortError {
             ConnectError::NotATarget { node } => PortError::NotATarget { node },
             ConnectError::NoTarget => PortError::NoTarget,
             ConnectError::OtherTarget { connected } => PortError::OtherTarget { connected },
+            ConnectError::There { node } => PortError::There { node },
+            ConnectError::Switching { to } => PortError::Switching { to },
         }
     }
 }

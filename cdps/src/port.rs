@@ -228,6 +228,18 @@ impl Port {
         Ok(result.ok_or_else(|| self.shared.refusal(Call::Connect))??)
     }
 
+    /// Goes over to another target in an orderly way (F6): no message is nacked, lost or delivered twice, and what is sent meanwhile is queued.
+    /// The new target's client is asked first; when everything that was begun has ended, and the present target's user has released every
+    /// message, the present session is revoked. [`ConnStatus::Switched`] follows, or [`ConnStatus::SwitchFailed`] within
+    /// `switch_timeout`: then nothing has changed.
+    ///
+    /// # Errors
+    /// Not connected, or the link is not up; no target of this port, or the present one; a switch is under way.
+    pub fn switch(&self, to: NodeId) -> Result<(), PortError> {
+        let result = self.shared.call(|engine, now| engine.switch(now, to));
+        Ok(result.ok_or_else(|| self.shared.refusal(Call::Switch))??)
+    }
+
     /// Holds traffic without closing (L7): sends are taken as before, up to `send_buffer_max`, and none of them begins to travel. What has
     /// begun finishes, also over another path or at a backup, and receiving goes on. It lasts until [`Port::resume`], [`Port::stop`],
     /// a [`Port::close`] that leaves no other user, or the end of the session; a connection that is down and is connected again is still

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cdps::{
-    AckModel, Address, Callbacks, Certainty, ConnStatus, Health, Liveness, Member, Node, NodeId, PathId, Port,
-    PortConfig, Reason, Target, Verdict,
+    AckModel, Address, Callbacks, Certainty, ConnStatus, Health, Liveness, Member, Node, NodeId, PathId,
+    Port, PortConfig, Reason, Target, Verdict,
 };
 use cluster::relay::Relay;
 use cluster::*;

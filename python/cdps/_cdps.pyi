@@ -130,7 +130,7 @@ class Event:
     def kind(
         self,
     ) -> Literal[
-        "connected", "connect_failed", "down", "drained", "switching", "switched", "closed", "recovered",
+        "connected", "connect_failed", "down", "drained", "switching", "switched", "switch_failed", "closed", "recovered",
         "reset", "path", "overdue"
     ]: ...
     @property

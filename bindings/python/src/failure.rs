@@ -165,10 +165,11 @@ impl From<PortError> for Failure {
         match error {
             PortError::State(error) => error.into(),
             PortError::Unregistered { .. } => Failure::Closed(text),
-            PortError::OtherNode { .. } | PortError::NotATarget { .. } | PortError::NoTarget => {
-                Failure::Config(text)
-            }
-            PortError::OtherTarget { .. } => Failure::State(text),
+            PortError::OtherNode { .. }
+            | PortError::NotATarget { .. }
+            | PortError::NoTarget
+            | PortError::There { .. } => Failure::Config(text),
+            PortError::OtherTarget { .. } | PortError::Switching { .. } => Failure::State(text),
         }
     }
 }

@@ -299,7 +299,7 @@ impl State {
             ConnStatus::Drained => self.drains += 1,
             ConnStatus::Down { node, reason, .. } => self.down = Some((node, reason)),
             ConnStatus::Switched { .. } => self.down = None,
-            ConnStatus::Switching { .. } | ConnStatus::Reset { .. } => {}
+            ConnStatus::Switching { .. } | ConnStatus::SwitchFailed { .. } | ConnStatus::Reset { .. } => {}
         }
     }
 }

@@ -26,6 +26,8 @@ pub enum Trigger {
     NoUserAck,
     /// The target itself says that there is no such session any more.
     Denied(Reason),
+    /// Its user asked for another target (F6). It had lost nothing.
+    Asked,
 }
 
 impl Trigger {
@@ -37,6 +39,7 @@ impl Trigger {
             Trigger::NoReceipt | Trigger::NoUserAck => Reason::Timeout,
             Trigger::Restarted => Reason::PeerRestarted,
             Trigger::Denied(reason) => reason,
+            Trigger::Asked => Reason::None,
         }
     }
 
@@ -51,6 +54,7 @@ impl Trigger {
             Trigger::Restarted => "node restarted",
             Trigger::NoUserAck => "no acknowledgment by its user",
             Trigger::Denied(_) => "session ended by the target",
+            Trigger::Asked => "its user asked for another target",
         }
     }
 
@@ -61,7 +65,8 @@ impl Trigger {
             | Trigger::NoPath
             | Trigger::NoReceipt
             | Trigger::NodeDown
-            | Trigger::NoUserAck => Lease::Unknown,
+            | Trigger::NoUserAck
+            | Trigger::Asked => Lease::Unknown,
             Trigger::Restarted => Lease::Over(LeaseEnd::Restarted),
             Trigger::Denied(_) => Lease::Over(LeaseEnd::Ended),
         }
@@ -230,7 +235,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             Trigger::NoUserAck => {
                 timer("user_ack_timeout", self.config.user_ack_timeout?, self.overdue.since())
             }
-            Trigger::NodeDown | Trigger::Restarted | Trigger::Denied(_) => None,
+            Trigger::NodeDown | Trigger::Restarted | Trigger::Denied(_) | Trigger::Asked => None,
         }
     }
 

@@ -4,6 +4,7 @@
 //! target's user has given everything back, the present session is revoked and the port goes over. Until then anything that goes wrong
 //! leaves the port where it is.
 
+use super::decision::Trigger;
 use super::event::{Action, ConnStatus};
 use super::session::{Attempt, Lease, Purpose};
 use super::state::{self, Call, Link};
@@ -92,7 +93,9 @@ impl<S: Payload, R: Clone> Port<S, R> {
 
     /// An answer that is not the present session's.
     pub(super) fn handle_planned_answer(&mut self, now: Time, answer: &Answer) {
-        let Some(planned) = self.planned.as_mut().filter(|p| p.generation == answer.generation) else { return };
+        let Some(planned) = self.planned.as_mut().filter(|p| p.generation == answer.generation) else {
+            return;
+        };
         if answer.reason == Reason::StaleGeneration as u16
             && answer.highest.role_epoch == planned.generation.role_epoch
         {
@@ -156,9 +159,12 @@ impl<S: Payload, R: Clone> Port<S, R> {
 
     /// Everything that was begun has ended, and was consumed: the present session is taken away, and the port goes over.
     fn commit_switch(&mut self, now: Time) {
-        let Some(Planned { node, generation, answer: Some((answer, _)), .. }) = self.planned.take() else { return };
+        let Some(Planned { node, generation, answer: Some((answer, _)), .. }) = self.planned.take() else {
+            return;
+        };
         let Some(from) = self.peer else { return };
         self.switching_since = now;
+        self.decision = Some(self.record(now, from, Trigger::Asked));
         self.give_up_peer(Lease::Unknown);
         self.link = Link::Switching;
         self.generation = generation;
@@ -167,7 +173,8 @@ impl<S: Payload, R: Clone> Port<S, R> {
             true => Vec::new(),
             false => self.config.targets.iter().map(|t| t.node).filter(|t| *t != from).collect(),
         };
-        self.attempt = Some(Attempt::answered(node, Purpose::Switch, tried, now + self.config.connect_timeout));
+        self.attempt =
+            Some(Attempt::answered(node, Purpose::Switch, tried, now + self.config.connect_timeout));
         self.begin_session(now, node);
         self.enter_session(now, &answer);
         if !self.suspended {

@@ -1,8 +1,8 @@
 //! What the user asks (Fig. 6 and 7): register to destroy, send and ack.
 
 use super::event::{Action, ConnStatus, Event, FlowReason};
-use super::sender::MAX_SPAN;
 use super::planned::Planned;
+use super::sender::MAX_SPAN;
 use super::session::Purpose;
 use super::state::{self, Call, Link, State, StateError};
 use super::{AckError, ConnectError, CreditToken, Drain, Outbound, Payload, Port, Refused, SendError};

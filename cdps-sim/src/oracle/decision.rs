@@ -13,7 +13,9 @@ pub(super) fn judge(status: &ConnStatus, choice: &Choice) -> Result<(), String> 
             (decision, decision.node == *from && fresh)
         }
         ConnStatus::Switched { node, generation, decision, .. } => {
-            let elsewhere = decision.node != *node && decision.tried.iter().all(|t| t.0 != *node);
+            // A planned switch may come back to where it was.
+            let moved = decision.node != *node || decision.trigger == Trigger::Asked;
+            let elsewhere = moved && decision.tried.iter().all(|t| t.0 != *node);
             let newer = *generation > decision.generation;
             (decision, elsewhere && newer && decision.lease.is_some() && !decision.isolated)
         }
@@ -21,6 +23,7 @@ pub(super) fn judge(status: &ConnStatus, choice: &Choice) -> Result<(), String> 
         | ConnStatus::Recovered { .. }
         | ConnStatus::Reset { .. }
         | ConnStatus::ConnectFailed { .. }
+        | ConnStatus::SwitchFailed { .. }
         | ConnStatus::Drained
         | ConnStatus::Closed { .. } => return Ok(()),
     };
@@ -42,7 +45,7 @@ fn judge_evidence(decision: &LossRecord) -> Result<(), &'static str> {
     }
     let timed = match decision.trigger {
         Trigger::NoContact | Trigger::NoPath | Trigger::NoReceipt | Trigger::NoUserAck => true,
-        Trigger::NodeDown | Trigger::Restarted | Trigger::Denied(_) => false,
+        Trigger::NodeDown | Trigger::Restarted | Trigger::Denied(_) | Trigger::Asked => false,
     };
     let ran_out = decision.timer.map(|timer| timer.measured >= timer.value);
     if ran_out != timed.then_some(true) {
@@ -64,6 +67,7 @@ fn judge_evidence(decision: &LossRecord) -> Result<(), &'static str> {
         | Trigger::NodeDown
         | Trigger::Restarted
         | Trigger::NoUserAck
+        | Trigger::Asked
         | Trigger::Denied(_) => Ok(()),
     }
 }

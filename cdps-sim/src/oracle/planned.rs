@@ -42,7 +42,8 @@ impl Oracle {
         if let Some(sn) = left {
             let text = format!("{session}: {sn} was left behind at the former target");
             self.fail(Invariant::Planned, text);
-        } else if !unharmed && matches!(status, ConnStatus::Switched { .. } | ConnStatus::SwitchFailed { .. }) {
+        } else if !unharmed && matches!(status, ConnStatus::Switched { .. } | ConnStatus::SwitchFailed { .. })
+        {
             self.fail(Invariant::Planned, format!("{session}: something was nacked before {status:?}"));
         }
     }
