@@ -247,6 +247,7 @@ fn decision(status: &ConnStatus) -> Option<&LossRecord> {
         | ConnStatus::Recovered { .. }
         | ConnStatus::Reset { .. }
         | ConnStatus::ConnectFailed { .. }
+        | ConnStatus::SwitchFailed { .. }
         | ConnStatus::Drained
         | ConnStatus::Closed { .. } => None,
     }
@@ -310,7 +311,7 @@ fn describe(status: &ConnStatus) -> cdps_connstatus_t {
         ConnStatus::SwitchFailed { node, reason } => {
             event.status = names::CDPS_CONN_SWITCH_FAILED;
             event.node = node.0;
-            because = *reason;
+            because = reason;
         }
         ConnStatus::Reset { generation } => {
             event.status = names::CDPS_CONN_RESET;

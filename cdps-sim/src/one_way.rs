@@ -1,10 +1,12 @@
 //! One-way loss (T5): who must notice it, who may say it, and that a link which works in one direction is never called good.
 
 use cdps_core::cluster::{Health, LinkState, OneWay};
+use cdps_core::config::Liveness;
 use cdps_core::id::{Generation, PathId};
 use cdps_core::node::LinkKey;
 use cdps_core::port::Link;
 use cdps_core::reason::Reason;
+use cdps_core::time::nanos;
 
 use crate::env::{Env, MS, SECOND};
 use crate::fault::Fault;
@@ -12,11 +14,15 @@ use crate::host::Host;
 use crate::net::{ACCEPTOR, DIALLER, Side};
 use crate::rules::Invariant;
 
-/// What was on its way when a direction was lost has arrived, and was answered, by then.
-const ECHOED: u64 = SECOND;
+/// What was on its way when a direction was lost has arrived, and was answered, by then (ns).
+fn echoed(live: &Liveness) -> u64 {
+    SECOND.max(nanos(live.heartbeat) * 4)
+}
 
-/// How long after a fault its consequences are still felt: what waited is carried, and what died is dialled again.
-const AFTERMATH: u64 = 4 * SECOND;
+/// How long (ns) after a fault its consequences are still felt: what waited is carried, and what died is dialled again.
+fn aftermath(live: &Liveness) -> u64 {
+    (4 * SECOND).max(nanos(live.dead) * 8 / 3)
+}
 
 /// A path that was well when a direction of its route was lost.
 #[derive(Clone, Copy, Debug)]
@@ -92,11 +98,14 @@ impl Host {
         // A process that was stopped reads only now what came before.
         let stopped = |f: &Fault| f.until > stuck && f.at <= env.now && ends.iter().any(|h| f.hits_host(*h));
         let excused = self.plan.faults.iter().any(stopped);
-        if state.health == Health::Good && env.now.saturating_sub(stuck) > ECHOED && !excused {
+        if state.health == Health::Good
+            && env.now.saturating_sub(stuck) > echoed(&self.plan.liveness)
+            && !excused
+        {
             let text = format!("node {}: {key:?} is good, and one-way since {} ms", self.node(), stuck / MS);
             env.oracle.fail(Invariant::OneWay, text);
         }
-        let recent = |f: &&Fault| f.at <= env.now && env.now <= f.until + AFTERMATH;
+        let recent = |f: &&Fault| f.at <= env.now && env.now <= f.until + aftermath(&self.plan.liveness);
         let hit = |f: &Fault| f.hits_route(route) || ends.iter().any(|host| f.hits_host(*host));
         if state.one_way == Some(OneWay::Out) && !self.plan.faults.iter().filter(recent).any(hit) {
             let text = format!("node {}: {key:?} is called one-way, and nothing befell it", self.node());

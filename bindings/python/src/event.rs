@@ -89,9 +89,7 @@ impl Event {
                 paths: Some(paths),
                 ..Event::of("recovered", Some(node), None)
             },
-            ConnStatus::SwitchFailed { node, reason } => {
-                Event::of("switch_failed", Some(node), Some(reason))
-            }
+            ConnStatus::SwitchFailed { node, reason } => Event::of("switch_failed", Some(node), Some(reason)),
             ConnStatus::Reset { generation } => {
                 Event { generation: Some(pair(generation)), ..Event::of("reset", None, None) }
             }

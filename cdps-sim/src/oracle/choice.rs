@@ -26,8 +26,9 @@ impl Choice {
     }
 
     /// The port has gone to a backup.
-    pub(super) fn check_switch(&self, node: NodeId) -> Result<(), String> {
-        match self.said {
+    pub(super) fn check_switch(&mut self, node: NodeId) -> Result<(), String> {
+        // What was said counts for one switch.
+        match self.said.take() {
             Some(said) if said != Some(node) => {
                 Err(format!("switched to {node}, and the user said {said:?}"))
             }
