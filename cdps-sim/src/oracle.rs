@@ -518,6 +518,7 @@ impl Oracle {
         match status {
             ConnStatus::Down { reason, .. } => {
                 self.tally.downs += 1;
+                s.choice.forget();
                 if s.down.is_some() || s.refusing {
                     fault = Some((Invariant::DownOrder, format!("a second down ({reason}) before up")));
                 } else if promise.path_hidden {

@@ -77,7 +77,8 @@ impl<S: Payload, R: Clone> Port<S, R> {
     }
 
     fn end_switch(&mut self, now: Time, attempt: &Attempt, reason: Reason) {
-        let node = attempt.tried.first().copied().unwrap_or_default();
+        let given_up = self.decision.as_ref().map(|d| d.node);
+        let node = given_up.or(attempt.tried.first().copied()).unwrap_or_default();
         let reason = if attempt.tried.len() > 1 { Reason::NoBackup } else { reason };
         self.go_down(now, node, reason, false);
     }

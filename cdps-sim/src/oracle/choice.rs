@@ -25,6 +25,11 @@ impl Choice {
         self.fenced.contains(&generation)
     }
 
+    /// The port has gone down: what was said has been done.
+    pub(super) fn forget(&mut self) {
+        self.said = None;
+    }
+
     /// The port has gone to a backup.
     pub(super) fn check_switch(&mut self, node: NodeId) -> Result<(), String> {
         // What was said counts for one switch.
