@@ -76,6 +76,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
     fn ask_planned(&mut self, now: Time) {
         let Some(planned) = &mut self.planned else { return };
         planned.ask_at = now + self.config.liveness.heartbeat;
+        planned.probed_at = now;
         let (node, generation) = (planned.node, planned.generation);
         let first = Sn(self.receiver.highest().0 + HEADROOM);
         let listed = self.config.targets.iter().find(|t| t.node == node);
