@@ -90,7 +90,13 @@ impl<S: Payload, R: Clone> Port<S, R> {
     pub(super) fn overdue_deadline(&self) -> Time {
         match self.config.user_ack_timeout {
             Some(timeout) if self.awaits_user() && self.sender.has_unfinished_out() => {
-                self.overdue.deadline(timeout, self.overdue_step(timeout))
+                let step = self.overdue_step(timeout);
+                // Without a path nothing ripens: the time is forgiven, a step at a time.
+                if self.paths_up() == 0 {
+                    self.overdue.looked_at + step
+                } else {
+                    self.overdue.deadline(timeout, step)
+                }
             }
             Some(_) | None => Time::NEVER,
         }

@@ -17,7 +17,9 @@ pub(super) fn judge(status: &ConnStatus, choice: &Choice) -> Result<(), String> 
             let moved = decision.node != *node || decision.trigger == Trigger::Asked;
             let elsewhere = moved && decision.tried.iter().all(|t| t.0 != *node);
             let newer = *generation > decision.generation;
-            (decision, elsewhere && newer && decision.lease.is_some() && !decision.isolated)
+            // What was asked for needs no evidence.
+            let decided = !decision.isolated || decision.trigger == Trigger::Asked;
+            (decision, elsewhere && newer && decided && decision.lease.is_some())
         }
         ConnStatus::Connected { .. }
         | ConnStatus::Recovered { .. }
