@@ -14,7 +14,7 @@ use std::rc::Weak;
 use cdps_core::cluster::Health;
 use cdps_core::config::AckModel;
 use cdps_core::id::{Generation, NodeId, PathId, SessionId, Sn, Ssn, StreamId};
-use cdps_core::port::{Certainty, ConnStatus};
+use cdps_core::port::{Certainty, ConnStatus, Trigger};
 use cdps_core::reason::Reason;
 
 use crate::payload::{self, Sent, SentHandle};
@@ -562,6 +562,12 @@ impl Oracle {
                     s.closed = newest;
                 }
             }
+            ConnStatus::Switched { generation, decision, .. } if decision.trigger == Trigger::Asked => {
+                self.tally.switches += 1;
+                s.since = *generation;
+                s.choice.forget();
+                s.leaving = None;
+            }
             ConnStatus::Switched { node, generation, .. } => {
                 self.tally.switches += 1;
                 s.since = *generation;
@@ -620,6 +626,13 @@ impl Oracle {
                 Invariant::PathHidden,
                 format!("{session}: path {path} given up ({reason}), and it was healthy"),
             );
+        }
+    }
+
+    /// A node goes on after it was frozen. Who has not given it up by now does not do so for that.
+    pub(crate) fn survived(&mut self, node: NodeId) {
+        if self.sessions.values().all(|s| s.leaving != Some(node)) {
+            self.struck.remove(&node);
         }
     }
 

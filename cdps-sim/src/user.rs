@@ -386,10 +386,9 @@ impl Host {
             ConnStatus::Reset { generation } => s.told = *generation,
             ConnStatus::Recovered { .. } => s.user.knows_drained = false,
             ConnStatus::Down { .. } => s.user.knows_drained = false,
-            ConnStatus::Connected { .. }
-            | ConnStatus::Switching { .. }
-            | ConnStatus::Switched { .. }
-            | ConnStatus::SwitchFailed { .. } => {}
+            ConnStatus::Connected { .. } | ConnStatus::Switching { .. } | ConnStatus::Switched { .. } => {}
+            // Until then it was asking.
+            ConnStatus::SwitchFailed { .. } => s.came_up = env.now,
         }
     }
 

@@ -353,7 +353,10 @@ impl World {
                     self.hosts[host].open(&mut self.env);
                 }
             }
-            FaultKind::Freeze { host } => self.hosts[host].freeze(&mut self.env, false),
+            FaultKind::Freeze { host } => {
+                self.hosts[host].freeze(&mut self.env, false);
+                self.env.oracle.survived(self.hosts[host].node());
+            }
             FaultKind::Kill { restart: false, .. }
             | FaultKind::Stall { .. }
             | FaultKind::OneWay { .. }

@@ -165,12 +165,13 @@ impl<S: Payload, R: Clone> Port<S, R> {
 
     /// The user goes elsewhere, or closes: what the target holds is taken from it.
     pub(super) fn leave_target(&mut self) {
-        match self.recovery() {
-            Some(Recovery { keeps: false, .. }) => {
-                self.tell_end(Reason::Closed);
-                self.hang_up_all(None);
-            }
-            Some(Recovery { keeps: true, .. }) | None => self.give_up_peer(Lease::Unknown),
+        let keeps = self.recovery().map_or(self.attempt.is_none(), |recovery| recovery.keeps);
+        if keeps {
+            self.give_up_peer(Lease::Unknown);
+        } else {
+            // It has been sent nothing. Whoever was given up before is still the one to be waited for (F8).
+            self.tell_end(Reason::Closed);
+            self.hang_up_all(None);
         }
         self.attempt = None;
         self.pending = None;

@@ -285,8 +285,13 @@ impl Host {
 
     /// The engine gives a connection up: if it was one, its path has died.
     pub(super) fn note_death(&mut self, env: &Env, slot: usize, path: PathId, c: usize) {
-        let ready = self.conns.get(&c).is_some_and(|hc| hc.stage == Stage::Ready);
-        if let Some(s) = self.slots[slot].as_mut().filter(|_| ready) {
+        let ready = |c: &usize| self.conns.get(c).is_some_and(|hc| hc.stage == Stage::Ready);
+        let replaced = self.slots[slot].as_ref().is_some_and(|s| {
+            let newest = s.conns.range(..=(path, ConnId(u32::MAX))).rev().take_while(|k| k.0.0 == path);
+            newest.map(|k| k.1).find(|c| ready(c)).is_some_and(|newest| *newest != c)
+        });
+        let dies = ready(&c) && !replaced;
+        if let Some(s) = self.slots[slot].as_mut().filter(|_| dies) {
             s.history.down(path, &self.plan.liveness, env.now);
         }
     }
