@@ -513,7 +513,7 @@ impl Host {
                     next.len,
                     next.barrier
                 );
-                let up = s.port.link() == Link::Up;
+                let up = matches!(s.port.link(), Link::Up | Link::Switching);
                 env.oracle.accepted(s.flow_out(), sn, next.stream, model, &payload, up);
                 env.oracle.limited(s.flow_out(), sn, next.deadline);
                 env.broke += u64::from(lost);

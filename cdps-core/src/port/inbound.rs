@@ -38,6 +38,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         };
         live.frames_in = frames;
         live.heard_at = now;
+        live.asked_at = None;
         self.last_contact = now;
         self.freshest = Some(path);
         let mut eager = false;

@@ -68,6 +68,8 @@ pub(super) struct Conn {
     pub(super) progress_at: Time,
     /// Last time that anything came.
     pub(super) heard_at: Time,
+    /// When the peer was asked to answer here, if nothing has come since.
+    pub(super) asked_at: Option<Time>,
     /// When it came up.
     pub(super) since: Time,
     pub(super) due: Due,
@@ -93,6 +95,7 @@ impl Conn {
             written: 0,
             progress_at: now,
             heard_at: now,
+            asked_at: None,
             since: now,
             due: Due::default(),
             status_due: vec![path],

@@ -113,6 +113,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             let Some(conn) = self.paths[at].conn_mut() else { continue };
             conn.progress_at = (conn.progress_at + late).min(now);
             conn.heard_at = (conn.heard_at + late).min(now);
+            conn.asked_at = conn.asked_at.map(|asked| (asked + late).min(now));
             for flight in &mut conn.flights {
                 flight.at = (flight.at + late).min(now);
             }
@@ -145,6 +146,14 @@ impl<S: Payload, R: Clone> Port<S, R> {
             let patience = self.paths[at].patience(least);
             let path = self.paths[at].id;
             let Some(conn) = self.paths[at].conn_mut() else { continue };
+            // Nothing is on its way that could tell: an answer that was asked for does not come.
+            let deaf = conn.asked_at.is_some_and(|asked| now.since(asked) > (dead * 2).max(patience * 4));
+            if deaf && conn.flights.is_empty() {
+                let conn = conn.id;
+                self.actions.push_back(Action::Hangup { path, conn, farewell: None });
+                self.drop_conn(now, at, Reason::Unreachable);
+                continue;
+            }
             let Some(oldest) = conn.flights.front().map(|f| f.at) else { continue };
             let waited = now.since(conn.progress_at);
             timed_out |= conn.flights.iter().any(|f| !f.moved) && now.since(oldest) > self.config.ack_timeout;
@@ -219,6 +228,10 @@ impl<S: Payload, R: Clone> Port<S, R> {
                 self.freshest = None;
                 let path = self.feedback_path().map_or(by, |at| self.paths[at].id);
                 self.completions_by = Some((path, now));
+                // If nobody is there any more, this is how it is found out.
+                if let Some(conn) = self.path_index(path).and_then(|at| self.paths[at].conn_mut()) {
+                    conn.due.probe = true;
+                }
                 self.receiver.rewind_completions();
                 self.feed_back_idle(now, true);
             }

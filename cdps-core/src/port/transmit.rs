@@ -103,6 +103,9 @@ impl<S: Payload, R: Clone> Port<S, R> {
         let frames = batch.frames.len() as u64;
         if let Some(conn) = self.paths[at].conn_mut() {
             conn.frames_out += frames;
+            if due.probe {
+                conn.asked_at.get_or_insert(now);
+            }
         }
     }
 
@@ -139,6 +142,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         }
         if asks || at_barrier {
             conn.frames_out += 1;
+            conn.asked_at.get_or_insert(now);
             batch.frames.push(Outgoing::Control(Frame::Probe));
         }
         if taken > 0 {

@@ -133,3 +133,21 @@ fn a_second_copy_makes_up_for_a_loss() {
         assert_eq!(pair.completed().len(), usize::from(in_doubt));
     }
 }
+
+/// [F9] [T3] A connection whose peer does not answer what it was asked is given up, also when no message is on its way there: so a source
+/// that is gone without a word is noticed by a target that merely waits for its acknowledgments to be confirmed.
+#[test]
+fn a_connection_that_does_not_answer_is_given_up() {
+    let mut pair = Pair::connected(config(1));
+    pair.send(1, b"message").unwrap();
+    pair.run();
+    let paths_up = |pair: &Pair| pair.target.as_ref().unwrap().stats().paths_up;
+    pair.pass(MS * 5000);
+    assert_eq!(paths_up(&pair), 1, "an idle connection is asked nothing");
+    pair.silent = vec![PathId(0)];
+    pair.target.as_mut().unwrap().ack(pair.now, Sn(1), 0).unwrap();
+    pair.pass(MS * 2900);
+    assert_eq!(paths_up(&pair), 1);
+    pair.pass(MS * 1000);
+    assert_eq!(paths_up(&pair), 0);
+}
