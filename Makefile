@@ -78,6 +78,7 @@ bars-net: lib ## how long failovers take, each RUNS times, between network names
 
 bars: lib ## what faults and idleness cost, with figures, four minutes; the machine should be quiet: make bars [CALM=60]
 	CDPS_CALM_SECONDS=$(CALM) $(CARGO) test --quiet --package cdps-tests --test bars -- --include-ignored --nocapture --test-threads=1
+	CDPS_HELD_SECONDS=$(CALM) $(CARGO) test --quiet --package cdps --test held -- --nocapture
 
 bench: lib ## side by side against plain C and ZeroMQ, under three minutes
 	@.ci/setup bench
