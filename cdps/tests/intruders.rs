@@ -304,8 +304,8 @@ fn a_reserved_feature_is_refused_politely() {
             }
         }
     };
-    for bit in 0..16 {
-        assert_eq!(ask(1 + bit, 1 << bit), Reason::UnsupportedFeature, "flag {bit}");
+    for bit in (0..16_u16).filter(|bit| 1 << bit != wire::connect::RESET) {
+        assert_eq!(ask(1 + u32::from(bit), 1_u16 << bit), Reason::UnsupportedFeature, "flag {bit}");
     }
     assert_eq!(ask(20, 0), Reason::NoSuchClient, "the same connection, and a request as it should be");
     assert_eq!(victim.pair.target.stats().protocol_errors, 0);
