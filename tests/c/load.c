@@ -192,12 +192,18 @@ static void on_release(void *user, const cdps_release_t *event)
 static void on_source_status(void *user, const cdps_connstatus_t *event)
 {
     (void)user;
-    if (event->status == CDPS_CONN_DOWN)
-        atomic_store(&source.down, true);
+    if (event->status == CDPS_CONN_DOWN || event->status == CDPS_CONN_RECOVERED)
+        atomic_store(&source.down, event->status == CDPS_CONN_DOWN);
     say("status %s %" PRIu32 " %s completed=%llu nacked=%llu", cdps_conn_name(event->status), event->node,
         cdps_reason_name(event->reason), atomic_load(&source.completed), atomic_load(&source.nacked));
     if (event->status == CDPS_CONN_CONNECTED)
         atomic_store(&source.connected, true);
+}
+
+static void on_resolved(void *user, const cdps_resolved_t *event)
+{
+    (void)user;
+    say("resolved %" PRIu64 " %s", event->sn, cdps_verdict_name(event->verdict));
 }
 
 static struct loan *borrow(void)
@@ -314,6 +320,7 @@ static void run_source(cdps_node_t *node, cdps_config_t *config)
     callbacks.on_release = on_release;
     callbacks.on_connstatus = on_source_status;
     callbacks.on_path = on_path;
+    callbacks.on_resolved = on_resolved;
     callbacks.on_final = on_final;
     EXPECT(CDPS_OK, cdps_client_register(node, "loader", &client_callbacks, NULL, &client, NULL));
     EXPECT(CDPS_OK, cdps_port_create(node, config, &callbacks, NULL, &source.port, NULL));

@@ -31,6 +31,7 @@ static cdps_client_callbacks_t client_table = CDPS_CLIENT_CALLBACKS_INIT;
 /* --- every call on a handle, with good other arguments ---------------------------------------------------------------- */
 
 static int32_t register_(cdps_port_t *p, cdps_error_t *err) { return cdps_port_register(p, client, err); }
+static int32_t switch_(cdps_port_t *p, cdps_error_t *err) { return cdps_port_switch(p, 2, err); }
 static int32_t connect_(cdps_port_t *p, cdps_error_t *err) { return cdps_port_connect(p, 0, err); }
 static int32_t close_(cdps_port_t *p, cdps_error_t *err) { return cdps_port_close(p, CDPS_CLOSE_DRAIN, err); }
 static int32_t send_(cdps_port_t *p, cdps_error_t *err) { (void)err; return cdps_port_send(p, NULL, 0, NULL, NULL); }
@@ -76,6 +77,7 @@ static const struct {
     {"cdps_port_unregister", cdps_port_unregister, true},
     {"cdps_port_initialize", cdps_port_initialize, true},
     {"cdps_port_connect", connect_, true},
+    {"cdps_port_switch", switch_, true},
     {"cdps_port_suspend", cdps_port_suspend, true},
     {"cdps_port_resume", cdps_port_resume, true},
     {"cdps_port_reset", cdps_port_reset, true},
@@ -363,6 +365,7 @@ static void wrong_states(void)
     CHECK(info.state == CDPS_STATE_IDLE && info.peer == 0 && info.struct_size == sizeof info);
     EXPECT_TEXT(CDPS_E_WRONG_STATE, "IDLE", cdps_port_initialize(port, &err));
     EXPECT_TEXT(CDPS_E_WRONG_STATE, "IDLE", cdps_port_connect(port, 0, &err));
+    EXPECT_TEXT(CDPS_E_WRONG_STATE, "IDLE", cdps_port_switch(port, 2, &err));
     EXPECT_TEXT(CDPS_E_WRONG_STATE, "IDLE", cdps_port_suspend(port, &err));
     EXPECT_TEXT(CDPS_E_WRONG_STATE, "IDLE", cdps_port_resume(port, &err));
     EXPECT_TEXT(CDPS_E_WRONG_STATE, "IDLE", cdps_port_reset(port, &err));
