@@ -267,6 +267,11 @@
 #define CDPS_TRIGGER_DENIED 7
 
 /**
+ * The source's user asked for another target: nothing was lost.
+ */
+#define CDPS_TRIGGER_ASKED 8
+
+/**
  * cdps_decision_t.membership: the cluster engine says nothing of the node.
  */
 #define CDPS_MEMBER_UNKNOWN 0
@@ -634,6 +639,11 @@
  * before go nowhere. `generation`.
  */
 #define CDPS_CONN_RESET 9
+
+/**
+ * A switch that cdps_port_switch() began did not come about: the port stays where it is. `node` (where it was to go), `reason`.
+ */
+#define CDPS_CONN_SWITCH_FAILED 10
 
 /**
  * The target has dropped what it had of the message: it will not be delivered.
@@ -2562,6 +2572,26 @@ CDPS_MUST_USE
 int32_t cdps_port_connect(struct cdps_port_t *port,
                           uint32_t node,
                           struct cdps_error_t *err);
+
+/**
+ * Goes over to another target of a CONNECTED port in an orderly way: no message is nacked, lost or delivered twice, and what is sent
+ * meanwhile is queued. The new target's client is asked first; when everything that was begun has ended, and the present target's user has
+ * released every message, the present session is taken away. Returns at once: on_connstatus with #CDPS_CONN_SWITCHED follows, or with
+ * #CDPS_CONN_SWITCH_FAILED within `port.switch_timeout_ms`: then nothing has changed. What the present target sends, and has not finished,
+ * is nacked there.
+ *
+ * @param port  the port.
+ * @param node  one of `port.targets`, not the present one.
+ * @param err   detail of a failure, or NULL.
+ * @return #CDPS_OK, #CDPS_E_INVALID (also: no target of this port, or the present one), #CDPS_E_BAD_HANDLE, #CDPS_E_WRONG_STATE (not
+ *         CONNECTED, the link is not up, or a switch is under way), #CDPS_E_FORKED.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+CDPS_MUST_USE
+int32_t cdps_port_switch(struct cdps_port_t *port,
+                         uint32_t node,
+                         struct cdps_error_t *err);
 
 /**
  * Holds traffic without closing: sends are taken as before, up to `port.send_buffer_max`, and none of them begins to travel. What has begun
