@@ -281,8 +281,8 @@ fn work(arguments: &[String]) -> Result<(), Failure> {
         bench.run(work, frames, BATCH)?;
     }
     let stats = (bench.source.stats(), bench.target.stats());
-    if work >= Work::Receive && stats.1.received_messages < batches * BATCH {
-        return Err(format!("only {} messages were received", stats.1.received_messages).into());
+    if work >= Work::Receive && stats.1.messages_received < batches * BATCH {
+        return Err(format!("only {} messages were received", stats.1.messages_received).into());
     }
     if work >= Work::Complete && stats.0.completed < batches * BATCH {
         return Err(format!("only {} messages were completed", stats.0.completed).into());

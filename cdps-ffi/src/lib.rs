@@ -34,6 +34,7 @@ mod port_bridge;
 pub mod port_info;
 mod settings;
 mod sized;
+pub mod stats;
 mod strings;
 pub mod types;
 pub mod version;

@@ -19,47 +19,13 @@ use crate::guard::{guard, guard_count, guard_detail};
 use crate::handle::{Kind, Table};
 use crate::live;
 use crate::log;
-use crate::sized::{self, Sized32, own_size};
+use crate::sized;
 use crate::strings;
 use crate::types::{CDPS_WAIT_FOREVER, cdps_config_t, cdps_node_callbacks_t, cdps_node_t};
 use crate::version::CDPS_ABI;
 
 /// Longest wait that is counted; "for ever" in practice (136 years).
 const FOREVER: Duration = Duration::from_secs(0xffff_ffff);
-
-/// Counters of a node since it was opened.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct cdps_node_stats_t {
-    /// Size of this structure, in bytes.
-    pub struct_size: u32,
-    /// 0.
-    pub reserved0: u32,
-    /// Connections accepted by the listeners.
-    pub accepted: u64,
-    /// Connections refused or dropped before their handshake was done.
-    pub handshakes_failed: u64,
-    /// Connections dropped because the peer broke the protocol or a limit, after the handshake.
-    pub protocol_errors: u64,
-    /// Connections dropped because of a wrong checksum.
-    pub checksum_errors: u64,
-    /// Connections that ended without a word.
-    pub connections_lost: u64,
-    /// Dials that did not succeed.
-    pub dials_failed: u64,
-    /// Log lines held back by the rate limit.
-    pub log_suppressed: u64,
-    /// Ports that exist now.
-    pub ports: u64,
-    /// Connections in handshake now.
-    pub handshaking: u64,
-}
-
-// SAFETY: integers only.
-unsafe impl Sized32 for cdps_node_stats_t {
-    const NAME: &'static str = "cdps_node_stats_t";
-    const FIRST_SIZE: usize = 80;
-}
 
 /// What a node handle names.
 pub(crate) struct NodeEntry {
@@ -276,36 +242,6 @@ pub unsafe extern "C" fn cdps_node_listening(
         let found = addresses.get(index).ok_or(const { Failure::bare(CDPS_E_NOT_FOUND) })?;
         // SAFETY: the header asks for `cap` writable bytes, or NULL.
         unsafe { strings::store(&found.to_string(), buf, cap, need) }
-    })
-}
-
-/// Counters of a node.
-///
-/// @param node  the node.
-/// @param out   stores the counters; `struct_size` must be set.
-/// @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_FORKED.
-///
-/// Threads: any. Callbacks: allowed.
-#[unsafe(no_mangle)]
-#[must_use]
-pub unsafe extern "C" fn cdps_node_stats(node: *const cdps_node_t, out: *mut cdps_node_stats_t) -> i32 {
-    guard(|| {
-        let stats = live::node(node)?.node.stats();
-        let value = cdps_node_stats_t {
-            struct_size: own_size::<cdps_node_stats_t>(),
-            reserved0: 0,
-            accepted: stats.accepted,
-            handshakes_failed: stats.handshakes_failed,
-            protocol_errors: stats.protocol_errors,
-            checksum_errors: stats.checksum_errors,
-            connections_lost: stats.connections_lost,
-            dials_failed: stats.dials_failed,
-            log_suppressed: stats.log_suppressed,
-            ports: stats.ports,
-            handshaking: stats.handshaking,
-        };
-        // SAFETY: the header asks for a structure of `struct_size` writable bytes, or NULL.
-        unsafe { sized::write(out, &value) }
     })
 }
 

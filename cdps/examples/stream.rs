@@ -185,7 +185,7 @@ fn source(plan: &Plan) -> Outcome<()> {
     let sent = stream(plan, &port, &counter, start)?;
     let took = start.elapsed();
     let own = processor_time() - before;
-    let stats = port.stats();
+    let (stats, paths) = (port.stats(), port.path_stats());
     node.destroy_wait(Duration::from_secs(10))?;
     drop(child.stdin.take());
     let mut line = String::new();
@@ -207,7 +207,7 @@ fn source(plan: &Plan) -> Outcome<()> {
     );
     println!(
         "frames sent {:?}, resent {}",
-        stats.paths.iter().map(|p| p.frames_sent).collect::<Vec<_>>(),
+        paths.iter().map(|p| p.carried.frames_sent).collect::<Vec<_>>(),
         stats.retransmitted
     );
     Ok(())

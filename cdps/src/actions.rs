@@ -69,7 +69,7 @@ fn unwatch(port: &Arc<PortShared>, path: PathId) {
 fn hang_up(port: &Arc<PortShared>, path: PathId, conn: ConnId, farewell: Option<Frame>) {
     let (made, dial) = port.slot(path, |slot| {
         let dial = slot.dial.take_if(|(number, _)| *number == conn);
-        (slot.conn.take_if(|c| c.number == conn), dial)
+        (slot.take_if(|c| c.number == conn), dial)
     });
     if let Some((_, Some(task))) = dial {
         task.abort();

@@ -13,6 +13,7 @@ use std::time::Duration;
 use cdps_core::config::{ConfigError, Liveness, NodeConfig, PortConfig};
 use cdps_core::id::{Generation, Incarnation, NodeId, PathId, SessionId};
 use cdps_core::node::{LinkKey, Node as Engine};
+use cdps_core::port::Stats as PortStats;
 use cdps_core::reason::Reason;
 use cdps_core::time::Time;
 use parking_lot::{Condvar, Mutex};
@@ -29,7 +30,7 @@ use crate::links::Links;
 use crate::log::{Level, Log, RateLimit};
 use crate::session::Sessions;
 use crate::shared::PortShared;
-use crate::stats::{Counts, NodeStats};
+use crate::stats::Counts;
 use crate::threads::{self, CallbackThread, IoThread, Last};
 use crate::timer::Sleep;
 
@@ -113,6 +114,8 @@ struct Registry {
     ports: HashMap<u64, Arc<PortShared>>,
     sources: HashMap<u32, Arc<PortShared>>,
     clients: HashMap<String, Arc<ClientShared>>,
+    /// Sum over the ports that are gone.
+    departed: PortStats,
     closing: bool,
     /// Everything is down, and the end has begun.
     ending: bool,
@@ -324,8 +327,11 @@ impl NodeShared {
 
     /// A port has had its final event.
     pub(crate) fn dismiss(self: &Arc<Self>, port: &Arc<PortShared>) {
+        let stats = port.stats().departed();
         let mut registry = self.registry.lock();
-        registry.ports.remove(&port.number);
+        if registry.ports.remove(&port.number).is_some() {
+            registry.departed.add(&stats);
+        }
         if port.side == cdps_core::id::Side::Source {
             registry.sources.remove(&port.session.port);
         }
@@ -478,9 +484,10 @@ impl NodeShared {
 
     // ---- counting and logging ----
 
-    pub(crate) fn stats(&self) -> NodeStats {
-        let ports = self.registry.lock().ports.len() as u64;
-        self.counts.read(ports)
+    /// What the ports that are gone have counted, those that there are, and the number of clients: a port is in one of both.
+    pub(crate) fn traffic(&self) -> (PortStats, Vec<Arc<PortShared>>, u64) {
+        let registry = self.registry.lock();
+        (registry.departed, registry.ports.values().cloned().collect(), registry.clients.len() as u64)
     }
 
     /// A bug has shown.

@@ -35,6 +35,7 @@ mod jobs;
 mod links;
 mod log;
 mod message;
+mod metrics;
 mod node;
 mod outputs;
 mod payload;
@@ -58,8 +59,8 @@ pub use cdps_core::config::{
 };
 pub use cdps_core::id::{Generation, Incarnation, NodeId, PathId, SessionId, Sn, Ssn, StreamId};
 pub use cdps_core::port::{
-    AckError, Certainty, ConnStatus, FlowReason, LeaseEnd, Link, LossRecord, PathEvidence, State, StateError,
-    Timer, Trigger, Verdict,
+    AckError, Certainty, ConnStatus, FlowReason, LeaseEnd, Link, LossRecord, PathEvidence,
+    PathStats as PathFigures, State, StateError, Stats as PortStats, Timer, Trigger, Verdict,
 };
 pub use cdps_core::reason::Reason;
 
@@ -70,7 +71,7 @@ pub use log::{Level, Log, LogSink};
 pub use message::{Deliverable, Message};
 pub use node::{Node, NodeOptions, Security};
 pub use port::{BackupChoice, FenceRequest, Port, PortEvent, PortHandler, SendOptions};
-pub use stats::{NodeStats, PathStats, PortStats};
+pub use stats::{Carried, NodeStats, PathStats};
 
 /// Whether the calling thread is inside one of this library's callbacks, where calls that wait are refused.
 #[must_use]

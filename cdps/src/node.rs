@@ -270,10 +270,19 @@ impl Node {
         self.shared.is_poisoned()
     }
 
-    /// Counters.
+    /// Figures of the node, and of all its ports together. It looks at each port for a moment.
     #[must_use]
     pub fn stats(&self) -> NodeStats {
         self.shared.stats()
+    }
+
+    /// Figures of the node, its ports and their paths, as Prometheus text (exposition format 0.0.4). Names begin with `cdps_node_`,
+    /// `cdps_port_` and `cdps_path_`, units are seconds and bytes, counters end in `_total`. Labels: `node` is its id; `port` a number that
+    /// no other port of the node has had; `client` the client on this node that it belongs to; `path` the number of the path.
+    /// `cdps_port_info` has the port's session. Counters of a path begin anew with each session.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        self.shared.metrics()
     }
 }
 

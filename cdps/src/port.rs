@@ -10,7 +10,7 @@ use cdps_core::config::{AckModel, Liveness, PortConfig};
 use cdps_core::id::{Generation, NodeId, PathId, SessionId, Sn, StreamId};
 use cdps_core::port::{
     AckError, Call, Certainty, ConnStatus, FlowReason, Link, Outbound, Refused, SendError as Refusal, State,
-    StateError, Verdict,
+    StateError, Stats as PortStats, Verdict,
 };
 use cdps_core::reason::Reason;
 
@@ -19,7 +19,7 @@ use crate::error::{PortError, SendError, WaitError};
 use crate::message::Message;
 use crate::payload::Payload;
 use crate::shared::PortShared;
-use crate::stats::PortStats;
+use crate::stats::PathStats;
 use crate::{clock, streams, threads};
 
 /// Gets the events of a port. Runs where the node's callbacks do ([`crate::Callbacks`]), one call at a time, in order.
@@ -426,10 +426,16 @@ impl Port {
         self.shared.node.poison(what);
     }
 
-    /// Counters.
+    /// Figures of the port.
     #[must_use]
     pub fn stats(&self) -> PortStats {
         self.shared.stats()
+    }
+
+    /// Figures of the paths of its present session; none without one.
+    #[must_use]
+    pub fn path_stats(&self) -> Vec<PathStats> {
+        self.shared.path_stats()
     }
 
     fn verb(

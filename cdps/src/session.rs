@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use cdps_core::cluster::PeerState;
 use cdps_core::id::{Generation, Incarnation, NodeId, SessionId, Side};
@@ -236,7 +237,7 @@ fn connect_request(node: &Arc<NodeShared>, connect: Connect) {
     let lease = node.links.lease(session.node, session.incarnation);
     lease.fetch_max(
         node.read(|engine| engine.lease_until(session.node, session.incarnation)).0,
-        std::sync::atomic::Ordering::AcqRel,
+        Ordering::AcqRel,
     );
     let port = PortShared::new(node, node.next_number(), Side::Target, session, None, None, Some(lease));
     let mut found = node.sessions.lock().find(&connect, &port, None);
@@ -378,6 +379,7 @@ fn accept(
 }
 
 fn refuse(node: &Arc<NodeShared>, connect: &Connect, reason: Reason, text: String) {
+    node.counts.connects_refused.fetch_add(1, Ordering::Relaxed);
     let highest = node.highest(&connect.client, connect.session.node);
     let answer = Answer::refusal(connect, reason, highest, text);
     node.call(|engine, now| engine.tell(now, connect.session.node, NodeBody::Answer(answer), false));

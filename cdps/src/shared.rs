@@ -32,6 +32,7 @@ use crate::payload::{Lending, Payload};
 use crate::port::PortHandler;
 use crate::received::ReceivedBuf;
 use crate::schedule::Schedule;
+use crate::stats::Carried;
 use crate::streams::Automatic;
 use crate::timer::Sleep;
 
@@ -108,6 +109,24 @@ pub(crate) struct PathSlot {
     pub(crate) conn: Option<Arc<Conn>>,
     pub(crate) dial: Option<(ConnId, Option<AbortHandle>)>,
     pub(crate) link: Option<LinkId>,
+    /// What former connections of the path have carried.
+    pub(crate) carried: Carried,
+}
+
+impl PathSlot {
+    /// Puts a connection in the place of the former one, or none.
+    pub(crate) fn replace(&mut self, conn: Option<Arc<Conn>>) -> Option<Arc<Conn>> {
+        let former = std::mem::replace(&mut self.conn, conn);
+        if let Some(former) = &former {
+            self.carried = self.carried.with(former);
+        }
+        former
+    }
+
+    /// Takes the connection out if it is this one.
+    pub(crate) fn take_if(&mut self, is: impl FnOnce(&Arc<Conn>) -> bool) -> Option<Arc<Conn>> {
+        if self.conn.as_ref().is_some_and(is) { self.replace(None) } else { None }
+    }
 }
 
 /// What an engine call leaves to be done without the lock.
@@ -523,10 +542,10 @@ impl PortShared {
         self.node.sessions.lock().forget(self);
         self.node.links.forget(self);
         crate::client::leave(self);
+        self.node.dismiss(self);
         *self.finished.lock() = true;
         self.finish.notify_all();
         self.rearm.notify_one();
-        self.node.dismiss(self);
     }
 
     pub(crate) fn wait_finished(&self, timeout: Duration) -> Result<(), WaitError> {

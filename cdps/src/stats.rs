@@ -1,16 +1,17 @@
-//! Counters that are always on (U1).
+//! Figures that are always kept (U1): of a node, its ports and their paths. [`crate::Node::metrics`] has them as text.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use cdps_core::cluster::Health;
 use cdps_core::id::PathId;
+use cdps_core::port::{PathStats as PathFigures, Stats as PortStats};
 use cdps_core::reason::Reason;
-use cdps_core::time::Duration;
 
+use crate::conn::Conn;
+use crate::hub::NodeShared;
 use crate::log::Level;
-use crate::shared::{Engine, PortShared};
+use crate::shared::PortShared;
 
-/// Counters of a node since it was opened.
+/// Figures of a node since it was opened. All but `ports`, `clients` and `handshaking` count, and never fall.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct NodeStats {
     /// Connections accepted by the listeners.
@@ -25,78 +26,58 @@ pub struct NodeStats {
     pub connections_lost: u64,
     /// Dials that did not succeed.
     pub dials_failed: u64,
+    /// Connect requests of sources that were refused, each time that one was: by the client, or because there is none, or for a generation
+    /// that is not new.
+    pub connects_refused: u64,
+    /// Messages to other nodes that were dropped for want of a connection or of room. Whoever sends one repeats it.
+    pub messages_dropped: u64,
+    /// Times that the node's own loop was late by more than a heartbeat (T9).
+    pub late_loops: u64,
     /// Log lines held back by the rate limit.
     pub log_suppressed: u64,
     /// Ports that exist now.
     pub ports: u64,
+    /// Clients that are registered now.
+    pub clients: u64,
     /// Connections in handshake now.
     pub handshaking: u64,
+    /// Sum over all ports that it has had; what is not counted but measured, over those that exist.
+    pub traffic: PortStats,
 }
 
-/// Counters of a port since it was created.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct PortStats {
-    /// Messages accepted for sending.
-    pub messages_sent: u64,
-    /// Their bytes.
-    pub bytes_sent: u64,
-    /// Messages handed to the user.
-    pub messages_received: u64,
-    /// Their bytes.
-    pub bytes_received: u64,
-    /// Sends that ended well.
-    pub completed: u64,
-    /// Sends that failed.
-    pub nacked: u64,
-    /// Messages or fragments that travelled again.
-    pub retransmitted: u64,
-    /// Messages or fragments that had arrived before, and were dropped.
-    pub duplicates: u64,
-    /// Bytes of payload queued or unfinished now.
-    pub unfinished_bytes: u64,
-    /// Times that another target took over.
-    pub switches: u64,
-    /// How long the last such switch took.
-    pub last_switch: Duration,
-    /// Times that a path was suspected.
-    pub suspicions: u64,
-    /// One entry per path of the present session.
-    pub paths: Vec<PathStats>,
-}
-
-/// Counters of one path.
+/// Figures of one path of a port's present session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PathStats {
-    /// Which.
-    pub path: PathId,
-    /// How well it is heard.
-    pub health: Health,
-    /// Why it is not good, as the path event said; [`Reason::None`] if it is.
-    pub cause: Reason,
-    /// Whether a connection is up.
-    pub up: bool,
-    /// Smoothed time from handing bytes over to their receipt, if measured.
-    pub rtt: Option<Duration>,
-    /// Measured rate, bytes a second; 0: not known.
-    pub rate: u64,
-    /// Bytes of payload on their way.
-    pub in_flight: u64,
-    /// Bytes of payload given to the path in this session.
-    pub payload_sent: u64,
-    /// Ranges taken from it to be sent again elsewhere.
-    pub retransmitted: u64,
-    /// Bytes that the present connection has written.
+    /// What the session knows of it.
+    pub figures: PathFigures,
+    /// What its connections have carried, since the port was created.
+    pub carried: Carried,
+}
+
+/// What connections have carried, handshakes not counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Carried {
+    /// Bytes written: frames, with what they carry.
     pub bytes_sent: u64,
-    /// Bytes that it has read.
+    /// Bytes read.
     pub bytes_received: u64,
-    /// Frames that it has written.
+    /// Frames written.
     pub frames_sent: u64,
-    /// Frames that it has read.
+    /// Frames read.
     pub frames_received: u64,
-    /// How often it died of late; one death is forgotten a minute.
-    pub deaths: u32,
-    /// It was dead, is connected again, and must be well for so long before it carries beside good paths; zero: it need not.
-    pub kept_out: Duration,
+}
+
+impl Carried {
+    /// With what this connection has carried so far.
+    pub(crate) fn with(self, conn: &Conn) -> Carried {
+        let counters = conn.counters();
+        Carried {
+            bytes_sent: self.bytes_sent + counters.bytes_out.load(Relaxed),
+            bytes_received: self.bytes_received + counters.bytes_in.load(Relaxed),
+            frames_sent: self.frames_sent + counters.frames_out.load(Relaxed),
+            frames_received: self.frames_received + counters.frames_in.load(Relaxed),
+        }
+    }
 }
 
 /// What a node counts as it goes.
@@ -106,6 +87,7 @@ pub(crate) struct Counts {
     pub(crate) handshaking: AtomicU64,
     pub(crate) handshakes_failed: AtomicU64,
     pub(crate) dials_failed: AtomicU64,
+    pub(crate) connects_refused: AtomicU64,
     pub(crate) log_suppressed: AtomicU64,
     protocol_errors: AtomicU64,
     checksum_errors: AtomicU64,
@@ -113,20 +95,6 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    pub(crate) fn read(&self, ports: u64) -> NodeStats {
-        NodeStats {
-            accepted: self.accepted.load(Relaxed),
-            handshakes_failed: self.handshakes_failed.load(Relaxed),
-            protocol_errors: self.protocol_errors.load(Relaxed),
-            checksum_errors: self.checksum_errors.load(Relaxed),
-            connections_lost: self.connections_lost.load(Relaxed),
-            dials_failed: self.dials_failed.load(Relaxed),
-            log_suppressed: self.log_suppressed.load(Relaxed),
-            ports,
-            handshaking: self.handshaking.load(Relaxed),
-        }
-    }
-
     /// Counts the end of a connection; how heavy a log line about it is.
     pub(crate) fn connection_ended(&self, reason: Reason) -> Level {
         let (counter, level) = match reason {
@@ -139,59 +107,53 @@ impl Counts {
     }
 }
 
-impl PortShared {
-    pub(crate) fn stats(&self) -> PortStats {
-        let engine = self.read(|engine| (engine.stats(), self.path_figures(engine)));
-        let Some((stats, mut paths)) = engine else { return PortStats::default() };
-        for figures in &mut paths {
-            if let Some(conn) = self.conn(figures.path) {
-                let counters = conn.counters();
-                figures.up = true;
-                figures.bytes_sent = counters.bytes_out.load(Relaxed);
-                figures.bytes_received = counters.bytes_in.load(Relaxed);
-                figures.frames_sent = counters.frames_out.load(Relaxed);
-                figures.frames_received = counters.frames_in.load(Relaxed);
-            }
+impl NodeShared {
+    pub(crate) fn stats(&self) -> NodeStats {
+        let (mut traffic, ports, clients) = self.traffic();
+        for port in &ports {
+            traffic.add(&port.stats());
         }
-        PortStats {
-            messages_sent: stats.sent_messages,
-            bytes_sent: stats.sent_bytes,
-            messages_received: stats.received_messages,
-            bytes_received: stats.received_bytes,
-            completed: stats.completed,
-            nacked: stats.nacked,
-            retransmitted: stats.retransmitted,
-            duplicates: stats.duplicates,
-            unfinished_bytes: stats.unfinished_bytes,
-            switches: stats.switches,
-            last_switch: stats.last_switch,
-            suspicions: stats.suspicions,
-            paths,
+        let counts = &self.counts;
+        let engine = self.read(cdps_core::node::Node::counters);
+        NodeStats {
+            accepted: counts.accepted.load(Relaxed),
+            handshakes_failed: counts.handshakes_failed.load(Relaxed),
+            protocol_errors: counts.protocol_errors.load(Relaxed),
+            checksum_errors: counts.checksum_errors.load(Relaxed),
+            connections_lost: counts.connections_lost.load(Relaxed),
+            dials_failed: counts.dials_failed.load(Relaxed),
+            connects_refused: counts.connects_refused.load(Relaxed),
+            messages_dropped: engine.messages_dropped,
+            late_loops: engine.late,
+            log_suppressed: counts.log_suppressed.load(Relaxed),
+            ports: ports.len() as u64,
+            clients,
+            handshaking: counts.handshaking.load(Relaxed),
+            traffic,
         }
     }
+}
 
-    fn path_figures(&self, engine: &Engine) -> Vec<PathStats> {
-        let known = (0..cdps_core::wire::MAX_PATHS as u16).map(PathId);
-        let figures = |path| {
-            let of_path = engine.path_stats(path)?;
-            Some(PathStats {
-                path,
-                health: of_path.health,
-                cause: of_path.cause,
-                up: false,
-                rtt: of_path.rtt,
-                rate: of_path.rate,
-                in_flight: of_path.in_flight,
-                payload_sent: of_path.sent_bytes,
-                retransmitted: of_path.retransmitted,
-                bytes_sent: 0,
-                bytes_received: 0,
-                frames_sent: 0,
-                frames_received: 0,
-                deaths: of_path.deaths,
-                kept_out: of_path.kept_out,
-            })
+impl PortShared {
+    pub(crate) fn stats(&self) -> PortStats {
+        self.read(|engine| engine.stats()).unwrap_or_default()
+    }
+
+    pub(crate) fn path_stats(&self) -> Vec<PathStats> {
+        let known = |engine: &crate::shared::Engine| -> Vec<PathFigures> {
+            let mut paths: Vec<_> = engine.path_ids().filter_map(|path| engine.path_stats(path)).collect();
+            // A target learns of them in any order.
+            paths.sort_unstable_by_key(|figures| figures.path);
+            paths
         };
-        known.filter_map(figures).collect()
+        let with = |figures: PathFigures| PathStats { figures, carried: self.carried(figures.path) };
+        self.read(known).unwrap_or_default().into_iter().map(with).collect()
+    }
+
+    fn carried(&self, path: PathId) -> Carried {
+        self.slot(path, |slot| match &slot.conn {
+            Some(conn) => slot.carried.with(conn),
+            None => slot.carried,
+        })
     }
 }

@@ -9,6 +9,7 @@ use cdps::{
     AckModel, Address, Callbacks, Certainty, ConnStatus, Health, Liveness, Member, Node, NodeId, PathId,
     Port, PortConfig, Reason, Target, Verdict,
 };
+use cluster::exposition::Exposition;
 use cluster::relay::Relay;
 use cluster::*;
 
@@ -146,7 +147,7 @@ fn standby_takes_over_and_gives_back() {
     let user = User::new();
     let port = connected(&all.source, config, &user);
     user.wait("both paths", |seen| (up(seen) == 2).then_some(()));
-    let carried = |port: &Port| port.stats().paths.iter().map(|p| p.payload_sent).collect::<Vec<_>>();
+    let carried = |port: &Port| port.path_stats().iter().map(|p| p.figures.payload_sent).collect::<Vec<_>>();
     let (far, host) = all.hosts[0].session(0);
     send_all(&port, 0, 200);
     check_all(&user, &host, 200);
@@ -208,14 +209,14 @@ fn one_way_loss_is_named_at_both_ends() {
     };
     user.wait("one-way at the source", |seen| named(seen, Reason::OneWayOut));
     host.wait("one-way at the target", |seen| named(seen, Reason::OneWayIn));
-    let figures = port.stats().paths[1];
+    let figures = port.path_stats()[1].figures;
     assert!(figures.health != Health::Good && figures.cause == Reason::OneWayOut, "{figures:?}");
     send_all(&port, 100, 300);
     check_all(&user, &host, 300);
-    assert_eq!(port.stats().paths[1].payload_sent, figures.payload_sent);
+    assert_eq!(port.path_stats()[1].figures.payload_sent, figures.payload_sent);
     all.relays[0][1].thaw();
     user.wait("both paths again", |seen| (up(seen) == 2).then_some(()));
-    assert_eq!(port.stats().paths[1].cause, Reason::None);
+    assert_eq!(port.path_stats()[1].figures.cause, Reason::None);
     assert!(!user.seen().iter().any(|s| matches!(s, Seen::Status(ConnStatus::Down { .. }))));
     all.end();
 }
@@ -228,7 +229,7 @@ fn a_dead_path_rejoins() {
     let port =
         connected(&all.source, PortConfig { balance: cdps::Balance::RoundRobin, ..all.config() }, &user);
     user.wait("both paths", |seen| (up(seen) == 2).then_some(()));
-    assert_eq!(port.stats().paths[1].deaths, 0);
+    assert_eq!(port.path_stats()[1].figures.deaths, 0);
     let told = |seen: &[Seen], from: usize, is: Health, why: Reason| {
         let found = seen.iter().skip(from).position(
             |s| matches!(s, Seen::Path { path: PathId(1), health, reason } if *health == is && *reason == why),
@@ -237,15 +238,15 @@ fn a_dead_path_rejoins() {
     };
     all.relays[0][1].freeze();
     let dead = user.wait("dead", |seen| told(seen, 0, Health::Dead, Reason::Unreachable));
-    assert!(port.stats().paths[1].deaths >= 1);
+    assert!(port.path_stats()[1].figures.deaths >= 1);
     all.relays[0][1].thaw();
     let back = user.wait("back", |seen| told(seen, dead, Health::Suspect, Reason::Rejoining));
     user.wait("good", |seen| told(seen, back, Health::Good, Reason::None));
-    let carried = port.stats().paths[1];
+    let carried = port.path_stats()[1].figures;
     send_all(&port, 0, 500);
     let (_, host) = all.hosts[0].session(0);
     check_all(&user, &host, 500);
-    assert!(port.stats().paths[1].payload_sent > carried.payload_sent, "{carried:?}");
+    assert!(port.path_stats()[1].figures.payload_sent > carried.payload_sent, "{carried:?}");
     all.end();
 }
 
@@ -321,6 +322,107 @@ fn autoswitch_to_a_backup() {
     all.end();
 }
 
+/// [U1] Figures, and their Prometheus text, agree with what was done: messages each way, what a dead path held sent again, its return,
+/// a switch and how long it took, a refused connect; the node's sums outlive the port.
+#[test]
+fn figures_agree_with_what_was_done() {
+    let all = Relayed::new(2, 2);
+    let user = User::new();
+    let port = connected(&all.source, PortConfig { autoswitch: true, ..all.config() }, &user);
+    user.wait("both paths", |seen| (up(seen) == 2).then_some(()));
+    let odd = "a \"client\"\nwith a \\";
+    let idle = all.source.create_port(all.config(), User::new()).expect("is made");
+    let client = all.source.register(odd, Host::new(PortConfig::default(), User::new)).expect("registers");
+    idle.register(&client).expect("registers");
+    all.relays[0][1].freeze();
+    send_all(&port, 0, 300);
+    let (far, host) = all.hosts[0].session(0);
+    check_all(&user, &host, 300);
+    send(&far, b"back", 0).expect("is accepted");
+    user.wait_received(1);
+    user.wait("path down", |seen| {
+        seen.iter().any(|s| matches!(s, Seen::Path { health: Health::Dead, .. })).then_some(())
+    });
+    all.relays[0][1].kill();
+    all.relays[0][1].thaw();
+    user.wait("path up again", |seen| (up(seen) == 2).then_some(()));
+
+    let text = all.source.metrics();
+    let read = Exposition::parse(&text);
+    let (stats, ours) = (port.stats(), [("node", "1"), ("client", "source-1")]);
+    for (name, figure, least, most) in [
+        ("messages_sent_total", stats.messages_sent, 300, 300),
+        ("sent_bytes_total", stats.bytes_sent, 300 * 20_000, 300 * 20_000),
+        ("messages_received_total", stats.messages_received, 1, 1),
+        ("received_bytes_total", stats.bytes_received, 4, 4),
+        ("completed_total", stats.completed, 300, 300),
+        ("nacked_total", stats.nacked, 0, 0),
+        ("retransmitted_total", stats.retransmitted, 1, u64::MAX),
+        ("suspicions_total", stats.suspicions, 1, u64::MAX),
+        ("path_losses_total", stats.path_losses, 1, u64::MAX),
+        ("rejoins_total", stats.rejoins, 1, u64::MAX),
+        ("unfinished_bytes", stats.unfinished_bytes, 0, 0),
+        ("queued_bytes", stats.queued_bytes, 0, 0),
+        ("paths", stats.paths.into(), 2, 2),
+        ("paths_up", stats.paths_up.into(), 2, 2),
+    ] {
+        assert!((least..=most).contains(&figure), "{name}: {stats:?}");
+        for sum in
+            [read.sum(&format!("cdps_port_{name}"), &ours), read.sum(&format!("cdps_node_{name}"), &[])]
+        {
+            assert_eq!(sum as u64, figure, "{name}\n{text}");
+        }
+    }
+    assert!(stats.send_window >= 64 << 10 && stats.send_credit == stats.send_window, "{stats:?}");
+    assert_eq!(read.sum("cdps_port_send_credit_bytes", &ours) as u64, stats.send_credit);
+    assert_eq!(read.values("cdps_path_up", "path"), ["0", "1"].map(String::from).into());
+    assert!(read.sum("cdps_path_retransmitted_total", &[("path", "1")]) >= 1.0, "{text}");
+    let sent = ("cdps_path_sent_bytes_total", [("node", "1")]);
+    assert!(read.sum(sent.0, &sent.1) >= 300.0 * 20_000.0, "{text}");
+    assert!(read.sum("cdps_path_round_trip_seconds", &[("path", "0")]) > 0.0, "{text}");
+    assert!(read.values("cdps_port_info", "client").contains(odd), "{text}");
+    let theirs = all.targets[0].stats().traffic;
+    assert_eq!(
+        (theirs.messages_received, theirs.bytes_received, theirs.messages_sent),
+        (300, 300 * 20_000, 1)
+    );
+
+    let lost = std::time::Instant::now();
+    all.relays[0].iter().for_each(Relay::kill);
+    user.wait_status("switched", |s| matches!(s, ConnStatus::Switched { node: NodeId(3), .. }));
+    let (took, stats) = (lost.elapsed(), port.stats());
+    let read = Exposition::parse(&all.source.metrics());
+    assert!(
+        stats.switches == 1 && stats.last_switch > Duration::ZERO && stats.last_switch <= took,
+        "{took:?}: {stats:?}"
+    );
+    assert_eq!((stats.switch_time, stats.longest_switch), (stats.last_switch, stats.last_switch));
+    for name in ["cdps_port_switch_duration_seconds", "cdps_node_switch_duration_seconds"] {
+        assert_eq!(read.sum(&format!("{name}_count"), &[]) as u64, 1);
+        let sum = read.sum(&format!("{name}_sum"), &[]);
+        assert!((sum - stats.last_switch.as_secs_f64()).abs() < 1e-6, "{sum}: {stats:?}");
+    }
+
+    let stranger = User::new();
+    let refused =
+        PortConfig { client: "nobody".into(), targets: all.config().targets.split_off(1), ..all.config() };
+    let refusing = connecting(&all.source, refused, &stranger);
+    stranger.wait_status("refused", |s| {
+        matches!(s, ConnStatus::ConnectFailed { reason: Reason::NoSuchClient, .. })
+    });
+    assert!(all.targets[1].stats().connects_refused >= 1);
+    assert!(Exposition::parse(&all.targets[1].metrics()).sum("cdps_node_connects_refused_total", &[]) >= 1.0);
+
+    for port in [&port, &idle, &refusing] {
+        port.destroy_wait(DEADLINE).expect("ends");
+    }
+    let after = all.source.stats();
+    assert_eq!((after.ports, after.traffic.messages_sent, after.traffic.switches), (0, 300, 1), "{after:?}");
+    let read = Exposition::parse(&all.source.metrics());
+    assert_eq!(read.sum("cdps_node_messages_sent_total", &[("node", "1")]) as u64, 300);
+    all.end();
+}
+
 /// [F2] The target dies with autoswitch off: down, then every unfinished message nacked in order, then drained; sends fail meanwhile.
 #[test]
 fn order_of_events_when_the_target_dies() {
@@ -392,6 +494,8 @@ fn a_target_that_comes_back_says_what_it_had() {
     let connected = |s: &Seen| matches!(s, Seen::Status(ConnStatus::Connected { .. }));
     assert_eq!(host.seen().iter().filter(|s| connected(s)).count(), 1);
     assert_eq!(all.hosts[0].requests().len(), 1, "its user was not asked again");
+    let (ours, theirs) = (port.stats(), far.stats());
+    assert_eq!((ours.downs, ours.resets, ours.nacked, theirs.resets), (1, 1, 3, 1), "{ours:?}");
     all.end();
 }
 

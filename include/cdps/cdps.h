@@ -1014,56 +1014,6 @@ typedef struct cdps_node_callbacks_t {
 } cdps_node_callbacks_t;
 
 /**
- * Counters of a node since it was opened.
- */
-typedef struct cdps_node_stats_t {
-    /**
-     * Size of this structure, in bytes.
-     */
-    uint32_t struct_size;
-    /**
-     * 0.
-     */
-    uint32_t reserved0;
-    /**
-     * Connections accepted by the listeners.
-     */
-    uint64_t accepted;
-    /**
-     * Connections refused or dropped before their handshake was done.
-     */
-    uint64_t handshakes_failed;
-    /**
-     * Connections dropped because the peer broke the protocol or a limit, after the handshake.
-     */
-    uint64_t protocol_errors;
-    /**
-     * Connections dropped because of a wrong checksum.
-     */
-    uint64_t checksum_errors;
-    /**
-     * Connections that ended without a word.
-     */
-    uint64_t connections_lost;
-    /**
-     * Dials that did not succeed.
-     */
-    uint64_t dials_failed;
-    /**
-     * Log lines held back by the rate limit.
-     */
-    uint64_t log_suppressed;
-    /**
-     * Ports that exist now.
-     */
-    uint64_t ports;
-    /**
-     * Connections in handshake now.
-     */
-    uint64_t handshaking;
-} cdps_node_stats_t;
-
-/**
  * One source port tied to one target port; survives path failures.
  */
 typedef struct cdps_session_t {
@@ -2013,27 +1963,81 @@ typedef struct cdps_timers_t {
 } cdps_timers_t;
 
 /**
- * Counters of a port since it was created.
+ * Figures of a node since it was opened. What does not say "now" counts, and never falls. From `messages_sent` on: sums over all ports that
+ * the node has had; what is said to be now, over those that exist.
  */
-typedef struct cdps_port_stats_t {
+typedef struct cdps_node_stats_t {
     /**
      * Size of this structure, in bytes.
      */
     uint32_t struct_size;
     /**
-     * Paths of the present session: what cdps_port_path_stats() has.
+     * 0.
      */
-    uint32_t paths;
+    uint32_t reserved0;
+    /**
+     * Connections accepted by the listeners.
+     */
+    uint64_t accepted;
+    /**
+     * Connections refused or dropped before their handshake was done.
+     */
+    uint64_t handshakes_failed;
+    /**
+     * Connections dropped because the peer broke the protocol or a limit, after the handshake.
+     */
+    uint64_t protocol_errors;
+    /**
+     * Connections dropped because of a wrong checksum.
+     */
+    uint64_t checksum_errors;
+    /**
+     * Connections that ended without a word.
+     */
+    uint64_t connections_lost;
+    /**
+     * Dials that did not succeed.
+     */
+    uint64_t dials_failed;
+    /**
+     * Log lines held back by the rate limit.
+     */
+    uint64_t log_suppressed;
+    /**
+     * Ports that exist now.
+     */
+    uint64_t ports;
+    /**
+     * Connections in handshake now.
+     */
+    uint64_t handshaking;
+    /**
+     * Connect requests of sources that were refused, each time that one was: by the client, or because there is none, or for a generation that is not
+     * new.
+     */
+    uint64_t connects_refused;
+    /**
+     * Messages to other nodes that were dropped for want of a connection or of room. Whoever sends one repeats it.
+     */
+    uint64_t messages_dropped;
+    /**
+     * Times that the node's own loop was late by more than a heartbeat.
+     */
+    uint64_t late_loops;
+    /**
+     * Clients that are registered now.
+     */
+    uint64_t clients;
     /**
      * Messages accepted for sending.
      */
     uint64_t messages_sent;
     /**
-     * Their bytes.
+     * Their bytes, payload alone.
      */
     uint64_t bytes_sent;
     /**
-     * Messages delivered to the user.
+     * Messages handed out for the user.
      */
     uint64_t messages_received;
     /**
@@ -2049,7 +2053,7 @@ typedef struct cdps_port_stats_t {
      */
     uint64_t nacked;
     /**
-     * Messages or fragments that travelled again.
+     * Messages or fragments that travelled again on another connection, because the one that had them was lost or in doubt.
      */
     uint64_t retransmitted;
     /**
@@ -2057,25 +2061,179 @@ typedef struct cdps_port_stats_t {
      */
     uint64_t duplicates;
     /**
-     * Bytes of payload queued or unfinished now.
+     * Messages, fragments and other frames that came on a connection which was given up, as one of an old generation. They had no effect.
      */
-    uint64_t unfinished_bytes;
+    uint64_t late;
     /**
-     * Times that another target took over.
+     * Times that a path was suspected.
+     */
+    uint64_t suspicions;
+    /**
+     * Times that a path lost its connection, or was given up.
+     */
+    uint64_t path_losses;
+    /**
+     * Times that a path which was dead had proved itself, and carried again. One whose connection merely broke need not.
+     */
+    uint64_t rejoins;
+    /**
+     * Times that the connection was down.
+     */
+    uint64_t downs;
+    /**
+     * Times that the session was reset: its target came back and went on with it.
+     */
+    uint64_t resets;
+    /**
+     * Times that another target took over, by itself or because it was asked for.
      */
     uint64_t switches;
     /**
-     * How long the last such switch took, in ns.
+     * How long the switches took together, in ns.
+     */
+    uint64_t switch_time_ns;
+    /**
+     * How long the longest of them took, in ns.
+     */
+    uint64_t longest_switch_ns;
+    /**
+     * Bytes of payload queued or unfinished now: what `port.send_buffer_max` limits.
+     */
+    uint64_t unfinished_bytes;
+    /**
+     * Bytes of payload that no path has taken yet, now.
+     */
+    uint64_t queued_bytes;
+    /**
+     * Bytes on their way on paths now: handed to a connection, and not receipted on it.
+     */
+    uint64_t in_flight;
+} cdps_node_stats_t;
+
+/**
+ * Figures of a port since it was created. What does not say "now" counts, and never falls.
+ */
+typedef struct cdps_port_stats_t {
+    /**
+     * Size of this structure, in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * Paths of the present session: what cdps_port_path_stats() has.
+     */
+    uint32_t paths;
+    /**
+     * Messages accepted for sending.
+     */
+    uint64_t messages_sent;
+    /**
+     * Their bytes, payload alone.
+     */
+    uint64_t bytes_sent;
+    /**
+     * Messages handed out for the user.
+     */
+    uint64_t messages_received;
+    /**
+     * Their bytes.
+     */
+    uint64_t bytes_received;
+    /**
+     * Sends that ended well.
+     */
+    uint64_t completed;
+    /**
+     * Sends that failed.
+     */
+    uint64_t nacked;
+    /**
+     * Messages or fragments that travelled again on another connection, because the one that had them was lost or in doubt.
+     */
+    uint64_t retransmitted;
+    /**
+     * Messages or fragments that had arrived before, and were dropped.
+     */
+    uint64_t duplicates;
+    /**
+     * Bytes of payload queued or unfinished now: what `port.send_buffer_max` limits.
+     */
+    uint64_t unfinished_bytes;
+    /**
+     * Times that another target took over, by itself or because it was asked for.
+     */
+    uint64_t switches;
+    /**
+     * How long the last of them took, in ns.
      */
     uint64_t last_switch_ns;
     /**
      * Times that a path was suspected.
      */
     uint64_t suspicions;
+    /**
+     * Messages, fragments and other frames that came on a connection which was given up, as one of an old generation. They had no effect.
+     */
+    uint64_t late;
+    /**
+     * Times that a path lost its connection, or was given up.
+     */
+    uint64_t path_losses;
+    /**
+     * Times that a path which was dead had proved itself, and carried again. One whose connection merely broke need not.
+     */
+    uint64_t rejoins;
+    /**
+     * Times that the connection was down.
+     */
+    uint64_t downs;
+    /**
+     * Times that the session was reset: its target came back and went on with it.
+     */
+    uint64_t resets;
+    /**
+     * How long the switches took together, in ns.
+     */
+    uint64_t switch_time_ns;
+    /**
+     * How long the longest of them took, in ns.
+     */
+    uint64_t longest_switch_ns;
+    /**
+     * Messages from the oldest unfinished one to the newest, now.
+     */
+    uint64_t unfinished_messages;
+    /**
+     * Bytes of payload that no path has taken yet, now.
+     */
+    uint64_t queued_bytes;
+    /**
+     * Bytes on their way on paths now: handed to a connection, and not receipted on it.
+     */
+    uint64_t in_flight;
+    /**
+     * Window that the peer grants now, in cost: bytes, and 256 for each message.
+     */
+    uint64_t send_window;
+    /**
+     * What is left of it now.
+     */
+    uint64_t send_credit;
+    /**
+     * Window that this end grants now, in cost.
+     */
+    uint64_t receive_window;
+    /**
+     * Cost of what has come, or has begun to come, and is not released by the user.
+     */
+    uint64_t unreleased;
+    /**
+     * Ends of sends that the user has not been told of: what `port.max_pending_events` limits.
+     */
+    uint64_t pending_events;
 } cdps_port_stats_t;
 
 /**
- * Counters of one path of the present session.
+ * Figures of one path of the present session.
  */
 typedef struct cdps_path_stats_t {
     /**
@@ -2111,23 +2269,23 @@ typedef struct cdps_path_stats_t {
      */
     uint64_t payload_sent;
     /**
-     * Ranges taken from it to be sent again elsewhere.
+     * Ranges taken from it in this session, to be sent again elsewhere.
      */
     uint64_t retransmitted;
     /**
-     * Bytes that the present connection has written.
+     * Bytes that its connections have written, since the port was created.
      */
     uint64_t bytes_sent;
     /**
-     * Bytes that it has read.
+     * Bytes that they have read.
      */
     uint64_t bytes_received;
     /**
-     * Frames that it has written.
+     * Frames that they have written.
      */
     uint64_t frames_sent;
     /**
-     * Frames that it has read.
+     * Frames that they have read.
      */
     uint64_t frames_received;
     /**
@@ -2143,6 +2301,14 @@ typedef struct cdps_path_stats_t {
      * It was dead, is connected again, and must be well for so long, in ns, before it carries beside good paths; 0: it need not.
      */
     uint64_t kept_out_ns;
+    /**
+     * 1 if it carries only while no normal path is good, else 0.
+     */
+    int32_t standby;
+    /**
+     * 0.
+     */
+    uint32_t reserved0;
 } cdps_path_stats_t;
 
 #ifdef __cplusplus
@@ -2450,17 +2616,6 @@ int32_t cdps_node_listening(const struct cdps_node_t *node,
                             size_t *need);
 
 /**
- * Counters of a node.
- *
- * @param node  the node.
- * @param out   stores the counters; `struct_size` must be set.
- * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_FORKED.
- *
- * Threads: any. Callbacks: allowed.
- */
-CDPS_MUST_USE int32_t cdps_node_stats(const struct cdps_node_t *node, struct cdps_node_stats_t *out);
-
-/**
  * Registers a client under a name of 1 to 255 bytes, which is unique on the node and by which sources ask for it.
  *
  * @param node       the node.
@@ -2759,10 +2914,45 @@ int32_t cdps_port_timers(const struct cdps_port_t *port,
                          struct cdps_timers_t *out);
 
 /**
- * Counters of a port.
+ * Figures of a node, and of all its ports together. It looks at each port for a moment.
+ *
+ * @param node  the node.
+ * @param out   stores the figures; `struct_size` must be set.
+ * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_FORKED.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+CDPS_MUST_USE int32_t cdps_node_stats(const struct cdps_node_t *node, struct cdps_node_stats_t *out);
+
+/**
+ * Figures of a node, of each of its ports and of each of their paths, as Prometheus text (exposition format 0.0.4): what a page for scraping
+ * has to send as `text/plain; version=0.0.4`.
+ *
+ * Names begin with cdps_node_, cdps_port_ and cdps_path_; units are seconds and bytes; counters end in _total. Labels: `node` is its id,
+ * `port` a number that no other port of the node has had, `client` the client of this node that the port belongs to, `path` the number
+ * of the path. cdps_port_info has the session of a port. Counters of a path begin anew with each session.
+ *
+ * The text may be longer at the next call: with #CDPS_E_BUFFER, ask again with a buffer of the length that was needed and some more.
+ *
+ * @param node  the node.
+ * @param buf   where the text and its NUL go; NULL with `cap` 0 asks for the length alone.
+ * @param cap   size of `buf`, in bytes.
+ * @param need  stores the length without the NUL; may be NULL if `buf` is given.
+ * @return #CDPS_OK, #CDPS_E_BAD_HANDLE, #CDPS_E_BUFFER (nothing was written to `buf`), #CDPS_E_FORKED.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+CDPS_MUST_USE
+int32_t cdps_node_metrics(const struct cdps_node_t *node,
+                          char *buf,
+                          size_t cap,
+                          size_t *need);
+
+/**
+ * Figures of a port.
  *
  * @param port  the port.
- * @param out   stores the counters; `struct_size` must be set.
+ * @param out   stores the figures; `struct_size` must be set.
  * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_FORKED.
  *
  * Threads: any. Callbacks: allowed.
@@ -2770,11 +2960,11 @@ int32_t cdps_port_timers(const struct cdps_port_t *port,
 CDPS_MUST_USE int32_t cdps_port_stats(const struct cdps_port_t *port, struct cdps_port_stats_t *out);
 
 /**
- * Counters of one path of the present session.
+ * Figures of one path of the present session.
  *
  * @param port   the port.
  * @param index  0, 1, ... until #CDPS_E_NOT_FOUND.
- * @param out    stores the counters; `struct_size` must be set.
+ * @param out    stores the figures; `struct_size` must be set.
  * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_NOT_FOUND, #CDPS_E_FORKED.
  *
  * Threads: any. Callbacks: allowed.
@@ -2846,9 +3036,9 @@ void cdps_msg_generation(const struct cdps_msg_t *msg, struct cdps_generation_t 
     { (uint32_t)sizeof(cdps_port_callbacks_t), 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
 #define CDPS_CLIENT_CALLBACKS_INIT { (uint32_t)sizeof(cdps_client_callbacks_t), 0, NULL, NULL, NULL }
 #define CDPS_NODE_CALLBACKS_INIT { (uint32_t)sizeof(cdps_node_callbacks_t), 0, NULL, NULL }
-#define CDPS_NODE_STATS_INIT { (uint32_t)sizeof(cdps_node_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
-#define CDPS_PORT_STATS_INIT { (uint32_t)sizeof(cdps_port_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
-#define CDPS_PATH_STATS_INIT { (uint32_t)sizeof(cdps_path_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define CDPS_NODE_STATS_INIT { (uint32_t)sizeof(cdps_node_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define CDPS_PORT_STATS_INIT { (uint32_t)sizeof(cdps_port_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define CDPS_PATH_STATS_INIT { (uint32_t)sizeof(cdps_path_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define CDPS_PORT_INFO_INIT { (uint32_t)sizeof(cdps_port_info_t), 0, 0, 0, { 0, 0, 0 }, { 0, 0 } }
 #define CDPS_TIMERS_INIT { (uint32_t)sizeof(cdps_timers_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define CDPS_CONFIG_KEY_INIT { (uint32_t)sizeof(cdps_config_key_t), 0, NULL, NULL, NULL, NULL, NULL }

@@ -99,6 +99,21 @@ class Program:
         self.process.communicate()
 
 
+def test_metrics_are_text_for_prometheus(pair: Pair) -> None:
+    """[U1] What was sent and received is in the text, under the port's client, and both nodes agree."""
+    for handle in [pair.source.send(b"four") for _ in range(3)]:
+        with pair.target.recv(DEADLINE) as message:
+            message.ack(0)
+        handle.result(DEADLINE)
+    ours, theirs = pair.source_node.metrics(), pair.target_node.metrics()
+    assert '\ncdps_node_messages_sent_total{node="1"} 3\n' in ours
+    assert '\ncdps_node_received_bytes_total{node="2"} 12\n' in theirs
+    assert any(
+        line.startswith("cdps_port_completed_total{") and 'client="writer"' in line and line.endswith(" 3")
+        for line in ours.splitlines()
+    )
+
+
 def test_messages_are_acknowledged_with_return_codes(pair: Pair) -> None:
     """[N1] [L3] [M1] [M2] [A1] Every size arrives once, in order; every return code comes back to its own send."""
     assert pair.connected.kind == "connected"

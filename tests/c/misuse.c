@@ -117,6 +117,7 @@ static void node_handle(void *wrong)
     EXPECT(CDPS_E_BAD_HANDLE, cdps_node_incarnation(wrong, &incarnation));
     EXPECT(CDPS_E_BAD_HANDLE, cdps_node_listening(wrong, 0, NULL, 0, &need));
     EXPECT(CDPS_E_BAD_HANDLE, cdps_node_stats(wrong, &stats));
+    EXPECT(CDPS_E_BAD_HANDLE, cdps_node_metrics(wrong, NULL, 0, &need));
     EXPECT(CDPS_E_BAD_HANDLE, cdps_node_fd(wrong, &fd));
     EXPECT(CDPS_E_BAD_HANDLE, cdps_node_dispatch(wrong, 0, 0));
     EXPECT_TEXT(CDPS_E_BAD_HANDLE, "handle", cdps_client_register(wrong, "a", &client_table, NULL, &c, &err));
@@ -285,6 +286,8 @@ static void nodes(void)
     EXPECT(CDPS_E_INVALID, cdps_node_stats(node, NULL));
     stats.struct_size = 0;
     EXPECT(CDPS_E_INVALID, cdps_node_stats(node, &stats));
+    EXPECT(CDPS_E_BUFFER, cdps_node_metrics(node, small, sizeof small, &need));
+    EXPECT(CDPS_E_BUFFER, cdps_node_metrics(node, NULL, 0, NULL));
     EXPECT(CDPS_E_BUFFER, cdps_node_listening(node, 0, small, sizeof small, &need));
     EXPECT(CDPS_E_BUFFER, cdps_node_listening(node, 0, NULL, 0, NULL));
     EXPECT(CDPS_OK, cdps_node_listening(node, 0, NULL, 0, &need));

@@ -427,6 +427,26 @@ static void end(struct scene *scene)
     }
 }
 
+/* [U1] The figures of a node as text: its length first, then a buffer that has room; the sums are those of its port. */
+static void metrics(cdps_node_t *node, unsigned count)
+{
+    cdps_node_stats_t stats = CDPS_NODE_STATS_INIT;
+    char line[128], *text = NULL;
+    size_t need, cap = 0;
+    EXPECT(CDPS_OK, cdps_node_metrics(node, NULL, 0, &need));
+    do {
+        cap = need + 1;
+        text = realloc(text, cap);
+        CHECK(text != NULL);
+    } while (cdps_node_metrics(node, text, cap, &need) == CDPS_E_BUFFER);
+    CHECK(need < cap && strlen(text) == need && text[need - 1] == '\n');
+    EXPECT(CDPS_OK, cdps_node_stats(node, &stats));
+    CHECK(stats.messages_sent == count && stats.completed == count && stats.ports == 1 && stats.clients == 1);
+    snprintf(line, sizeof line, "\ncdps_node_messages_sent_total{node=\"1\"} %u\n", count);
+    CHECK(strstr(text, line) != NULL);
+    free(text);
+}
+
 /* Everything arrives, both ways; then an orderly close. */
 static void both_directions(unsigned count)
 {
@@ -461,6 +481,7 @@ static void both_directions(unsigned count)
         if (side == &scene.target)
             break;
     }
+    metrics(scene.one, count);
     EXPECT(CDPS_OK, cdps_port_info(scene.source.port, &info));
     CHECK(info.state == CDPS_STATE_CONNECTED && info.peer == 2 && info.session.node == 1);
     EXPECT(CDPS_OK, cdps_port_info(scene.target.port, &info));

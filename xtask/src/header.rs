@@ -19,6 +19,7 @@ const SOURCES: &[&str] = &[
     "client.rs",
     "port.rs",
     "port_info.rs",
+    "stats.rs",
     "message.rs",
 ];
 

@@ -117,6 +117,12 @@ impl Node {
         })
     }
 
+    /// Statistics of the node, its ports and their paths as Prometheus text (exposition format 0.0.4), for a page that is scraped. Names
+    /// begin with cdps_node_, cdps_port_ and cdps_path_, units are seconds and bytes, counters end in _total.
+    fn metrics(&self, py: Python<'_>) -> PyResult<String> {
+        call::detached(py, self.open.home, || Ok(self.open.node.metrics()))
+    }
+
     /// Registers a client: a name of 1 to 255 bytes that sources on other nodes connect to, and that own ports are opened for. At most
     /// backlog accepted sources wait; further ones are refused (0: every one).
     #[pyo3(signature = (name, *, backlog=128))]

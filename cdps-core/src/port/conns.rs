@@ -110,6 +110,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         let named = self.paths[at].one_way().filter(|_| reason == Reason::Unreachable);
         let reason = named.map_or(reason, OneWay::reason);
         let Dial::Up(conn) = std::mem::replace(&mut self.paths[at].dial, dial) else { return };
+        self.stats.path_losses += 1;
         self.take_back(at, &conn);
         let path = &mut self.paths[at];
         let link_lost = path.link_lost || reason == Reason::Unreachable || named.is_some();

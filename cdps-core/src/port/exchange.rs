@@ -5,10 +5,8 @@ use std::ops::Range;
 use thiserror::Error;
 
 use super::state::StateError;
-use crate::cluster::Health;
-use crate::config::{AckModel, PathClass};
+use crate::config::AckModel;
 use crate::id::{NodeId, Sn, Ssn, StreamId};
-use crate::reason::Reason;
 use crate::time::Duration;
 use crate::wire::{BundleHead, FragmentHead, Frame, Item};
 
@@ -298,62 +296,4 @@ pub enum ItemBytes {
     Next,
     /// In the same payload as those of the item before, behind them.
     Joined,
-}
-
-/// Counters of a port, never reset.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Stats {
-    /// Messages accepted for sending.
-    pub sent_messages: u64,
-    /// Their bytes.
-    pub sent_bytes: u64,
-    /// Messages completed.
-    pub completed: u64,
-    /// Messages nacked.
-    pub nacked: u64,
-    /// Messages or fragments sent again.
-    pub retransmitted: u64,
-    /// Messages handed to the user.
-    pub received_messages: u64,
-    /// Their bytes.
-    pub received_bytes: u64,
-    /// Duplicates dropped.
-    pub duplicates: u64,
-    /// Payload bytes unfinished now.
-    pub unfinished_bytes: u64,
-    /// Switches to another target.
-    pub switches: u64,
-    /// Duration of the last switch.
-    pub last_switch: Duration,
-    /// Times that a path was suspected.
-    pub suspicions: u64,
-    /// Paths that are up.
-    pub paths_up: u16,
-    /// Paths that there are.
-    pub paths: u16,
-}
-
-/// Figures of one path.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PathStats {
-    /// How well it is.
-    pub health: Health,
-    /// Why it is not good, as the user was told; none if it is.
-    pub cause: Reason,
-    /// What it is for; `None` at a target that the source has not told yet.
-    pub class: Option<PathClass>,
-    /// Payload bytes given to it.
-    pub sent_bytes: u64,
-    /// Bytes on their way.
-    pub in_flight: u64,
-    /// Measured rate, bytes a second; 0: not known.
-    pub rate: u64,
-    /// Smoothed time from hand-over to receipt.
-    pub rtt: Option<Duration>,
-    /// Ranges taken from it to be sent again elsewhere.
-    pub retransmitted: u64,
-    /// How often it died of late: one death is forgotten a minute.
-    pub deaths: u32,
-    /// It was dead, is connected again, and must be well for so long before it carries; zero: it need not.
-    pub kept_out: Duration,
 }

@@ -28,11 +28,9 @@ impl<S: Payload, R: Clone> Port<S, R> {
         items: &mut Vec<Inbound<R>>,
         drained: bool,
     ) -> Result<(), Reason> {
-        let Some(at) = self.path_index(path) else {
-            items.clear();
-            return Ok(());
-        };
-        let Some(live) = self.paths[at].live(conn) else {
+        let known = self.path_index(path);
+        let Some((at, live)) = known.and_then(|at| Some((at, self.paths[at].live(conn)?))) else {
+            self.stats.late += items.len() as u64;
             items.clear();
             return Ok(());
         };
@@ -248,6 +246,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
     ) -> Result<Placement<R>, Reason> {
         let live = self.path_index(path).is_some_and(|at| self.paths[at].live(conn).is_some());
         if !live {
+            self.stats.late += 1;
             return Ok(Placement::Discard);
         }
         self.receiver.begin_fragment(path, conn, head, len, offered)

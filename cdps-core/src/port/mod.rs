@@ -24,6 +24,7 @@ mod reset;
 mod sender;
 mod session;
 mod state;
+mod stats;
 mod tick;
 mod transmit;
 mod verbs;
@@ -40,11 +41,12 @@ pub use event::{
     Verdict,
 };
 pub use exchange::{
-    AckError, Batch, ConnectError, Inbound, ItemBytes, OutItem, Outbound, Outgoing, Parts, PathStats,
-    Payload, Placement, Refused, SendError, Stats,
+    AckError, Batch, ConnectError, Inbound, ItemBytes, OutItem, Outbound, Outgoing, Parts, Payload,
+    Placement, Refused, SendError,
 };
 pub use queue::Queue;
 pub use state::{Call, Link, State, StateError, graph};
+pub use stats::{PathStats, SWITCH_CLASSES, Stats};
 
 use self::backup::Choice;
 use self::overdue::Overdue;
@@ -389,39 +391,6 @@ impl<S: Payload, R: Clone> Port<S, R> {
     /// Key of the proofs of this generation's connections.
     pub fn secret(&self) -> Secret {
         self.secret
-    }
-
-    /// Counters.
-    pub fn stats(&self) -> Stats {
-        Stats {
-            completed: self.events.completed,
-            nacked: self.events.nacked,
-            retransmitted: self.sender.resent,
-            received_messages: self.receiver.delivered,
-            received_bytes: self.receiver.delivered_bytes,
-            duplicates: self.receiver.duplicates,
-            unfinished_bytes: self.sender.bytes(),
-            paths_up: self.paths_up(),
-            paths: u16::try_from(self.paths.len()).unwrap_or(u16::MAX),
-            ..self.stats
-        }
-    }
-
-    /// Figures of one path.
-    pub fn path_stats(&self, path: PathId) -> Option<PathStats> {
-        let path = self.paths.iter().find(|p| p.id == path)?;
-        Some(PathStats {
-            health: path.health(),
-            cause: path.cause,
-            class: path.class,
-            sent_bytes: path.sent_bytes,
-            in_flight: path.conn().map_or(0, |c| c.in_flight),
-            rate: if path.speed.is_known() { path.speed.rate() as u64 } else { 0 },
-            rtt: path.speed.srtt(),
-            retransmitted: path.retransmitted,
-            deaths: path.rejoin.figures().0,
-            kept_out: path.rejoin.figures().1,
-        })
     }
 
     /// Whether a send of `len` bytes would not be told to come again.

@@ -195,6 +195,11 @@ impl<R: Clone> Receiver<R> {
         (self.window + self.released).saturating_sub(self.retained)
     }
 
+    /// What this end grants, and the cost of what its user has not released.
+    pub(super) fn window(&self) -> (u64, u64) {
+        (self.window, (self.retained + self.spent).saturating_sub(self.released))
+    }
+
     /// Highest SN ever received.
     pub(super) fn highest(&self) -> Sn {
         self.highest

@@ -106,6 +106,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             let rejoin = &mut self.paths[at].rejoin;
             if rejoin.waits && rejoin.until <= now {
                 rejoin.waits = false;
+                self.stats.rejoins += 1;
                 self.show_health(now, at, Reason::None);
             }
         }

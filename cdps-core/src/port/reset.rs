@@ -208,6 +208,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
     /// The target is back: what was unknown is resolved if it could say, and sends are taken again.
     pub(super) fn say_recovered(&mut self, node: NodeId, recovery: Recovery) {
         let unknown = self.sender.take_unknown();
+        self.stats.resets += u64::from(recovery.keeps);
         if recovery.keeps {
             for (sn, verdict) in std::mem::take(&mut self.verdicts).judge(unknown) {
                 self.events.push(Event::Resolved { sn, verdict });
@@ -236,6 +237,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         if connect.generation <= self.generation {
             return Err(Reason::StaleGeneration);
         }
+        self.stats.resets += 1;
         self.hang_up_all(None);
         self.finish_everything(Reason::Superseded);
         self.sender.take_unknown();

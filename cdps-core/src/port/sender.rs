@@ -5,6 +5,7 @@
 
 mod barriers;
 mod deadlines;
+mod figures;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -172,37 +173,12 @@ impl<S: Payload> Sender<S> {
         Some((Sn(from.0 + k as u64), self.entries[at + k].stream))
     }
 
-    pub(super) fn bytes(&self) -> u64 {
-        self.unfinished.bytes
-    }
-
-    /// Messages completed in this generation on the word of the peer's port alone.
-    pub(super) fn only_receipted(&self) -> u64 {
-        self.unfinished.only_receipted
-    }
-
-    pub(super) fn messages(&self) -> u64 {
-        self.entries.len() as u64
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     pub(super) fn span_full(&self) -> bool {
         self.entries.len() >= MAX_SPAN
-    }
-
-    /// Payload bytes that wait for a path, with a little for each range to be sent again.
-    pub(super) fn backlog(&self) -> u64 {
-        let new = if self.has_new() { self.queued } else { 0 };
-        new + self.again.len() as u64 * 1024
-    }
-
-    /// Messages and ranges that wait for a path; one that is long counts as its fragments.
-    pub(super) fn pieces(&self, fragment: u32) -> usize {
-        let fragments = self.queued / u64::from(fragment.max(1));
-        self.again.len() + usize::try_from(fragments.max(self.end() - self.cursor.0)).unwrap_or(usize::MAX)
     }
 
     /// Whether a path could be given something now.

@@ -262,8 +262,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         self.link = Link::Up;
         match attempt.purpose {
             Purpose::Switch => {
-                self.stats.switches += 1;
-                self.stats.last_switch = now.since(self.switching_since);
+                self.stats.count_switch(now.since(self.switching_since));
                 let (node, generation, only_receipted) =
                     (attempt.node, self.generation, attempt.only_receipted);
                 if let Some(decision) = self.decision.take() {
@@ -432,6 +431,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
     /// its session still if `keeps`.
     pub(super) fn go_down(&mut self, now: Time, node: NodeId, reason: Reason, keeps: bool) {
         self.link = Link::Down;
+        self.stats.downs += 1;
         if let Some(decision) = self.decision.take() {
             self.events.status(ConnStatus::Down { node, reason, decision });
         }

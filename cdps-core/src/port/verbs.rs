@@ -218,8 +218,8 @@ impl<S: Payload, R: Clone> Port<S, R> {
         }
         let had_work = self.sender.has_new();
         let sn = self.sender.push(stream, len, ack.unwrap_or(self.config.ack), barrier, payload)?;
-        self.stats.sent_messages += 1;
-        self.stats.sent_bytes += u64::from(len);
+        self.stats.messages_sent += 1;
+        self.stats.bytes_sent += u64::from(len);
         if !had_work || now.since(self.last_offer) > OFFER_EVERY {
             self.offer(now);
         }

@@ -113,7 +113,7 @@ impl Conn {
                 return Err(Reason::Closed);
             }
             let (judged, post) = port.call_only(up).ok_or(Reason::UnknownSession)?;
-            let former = judged.map(|()| slot.conn.replace(Arc::clone(&conn)));
+            let former = judged.map(|()| slot.replace(Some(Arc::clone(&conn))));
             Ok((former, post))
         })?;
         let started = former.map(|former| {
@@ -186,7 +186,7 @@ impl Conn {
 
     /// Takes itself out of its port's table, so that nobody finds it any more.
     fn forget(self: &Arc<Self>) {
-        self.port.slot(self.path, |slot| slot.conn.take_if(|conn| Arc::ptr_eq(conn, self)));
+        self.port.slot(self.path, |slot| slot.take_if(|conn| Arc::ptr_eq(conn, self)));
     }
 
     /// The reader is done: the engine is told, unless it knows.

@@ -11,7 +11,7 @@ use cdps_core::reason::Reason;
 use cdps_core::wire::{BundleHead, Decoder, FragmentHead, Item, Items, Step};
 use tokio::io::Interest;
 
-use super::{Conn, OPEN, socket};
+use super::{Conn, FAILED, socket};
 use crate::chunks::Input;
 use crate::received::{Body, ReceivedBuf};
 
@@ -308,7 +308,8 @@ impl Reader {
         if conn.counters.frames_in.swap(self.frames, Ordering::Relaxed) == self.frames {
             return Ok(());
         }
-        if conn.phase.load(Ordering::Acquire) != OPEN {
+        // What comes after the engine was done with the connection it counts as late.
+        if conn.phase.load(Ordering::Acquire) == FAILED {
             self.items.clear();
             return Ok(());
         }

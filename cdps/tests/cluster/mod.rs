@@ -1,6 +1,7 @@
 //! Nodes in this process, over real sockets on addresses of 127.0.0.0/8, and users that write down what they are told.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 
+pub mod exposition;
 pub mod relay;
 
 use std::collections::HashMap;

@@ -9,7 +9,7 @@ fn round_robin_takes_turns() {
     let balance = crate::config::Balance::RoundRobin;
     let mut pair = Pair::connected(PortConfig { ack: AckModel::Asynchronous, balance, ..config(3) });
     let sent = |pair: &Pair| {
-        (0..3).map(|k| pair.source.path_stats(PathId(k)).unwrap().sent_bytes).collect::<Vec<_>>()
+        (0..3).map(|k| pair.source.path_stats(PathId(k)).unwrap().payload_sent).collect::<Vec<_>>()
     };
     for k in 1..=9 {
         pair.send(0, &[0; 100]).unwrap();
@@ -31,7 +31,7 @@ fn make_slow(pair: &mut Pair, path: usize) {
 /// Bytes given to each path.
 fn sent_bytes(pair: &Pair) -> Vec<u64> {
     (0..pair.source.paths.len() as u16)
-        .map(|k| pair.source.path_stats(PathId(k)).unwrap().sent_bytes)
+        .map(|k| pair.source.path_stats(PathId(k)).unwrap().payload_sent)
         .collect()
 }
 
@@ -448,7 +448,7 @@ fn standby_is_for_both_ends() {
         pair.target.as_mut().unwrap().send(pair.now, message).unwrap();
     };
     let sent = |pair: &Pair| {
-        let of = |k| pair.target.as_ref().unwrap().path_stats(PathId(k)).unwrap().sent_bytes;
+        let of = |k| pair.target.as_ref().unwrap().path_stats(PathId(k)).unwrap().payload_sent;
         (of(0), of(1))
     };
     send(&mut pair);

@@ -53,12 +53,12 @@ fn a_dead_path_proves_itself() {
     pair.source_events.clear();
     pair.kill_link(1);
     let carried = |pair: &mut Pair| {
-        let before = pair.path(1).sent_bytes;
+        let before = pair.path(1).payload_sent;
         for _ in 0..20 {
             pair.send(0, &[0; 20_000]).unwrap();
         }
         pair.run();
-        pair.path(1).sent_bytes > before
+        pair.path(1).payload_sent > before
     };
     assert_eq!(pair.path(1).kept_out, live.heartbeat * 3);
     assert!(!carried(&mut pair));
@@ -90,12 +90,12 @@ fn the_only_path_is_not_kept_out() {
     let mut both = pair(2);
     both.kill_link(0);
     both.kill_link(1);
-    let before = [both.path(0).sent_bytes, both.path(1).sent_bytes];
+    let before = [both.path(0).payload_sent, both.path(1).payload_sent];
     for _ in 0..4 {
         both.send(0, b"shared").unwrap();
         both.run();
     }
-    assert!(both.path(0).sent_bytes > before[0] && both.path(1).sent_bytes > before[1]);
+    assert!(both.path(0).payload_sent > before[0] && both.path(1).payload_sent > before[1]);
 }
 
 /// [T2] [T4] A connection that merely breaks is dialled and used at once. The fourth time within a minute the path flaps, and is kept out longer each
@@ -136,16 +136,16 @@ fn a_rejoined_path_starts_slowly() {
         if black_hole {
             pair.silent = vec![PathId(1)];
         }
-        let before = pair.path(1).sent_bytes;
+        let before = pair.path(1).payload_sent;
         for _ in 0..400 {
             pair.send(0, &[0; 2000]).unwrap();
         }
         pair.run();
-        let first = pair.path(1).in_flight.max(pair.path(1).sent_bytes - before);
+        let first = pair.path(1).in_flight.max(pair.path(1).payload_sent - before);
         assert!(first > 0, "it is tried");
         if black_hole {
             assert!(first < 20_000, "{first} bytes");
-            assert!(pair.received().len() < 400 && pair.path(0).sent_bytes > 700_000);
+            assert!(pair.received().len() < 400 && pair.path(0).payload_sent > 700_000);
             pair.pass(MS * 300);
         } else {
             assert!(first > 50_000, "{first} bytes");

@@ -31,6 +31,24 @@ impl Pair {
     }
 }
 
+/// [F3] [U1] What comes on a connection of the old generation has no effect, and is counted.
+#[test]
+fn late_frames_are_counted() {
+    let mut pair = Pair::connected(config(1));
+    let old = pair.source.paths[0].last_conn;
+    pair.silent = vec![PathId(0)];
+    pair.cut();
+    pair.heal();
+    assert!(pair.source.paths[0].last_conn > old && pair.source.stats().resets == 1);
+    let target = pair.target.as_mut().unwrap();
+    assert_eq!((target.stats().resets, target.stats().late), (1, 0));
+    let frames =
+        [wire::Frame::Probe, wire::Frame::Close { reason: Reason::Closed as u16, side: Side::Source }];
+    let mut items: Vec<_> = frames.into_iter().map(|frame| Inbound::Frame(Box::new(frame))).collect();
+    assert_eq!(target.handle_inbound(pair.now, PathId(0), old, 9, &mut items, true), Ok(()));
+    assert_eq!((target.stats().late, target.state()), (2, State::ConnectedTo));
+}
+
 /// [F3] Each message that was nacked as unknown is resolved once, before the port is up again; the session goes on with the next numbers.
 #[test]
 fn what_was_unknown_is_resolved() {
