@@ -102,8 +102,7 @@ class Program:
 def test_metrics_are_text_for_prometheus(pair: Pair) -> None:
     """[U1] What was sent and received is in the text, under the port's client, and both nodes agree."""
     for handle in [pair.source.send(b"four") for _ in range(3)]:
-        with pair.target.recv(DEADLINE) as message:
-            message.ack(0)
+        pair.target.recv(DEADLINE).ack()
         handle.result(DEADLINE)
     ours, theirs = pair.source_node.metrics(), pair.target_node.metrics()
     assert '\ncdps_node_messages_sent_total{node="1"} 3\n' in ours
