@@ -402,6 +402,25 @@ impl PortConfig {
     }
 }
 
+impl PortConfig {
+    /// The first of the values that a live port cannot change (L8) in which `other` differs.
+    pub(crate) fn fixed_difference(&self, other: &PortConfig) -> Option<&'static str> {
+        let fixed = [
+            ("client", self.client == other.client),
+            ("targets", self.targets == other.targets),
+            ("local", self.local == other.local),
+            ("fence", self.fence == other.fence),
+            ("window", self.window == other.window),
+            ("max_message", self.max_message == other.max_message),
+            ("max_streams", self.max_streams == other.max_streams),
+            ("failover_budget", self.failover_budget == other.failover_budget),
+            ("session_timeout", self.session_timeout == other.session_timeout),
+            ("liveness", self.liveness == other.liveness),
+        ];
+        fixed.into_iter().find(|(_, same)| !same).map(|(name, _)| name)
+    }
+}
+
 /// Why a configuration was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ConfigError {

@@ -130,7 +130,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         self.offer(now);
     }
 
-    fn take_back(&mut self, at: usize, conn: &Conn) {
+    pub(super) fn take_back(&mut self, at: usize, conn: &Conn) {
         for flight in conn.flights.iter().filter(|f| !f.moved) {
             self.sender.send_again(flight);
             self.paths[at].retransmitted += 1;
@@ -157,7 +157,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
     }
 
     /// The last path is gone: the others are not left to a wait that was chosen while there was one.
-    fn hasten_dials(&mut self, now: Time) {
+    pub(super) fn hasten_dials(&mut self, now: Time) {
         let latest = now + pathless_redial(&self.config.liveness);
         for path in &mut self.paths {
             if let Dial::Wait { at } = &mut path.dial {

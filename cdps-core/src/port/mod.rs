@@ -14,6 +14,7 @@ mod event;
 mod exchange;
 mod fence;
 mod inbound;
+mod live;
 mod overdue;
 mod path;
 mod planned;
@@ -44,6 +45,7 @@ pub use exchange::{
     AckError, Batch, ConnectError, Inbound, ItemBytes, OutItem, Outbound, Outgoing, Parts, Payload,
     Placement, Refused, SendError,
 };
+pub use live::ChangeError;
 pub use queue::Queue;
 pub use state::{Call, Link, State, StateError, graph};
 pub use stats::{PathStats, SWITCH_CLASSES, Stats};
@@ -187,6 +189,8 @@ pub struct Port<S, R> {
     verdicts: Verdicts,
     /// Numbers of connections up to here have been used, on whatever path.
     last_conn: ConnId,
+    /// Paths from here on have not been there in this session.
+    next_path: u16,
     drain: Option<Drain>,
     /// Drained has been said for the present drain.
     drained_said: bool,
@@ -306,6 +310,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             kept: None,
             verdicts: Verdicts::default(),
             last_conn: ConnId(0),
+            next_path: 0,
             drain: None,
             drained_said: false,
             peer_lost: None,
@@ -383,7 +388,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         self.use_count
     }
 
-    /// What the port was created with.
+    /// What the port was created with, and what was changed since (L8).
     pub fn config(&self) -> &PortConfig {
         &self.config
     }

@@ -45,6 +45,11 @@ impl Attempt {
     pub(super) fn answered(node: NodeId, purpose: Purpose, tried: Vec<NodeId>, deadline: Time) -> Attempt {
         Attempt { node, purpose, tried, deadline, ask_at: Time::NEVER, answered: true, only_receipted: 0 }
     }
+
+    /// Its target has accepted.
+    pub(super) fn is_answered(&self) -> bool {
+        self.answered
+    }
 }
 
 /// A target that was given up. Nobody else may deliver until its lease has run out, or it has released it (F8).
@@ -139,6 +144,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
 
     /// One path per remote address, with the local addresses in turn.
     fn make_paths(&mut self, node: NodeId, addresses: &[Address]) {
+        self.next_path = u16::try_from(addresses.len().min(wire::MAX_PATHS)).unwrap_or(u16::MAX);
         for (k, address) in addresses.iter().take(wire::MAX_PATHS).enumerate() {
             let path = PathId(u16::try_from(k).unwrap_or(u16::MAX));
             let remote = address.remote;
@@ -148,7 +154,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         }
     }
 
-    fn local_for(&self, k: usize, remote: SocketAddr) -> Option<IpAddr> {
+    pub(super) fn local_for(&self, k: usize, remote: SocketAddr) -> Option<IpAddr> {
         let fitting: Vec<_> = self.config.local.iter().filter(|l| l.is_ipv4() == remote.is_ipv4()).collect();
         fitting.get(k % fitting.len().max(1)).map(|l| **l)
     }

@@ -109,6 +109,8 @@ pub enum Call {
     Resume,
     /// Goes over to another target in an orderly way (F6).
     Switch,
+    /// Adds or removes an address, or changes timeouts and policies (L8).
+    Change,
     /// Takes no more sends.
     Stop,
     /// reset: asks the target of a stopped port to go on under a new generation (F3).
@@ -131,7 +133,7 @@ pub enum Call {
 
 impl Call {
     /// Every call.
-    pub const ALL: [Call; 19] = [
+    pub const ALL: [Call; 20] = [
         Call::Register,
         Call::Unregister,
         Call::Initialize,
@@ -142,6 +144,7 @@ impl Call {
         Call::Suspend,
         Call::Resume,
         Call::Switch,
+        Call::Change,
         Call::Stop,
         Call::Reset,
         Call::ResetComplete,
@@ -167,6 +170,7 @@ impl Call {
             Call::Suspend => "suspend",
             Call::Resume => "resume",
             Call::Switch => "switch",
+            Call::Change => "change",
             Call::Stop => "stop",
             Call::Reset => "reset",
             Call::ResetComplete => "reset complete",
@@ -228,6 +232,13 @@ const RULES: &[Rule] = {
         rule(C::Resume, &[S::Connected], ANY, S::Connected),
         rule(C::Resume, &[S::ConnectedTo], ANY, S::ConnectedTo),
         rule(C::Switch, &[S::Connected], &[Link::Up], S::Connected),
+        rule(C::Change, &[S::Idle], ANY, S::Idle),
+        rule(C::Change, &[S::Registered], ANY, S::Registered),
+        rule(C::Change, &[S::ConnectedTo], ANY, S::ConnectedTo),
+        rule(C::Change, &[S::Initialized], ANY, S::Initialized),
+        rule(C::Change, &[S::Connecting], ANY, S::Connecting),
+        rule(C::Change, &[S::Connected], ANY, S::Connected),
+        rule(C::Change, &[S::Stopped], ANY, S::Stopped),
         rule(C::Stop, &[S::Connected], ANY, S::Stopped),
         rule(C::Reset, &[S::Stopped], &[Link::Up, Link::Drained, Link::Resetting], S::Stopped),
         rule(C::ResetComplete, &[S::Stopped], ANY, S::Connected),
