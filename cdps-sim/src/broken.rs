@@ -79,6 +79,8 @@ variants! {
     NackOrder = "nack-order", "nacks after a down come newest first";
     /// The ledger of a reset is a lie.
     LedgerLie = "ledger-lie", "one message in eight is resolved as delivered if it was not, and the other way round";
+    /// A path that was removed goes on.
+    NoRemoval = "no-removal", "that an address is removed does not reach the engine";
     /// A suspended port goes on.
     NoHold = "no-hold", "suspend does not reach the engine";
 }

@@ -64,6 +64,9 @@ impl Host {
     /// A port with nothing to do sets no timer, but for one that was set before.
     pub(crate) fn check_idle(&self, env: &mut Env) {
         for s in self.slots.iter().flatten() {
+            if let Some(text) = s.lacks_a_path() {
+                env.oracle.fail(Invariant::Changes, text);
+            }
             let stats = s.port.stats();
             let whole = stats.paths_up == stats.paths && s.port.link() == Link::Up && !s.port.is_switching();
             let in_use = matches!(s.port.state(), State::Connected | State::ConnectedTo);
@@ -121,6 +124,9 @@ impl Slot {
             Side::Source => self.port.peer()?,
             Side::Target => host,
         };
+        if plan.sources[self.plan].moves_paths() {
+            return self.misuses_any(path);
+        }
         let addresses = &plan.sources[self.plan].config.targets.iter().find(|t| t.node == target)?.addresses;
         if addresses.get(usize::from(path.0))?.class == PathClass::Normal {
             return None;
@@ -134,6 +140,19 @@ impl Slot {
             "{}: messages on standby path {path} to {target} while path {good} is good",
             self.session
         ))
+    }
+}
+
+impl Slot {
+    /// The same, where paths come and go: by what the engine itself knows of them.
+    fn misuses_any(&self, path: PathId) -> Option<String> {
+        let of = |k| self.port.path_stats(k);
+        let normal = |k: &PathId| {
+            of(*k).is_some_and(|s| s.health == Health::Good && s.class == Some(PathClass::Normal))
+        };
+        let standby = of(path)?.class == Some(PathClass::Standby);
+        let good = self.port.path_ids().find(normal).filter(|_| standby)?;
+        Some(format!("{}: messages on standby path {path} while path {good} is good", self.session))
     }
 }
 

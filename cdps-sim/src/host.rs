@@ -5,7 +5,8 @@ mod read;
 mod session;
 mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use cdps_core::cluster::{Health, LinkState};
@@ -84,6 +85,10 @@ pub(crate) struct Slot {
     pub(crate) timeouts: [u64; 4],
     /// Deaths and returns of its paths.
     pub(crate) history: History,
+    /// Where its paths lead.
+    pub(crate) remotes: BTreeMap<PathId, (NodeId, SocketAddr)>,
+    /// Addresses that its user has removed.
+    pub(crate) removed: BTreeSet<(NodeId, SocketAddr)>,
 }
 
 impl Slot {

@@ -5,6 +5,7 @@
 //! rule of the behaviour list was broken.
 
 mod broken;
+mod changes;
 mod checks;
 mod checksum;
 mod env;

@@ -70,6 +70,10 @@ impl Host {
         let Some(s) = self.slots.get(w.slot).and_then(Option::as_ref).filter(|_| w.host == self.index) else {
             return;
         };
+        // A path that the source gives up meanwhile is no one-way loss, nor can it tell of another one.
+        if self.plan.sources[s.plan].moves_paths() {
+            return;
+        }
         if s.port.generation() != w.generation || s.port.link() != Link::Up {
             return;
         }

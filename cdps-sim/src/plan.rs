@@ -8,6 +8,7 @@ use cdps_core::config::{
 use cdps_core::id::{NodeId, Side, StreamId};
 use cdps_core::time::{Duration, nanos};
 
+use crate::changes;
 use crate::env::{MS, SECOND};
 use crate::fault::{self, Fault, FaultKind};
 use crate::hour;
@@ -29,6 +30,9 @@ const CHOICE: u64 = 0x4368_6f69_6365_2e2e;
 
 /// As [`STANDBY`], for verdicts of a cluster engine with a quorum, and users who can fence.
 const VERDICTS: u64 = 0x5665_7264_6963_7473;
+
+/// As [`STANDBY`], for changes of live ports.
+const CHANGES: u64 = 0x4c69_7665_2070_6f72;
 
 /// As [`STANDBY`], for failover budgets.
 const BUDGET: u64 = 0x4275_6467_6574_7321;
@@ -165,6 +169,12 @@ pub(crate) enum Verb {
     Suspend(Side),
     /// It lets traffic go.
     Resume(Side),
+    /// The source gives an address of a target up (L8).
+    RemoveAddress,
+    /// It adds one again that was removed.
+    AddAddress,
+    /// It sets timeouts and policies anew.
+    Reconfigure,
 }
 
 /// Address `index` of a host.
@@ -240,6 +250,7 @@ impl Plan {
         switches(&mut Rng::new(!seed ^ 0xf6), &mut sources);
         deadlines(&mut Rng::new(seed ^ DEADLINES), &mut sources);
         barriers(&mut Rng::new(seed ^ BARRIERS), &mut sources);
+        changes::plan(&mut Rng::new(seed ^ CHANGES), &mut sources);
         selections(&mut Rng::new(seed ^ CHOICE), &mut hosts, &mut sources);
         let verdict_after = verdicts(&mut Rng::new(seed ^ VERDICTS), &mut sources);
         // Drawn apart, so that nothing else of a seed depends on it.

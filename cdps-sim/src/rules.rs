@@ -31,6 +31,8 @@ pub enum Invariant {
     PathHidden,
     /// No message on a standby path while a normal one is good.
     Standby,
+    /// A path comes and goes with its address, and what cannot be changed is refused.
+    Changes,
     /// A path that works in one direction only is called that, and is no good one.
     OneWay,
     /// A path that was dead proves itself before it carries beside good ones, and a flapping one for longer.
@@ -74,6 +76,9 @@ impl fmt::Display for Invariant {
             Invariant::Ledger => ("F3", "a reset resolves what was unknown"),
             Invariant::Lease => ("F8", "a former target delivers nothing"),
             Invariant::PathHidden => ("T2", "path faults are hidden"),
+            Invariant::Changes => {
+                ("L8", "paths come and go with their addresses; what is refused changes nothing")
+            }
             Invariant::Standby => ("T8", "standby paths carry only when no normal one is good"),
             Invariant::OneWay => ("T5", "one-way loss is named, and nothing else is"),
             Invariant::Rejoin => ("T4", "what was dead proves itself, what flaps for longer"),

@@ -118,6 +118,7 @@ impl Verb {
             Verb::TargetClose { .. } | Verb::TargetDestroy => true,
             Verb::Suspend(side) | Verb::Resume(side) => side == Side::Target,
             Verb::Stop | Verb::Close { .. } | Verb::ConnectAgain | Verb::Switch | Verb::Destroy => false,
+            Verb::RemoveAddress | Verb::AddAddress | Verb::Reconfigure => false,
         }
     }
 }
@@ -624,7 +625,7 @@ impl Host {
         note!(env, "n{} p{slot}: user: connects to {to:?} ({turn})", plan.hosts[self.index].node);
         s.user.knows_drained = false;
         // While the user keeps out of it, the faults alone decide what is promised.
-        env.oracle.promise(s.session, source.promises[turn]);
+        env.oracle.promise(s.session, source.promise(turn));
         env.oracle.connecting(s.session);
         if let Err(e) = s.port.connect(now, to) {
             env.oracle.fail(Invariant::Sanity, format!("p{slot}: {e}"));
@@ -640,6 +641,9 @@ impl Host {
         }
         if let Verb::Suspend(_) | Verb::Resume(_) = verb {
             return self.hold(env, slot, matches!(verb, Verb::Suspend(_)));
+        }
+        if verb.changes() {
+            return self.change(env, slot, verb);
         }
         if s.side == Side::Source && s.port.has_events() {
             self.later(env, MS, HostEvent::User { slot, what: Errand::Verb(n) });
@@ -684,6 +688,7 @@ impl Host {
                 Ok(())
             }
             Verb::Suspend(_) | Verb::Resume(_) => Ok(()),
+            Verb::RemoveAddress | Verb::AddAddress | Verb::Reconfigure => Ok(()),
         };
         self.see_resumed(env, slot, matches!(verb, Verb::TargetClose { .. }));
     }

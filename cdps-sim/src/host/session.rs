@@ -1,6 +1,6 @@
 //! Negotiation, links and the life of ports: what the driver's registry does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use cdps_core::cluster::PeerState;
@@ -83,6 +83,8 @@ impl Host {
             came_up: now,
             timeouts: [0; 4],
             history: History::default(),
+            remotes: BTreeMap::new(),
+            removed: BTreeSet::new(),
         };
         self.slots.push(Some(slot));
         self.slots.len() - 1
@@ -123,6 +125,7 @@ impl Host {
         let (Some(engine), Some(s)) = (self.engine.as_mut(), self.slots[slot].as_mut()) else { return };
         let key = LinkKey::Dialled(engine.watch(now, node, local, remote));
         s.links.insert(path, key);
+        s.remotes.insert(path, (node, remote));
         s.port.handle_link(now, path, engine.link_state(key));
     }
 
@@ -130,6 +133,7 @@ impl Host {
         let now = self.clock(env);
         let (Some(engine), Some(s)) = (self.engine.as_mut(), self.slots[slot].as_mut()) else { return };
         s.history.forget(path);
+        s.remotes.remove(&path);
         if let Some(LinkKey::Dialled(link)) = s.links.remove(&path) {
             engine.unwatch(now, link);
         }

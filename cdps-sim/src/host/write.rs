@@ -104,6 +104,9 @@ impl Host {
             }
         }
         let carries = batch.frames.iter().any(|frame| !matches!(frame, Outgoing::Control(_)));
+        if carries && let Some(text) = s.is_removed(path) {
+            env.oracle.fail(Invariant::Changes, text);
+        }
         if carries && let Some(text) = s.misuses_standby(&self.plan, node, path) {
             env.oracle.fail(Invariant::Standby, text);
         }
