@@ -41,7 +41,7 @@ pub struct cdps_config_key_t {
     pub range: *const c_char,
     /// "ms", "bytes" ...; may be empty.
     pub unit: *const c_char,
-    /// What it does.
+    /// What it does. With "live" at the end it can be changed on a live port, with cdps_port_reconfigure().
     pub help: *const c_char,
 }
 

@@ -31,6 +31,7 @@ pub mod names;
 pub mod node;
 pub mod port;
 mod port_bridge;
+pub mod port_change;
 pub mod port_info;
 mod settings;
 mod sized;

@@ -52,16 +52,18 @@ pub(crate) struct Abilities(u8);
 impl Abilities {
     const SEND: u8 = 1;
     const BORROW: u8 = 2;
+    pub(crate) const CHOOSE: u8 = 4;
 
     #[cfg(test)]
     pub(crate) fn all() -> Abilities {
-        Abilities(Abilities::SEND | Abilities::BORROW)
+        Abilities(Abilities::SEND | Abilities::BORROW | Abilities::CHOOSE)
     }
 
     pub(crate) fn of(table: &cdps_port_callbacks_t) -> Abilities {
         let send = if table.on_complete.is_some() { Abilities::SEND } else { 0 };
         let borrow = if table.on_release.is_some() { Abilities::BORROW } else { 0 };
-        Abilities(send | borrow)
+        let choose = if table.on_backup.is_some() { Abilities::CHOOSE } else { 0 };
+        Abilities(send | borrow | choose)
     }
 }
 
@@ -99,12 +101,17 @@ impl PortEntry {
         PortEntry { port, abilities: AtomicU8::new(abilities.0) }
     }
 
+    /// Whether its callbacks allow this.
+    pub(crate) fn may(&self, ability: u8) -> bool {
+        self.abilities.load(Ordering::Relaxed) & ability == ability
+    }
+
     pub(crate) fn allow(&self, abilities: Abilities) {
         self.abilities.store(abilities.0, Ordering::Relaxed);
     }
 
     fn needs(&self, ability: u8) -> Result<(), Failure> {
-        if self.abilities.load(Ordering::Relaxed) & ability == ability {
+        if self.may(ability) {
             return Ok(());
         }
         Err(Failure::bare(CDPS_E_NO_CALLBACK))
@@ -460,7 +467,9 @@ fn refused(error: &PortError) -> Failure {
             CDPS_E_INVALID
         }
         PortError::NoTarget => CDPS_E_MISSING_KEY,
-        PortError::OtherTarget { .. } | PortError::Switching { .. } => CDPS_E_WRONG_STATE,
+        PortError::OtherTarget { .. } | PortError::Switching { .. } | PortError::Change(_) => {
+            CDPS_E_WRONG_STATE
+        }
         PortError::Unregistered { .. } => CDPS_E_CLOSED,
     };
     Failure::new(code, error)

@@ -10,7 +10,9 @@ use cdps::{
     OnUserAckTimeout, PortConfig, Security, Target,
 };
 
-use crate::error::{CDPS_E_BAD_VALUE, CDPS_E_MISSING_KEY, CDPS_E_UNKNOWN_KEY, CDPS_E_UNSUPPORTED, Failure};
+use crate::error::{
+    CDPS_E_BAD_VALUE, CDPS_E_MISSING_KEY, CDPS_E_UNKNOWN_KEY, CDPS_E_UNSUPPORTED, CDPS_E_WRONG_STATE, Failure,
+};
 use crate::key::{self, KEYS, Key, Shape};
 
 /// The values that were set, each checked alone; by place in the table of keys.
@@ -118,6 +120,27 @@ impl Settings {
         })
     }
 
+    /// What a live port is to change, which is what was set here.
+    pub(crate) fn change(&self, liveness: &Liveness) -> Result<Change, Failure> {
+        let set = KEYS.iter().enumerate().filter(|(index, _)| self.own(*index).is_some());
+        let change = Change { keys: set.map(|(_, key)| key.name()).collect(), values: self.port(liveness)? };
+        let mut trial = change.values.clone();
+        match change.keys.iter().find(|key| !take(key, &mut trial, &change.values)) {
+            None => Ok(change),
+            Some(key) => {
+                let why = match *key {
+                    "port.targets" => ": see cdps_port_add_address() and cdps_port_remove_address()",
+                    key if !key.starts_with("port.") => ": it is the node's, which its ports share",
+                    _ => "",
+                };
+                Err(Failure::new(
+                    CDPS_E_WRONG_STATE,
+                    format_args!("{key} cannot be changed on a live port{why}"),
+                ))
+            }
+        }
+    }
+
     /// Lightest log line wanted; `None`: not even errors.
     pub(crate) fn log_level(&self) -> Result<Option<Level>, Failure> {
         Ok(match self.get("log.level")? {
@@ -171,6 +194,48 @@ impl Settings {
     fn ms(&self, name: &str) -> Result<Duration, Failure> {
         self.number(name).map(Duration::from_millis)
     }
+}
+
+/// Keys of a live port, and what they are to be.
+pub(crate) struct Change {
+    keys: Vec<&'static str>,
+    values: PortConfig,
+}
+
+impl Change {
+    pub(crate) fn apply(&self, config: &mut PortConfig) {
+        for key in &self.keys {
+            take(key, config, &self.values);
+        }
+    }
+
+    pub(crate) fn asks_for_backups(&self) -> bool {
+        self.keys.contains(&"port.backup_selection")
+            && self.values.backup_selection == BackupSelection::Callback
+    }
+}
+
+/// Puts the value of a key in its place. False: it cannot be changed on a live port.
+fn take(key: &str, to: &mut PortConfig, from: &PortConfig) -> bool {
+    match key {
+        "port.ack" => to.ack = from.ack,
+        "port.autoswitch" => to.autoswitch = from.autoswitch,
+        "port.backup_selection" => to.backup_selection = from.backup_selection,
+        "port.balance" => to.balance = from.balance,
+        "port.send_buffer_max" => to.send_buffer_max = from.send_buffer_max,
+        "port.flow_high_percent" => to.flow_high = from.flow_high,
+        "port.flow_low_percent" => to.flow_low = from.flow_low,
+        "port.max_pending_events" => to.max_pending_events = from.max_pending_events,
+        "port.fragment" => to.fragment = from.fragment,
+        "port.ack_timeout_ms" => to.ack_timeout = from.ack_timeout,
+        "port.user_ack_timeout_ms" => to.user_ack_timeout = from.user_ack_timeout,
+        "port.on_user_ack_timeout" => to.on_user_ack_timeout = from.on_user_ack_timeout,
+        "port.connect_timeout_ms" => to.connect_timeout = from.connect_timeout,
+        "port.switch_timeout_ms" => to.switch_timeout = from.switch_timeout,
+        "port.close_timeout_ms" => to.close_timeout = from.close_timeout,
+        _ => return false,
+    }
+    true
 }
 
 fn place(name: &str) -> Result<usize, Failure> {
@@ -288,6 +353,16 @@ mod tests {
         assert_eq!(node.liveness, Liveness::default());
         assert_eq!((node.io_threads, node.callbacks), (expected.io_threads, expected.callbacks));
         assert_eq!(node.name, expected.name);
+    }
+
+    /// [L8] A key can be changed on a live port exactly if its help says so.
+    #[test]
+    fn help_says_what_is_live() {
+        for key in KEYS {
+            let (mut to, from) = (PortConfig::default(), PortConfig::default());
+            let says = key.help.to_bytes().ends_with(b"; live");
+            assert_eq!(take(key.name(), &mut to, &from), says, "{}", key.name());
+        }
     }
 
     /// [S1] Nothing is assumed about security, and what later versions have is refused by name.

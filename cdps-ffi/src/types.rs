@@ -285,7 +285,7 @@ pub struct cdps_resolved_t {
 pub struct cdps_path_t {
     /// Size of this structure, in bytes.
     pub struct_size: u32,
-    /// Which: an index, as in cdps_port_path_stats().
+    /// Which: a number, as `path` in cdps_path_stats_t.
     pub path: u32,
     /// CDPS_HEALTH_*: what it is now.
     pub health: i32,

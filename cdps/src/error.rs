@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use cdps_core::config::ConfigError;
 use cdps_core::id::{NodeId, StreamId};
-use cdps_core::port::{ConnectError, SendError as Refusal, StateError};
+use cdps_core::port::{ChangeError, ConnectError, SendError as Refusal, StateError};
 use thiserror::Error;
 
 /// Why a node could not be opened.
@@ -116,6 +116,18 @@ pub enum PortError {
         /// Where it goes.
         to: NodeId,
     },
+    /// The port cannot be changed like that (L8).
+    #[error(transparent)]
+    Change(ChangeError),
+}
+
+impl From<ChangeError> for PortError {
+    fn from(error: ChangeError) -> PortError {
+        match error {
+            ChangeError::State(error) => PortError::State(error),
+            other => PortError::Change(other),
+        }
+    }
 }
 
 impl From<ConnectError> for PortError {

@@ -59,7 +59,7 @@ pub use cdps_core::config::{
 };
 pub use cdps_core::id::{Generation, Incarnation, NodeId, PathId, SessionId, Sn, Ssn, StreamId};
 pub use cdps_core::port::{
-    AckError, Certainty, ConnStatus, FlowReason, LeaseEnd, Link, LossRecord, PathEvidence,
+    AckError, Certainty, ChangeError, ConnStatus, FlowReason, LeaseEnd, Link, LossRecord, PathEvidence,
     PathStats as PathFigures, State, StateError, Stats as PortStats, Timer, Trigger, Verdict,
 };
 pub use cdps_core::reason::Reason;

@@ -2,15 +2,16 @@
 
 use std::fmt;
 use std::io::IoSlice;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cdps_core::cluster::Health;
-use cdps_core::config::{AckModel, Liveness, PortConfig};
+use cdps_core::config::{AckModel, Address, Liveness, PortConfig};
 use cdps_core::id::{Generation, NodeId, PathId, SessionId, Sn, StreamId};
 use cdps_core::port::{
-    AckError, Call, Certainty, ConnStatus, FlowReason, Link, Outbound, Refused, SendError as Refusal, State,
-    StateError, Stats as PortStats, Verdict,
+    AckError, Call, Certainty, ChangeError, ConnStatus, FlowReason, Link, Outbound, Refused,
+    SendError as Refusal, State, StateError, Stats as PortStats, Verdict,
 };
 use cdps_core::reason::Reason;
 
@@ -238,6 +239,46 @@ impl Port {
     pub fn switch(&self, to: NodeId) -> Result<(), PortError> {
         let result = self.shared.call(|engine, now| engine.switch(now, to));
         Ok(result.ok_or_else(|| self.shared.refusal(Call::Switch))??)
+    }
+
+    /// Adds an address to a target of a source port (L8): at the end of its list, and if the port is connected to that target, or on its way
+    /// there, as a path of the session, which is dialled at once.
+    ///
+    /// # Errors
+    /// No target of this port, the address is there, or there are 64; the port is gone. Nothing has changed then.
+    pub fn add_address(&self, node: NodeId, address: Address) -> Result<(), PortError> {
+        self.change(|engine, now| engine.add_address(now, node, address))
+    }
+
+    /// Removes an address from a target of a source port (L8). If the port is connected to that target its path is given up at once: what was
+    /// on its way there goes again on the others, or waits for one of them, and nothing is nacked for that. The last normal address may go
+    /// while a standby one is left. The peer sees a path that is lost.
+    ///
+    /// # Errors
+    /// No target of this port, no such address, or the only one; the port is gone. Nothing has changed then.
+    pub fn remove_address(&self, node: NodeId, remote: SocketAddr) -> Result<(), PortError> {
+        self.change(|engine, now| engine.remove_address(now, node, remote))
+    }
+
+    /// Sets timeouts and policies anew (L8), on either end: the acknowledgment model of later sends, autoswitch, backup selection, balance, the
+    /// send buffer and its marks, `max_pending_events`, fragment, and the timeouts of receipts, users, connects, switches and closes. A
+    /// connect, switch or close that is under way keeps its deadline. `change` runs under the port's lock: it may set values, and nothing else.
+    ///
+    /// # Errors
+    /// Another value was changed, or the whole contradicts itself or the node's timers; the port is gone. Nothing has changed then.
+    pub fn reconfigure(&self, change: impl FnOnce(&mut PortConfig)) -> Result<(), PortError> {
+        self.change(|engine, now| {
+            let mut config = engine.config().clone();
+            change(&mut config);
+            engine.reconfigure(now, config)
+        })
+    }
+
+    fn change(
+        &self,
+        f: impl FnOnce(&mut crate::shared::Engine, cdps_core::time::Time) -> Result<(), ChangeError>,
+    ) -> Result<(), PortError> {
+        Ok(self.shared.call(f).ok_or_else(|| self.shared.refusal(Call::Change))??)
     }
 
     /// Holds traffic without closing (L7): sends are taken as before, up to `send_buffer_max`, and none of them begins to travel. What has

@@ -423,6 +423,56 @@ fn figures_agree_with_what_was_done() {
     all.end();
 }
 
+/// [L8] Under load a path is removed that holds messages, another one is added, and the one that was left is removed as well: nothing is lost,
+/// doubled or nacked. Policies change meanwhile; what cannot change is refused, and changes nothing.
+#[test]
+fn a_live_port_is_changed_under_load() {
+    let all = Relayed::new(3, 1);
+    let relays = &all.relays[0];
+    let mut config = PortConfig { balance: cdps::Balance::RoundRobin, ..all.config() };
+    config.targets[0].addresses = vec![relays[0].address.into(), relays[1].address.into()];
+    let user = User::new();
+    let port = connected(&all.source, config, &user);
+    user.wait("both paths", |seen| (up(seen) == 2).then_some(()));
+    send_all(&port, 0, 200);
+    relays[1].freeze();
+    send_all(&port, 200, 300);
+    port.remove_address(NodeId(2), relays[1].address).expect("is removed");
+    let removed = |s: &Seen| matches!(s, Seen::Path { path: PathId(1), reason: Reason::Closed, .. });
+    user.wait("removed", |seen| seen.iter().any(removed).then_some(()));
+    let (_, host) = all.hosts[0].session(0);
+    check_all(&user, &host, 300);
+    let error = port.remove_address(NodeId(2), relays[0].address).unwrap_err();
+    assert!(error.to_string().ends_with("is the last address of node 2: add another one first"), "{error}");
+    port.add_address(NodeId(2), relays[2].address.into()).expect("is added");
+    user.wait("added", |seen| {
+        seen.iter()
+            .any(|s| matches!(s, Seen::Path { path: PathId(2), health: Health::Good, .. }))
+            .then_some(())
+    });
+    send_all(&port, 300, 500);
+    port.remove_address(NodeId(2), relays[0].address).expect("is removed");
+    send_all(&port, 500, 600);
+    check_all(&user, &host, 600);
+    let paths = port.path_stats();
+    assert!(paths.len() == 1 && paths[0].figures.path == PathId(2), "{paths:?}");
+    assert!(paths[0].figures.payload_sent >= 100 * 20_000, "{paths:?}");
+
+    let before = port.config().expect("a configuration");
+    let error = port.reconfigure(|c| (c.autoswitch, c.window) = (true, 1 << 20)).unwrap_err();
+    assert_eq!(error.to_string(), "window cannot be changed on a live port");
+    let error = port.reconfigure(|c| (c.autoswitch, c.ack_timeout) = (true, brisk().suspect)).unwrap_err();
+    assert_eq!(error.to_string(), "suspect (300ms) must be below ack_timeout (300ms)");
+    assert_eq!(port.config(), Some(before));
+    port.reconfigure(|c| (c.ack, c.send_buffer_max) = (AckModel::Asynchronous, 50_000)).expect("is set");
+    send_all(&port, 600, 700);
+    check_all(&user, &host, 700);
+    assert_eq!(user.wait_ends(700).last().expect("the last").1, 0, "the target's user was not asked");
+    port.destroy_wait(DEADLINE).expect("ends");
+    assert!(port.add_address(NodeId(2), relays[0].address.into()).is_err());
+    all.end();
+}
+
 /// [F2] The target dies with autoswitch off: down, then every unfinished message nacked in order, then drained; sends fail meanwhile.
 #[test]
 fn order_of_events_when_the_target_dies() {

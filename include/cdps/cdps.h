@@ -946,7 +946,7 @@ typedef struct cdps_config_key_t {
      */
     const char *unit;
     /**
-     * What it does.
+     * What it does. With "live" at the end it can be changed on a live port, with cdps_port_reconfigure().
      */
     const char *help;
 } cdps_config_key_t;
@@ -1477,7 +1477,7 @@ typedef struct cdps_path_t {
      */
     uint32_t struct_size;
     /**
-     * Which: an index, as in cdps_port_path_stats().
+     * Which: a number, as `path` in cdps_path_stats_t.
      */
     uint32_t path;
     /**
@@ -2888,6 +2888,69 @@ CDPS_MUST_USE
 int32_t cdps_port_ack(struct cdps_port_t *port,
                       uint64_t sn,
                       int32_t rc);
+
+/**
+ * Adds an address to a target of a source port: at the end of its list, and if the port is connected to that target, or on its way there, as
+ * a path of the session, which is dialled at once. on_path tells when it is up.
+ *
+ * @param port     the port.
+ * @param node     the target, one of `port.targets`.
+ * @param address  "IP:PORT", "[IP]:PORT" for IPv6; with "/standby" behind it the path carries only while no normal one is good.
+ * @param err      detail of a failure, or NULL.
+ * @return #CDPS_OK, #CDPS_E_INVALID (not one of the targets), #CDPS_E_BAD_VALUE (no address), #CDPS_E_CONFLICT (the target has it already,
+ *         in whatever class), #CDPS_E_LIMIT (a target has 64 addresses at most), #CDPS_E_BAD_HANDLE, #CDPS_E_WRONG_STATE, #CDPS_E_FORKED.
+ *         On failure nothing has changed.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+CDPS_MUST_USE
+int32_t cdps_port_add_address(struct cdps_port_t *port,
+                              uint32_t node,
+                              const char *address,
+                              struct cdps_error_t *err);
+
+/**
+ * Removes an address from a target of a source port. If the port is connected to that target its path is given up at once: what was on its
+ * way there goes again on the others, or waits for one of them, and nothing is nacked for that. The last normal address may go while a
+ * standby one is left, which carries then. The peer sees a path that is lost.
+ *
+ * @param port     the port.
+ * @param node     the target, one of `port.targets`.
+ * @param address  "IP:PORT", without a class.
+ * @param err      detail of a failure, or NULL.
+ * @return #CDPS_OK, #CDPS_E_INVALID (not one of the targets), #CDPS_E_BAD_VALUE (no address), #CDPS_E_NOT_FOUND (the target does not have it),
+ *         #CDPS_E_CONFLICT (its last one: add another one first), #CDPS_E_BAD_HANDLE, #CDPS_E_WRONG_STATE, #CDPS_E_FORKED. On failure
+ *         nothing has changed.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+CDPS_MUST_USE
+int32_t cdps_port_remove_address(struct cdps_port_t *port,
+                                 uint32_t node,
+                                 const char *address,
+                                 struct cdps_error_t *err);
+
+/**
+ * Sets timeouts and policies of a port anew, on either end, in any state. What is set in `config` changes, and nothing else; all of it at once,
+ * after it was checked together with what stays, or none of it.
+ *
+ * The keys that can be changed have "live" at the end of their help (cdps_config_describe()). The others are refused: they were agreed on
+ * with the peer (`port.window`, `port.max_message`, ...), belong to the node, whose timers its ports share (`liveness.*`), or have calls of their own
+ * (`port.targets`). A connect, switch or close that is under way keeps the time that it began with.
+ *
+ * @param port    the port.
+ * @param config  has the keys to be changed, and no others. Copied.
+ * @param err     detail of a failure, or NULL.
+ * @return #CDPS_OK, #CDPS_E_BAD_HANDLE, #CDPS_E_WRONG_STATE (a key that cannot be changed; or the port is gone), #CDPS_E_BAD_VALUE,
+ *         #CDPS_E_CONFLICT (with each other, with what stays, or with the node's timers), #CDPS_E_NO_CALLBACK (`port.backup_selection` is
+ *         callback, and on_backup is not set), #CDPS_E_FORKED. On failure nothing has changed.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+CDPS_MUST_USE
+int32_t cdps_port_reconfigure(struct cdps_port_t *port,
+                              const struct cdps_config_t *config,
+                              struct cdps_error_t *err);
 
 /**
  * State, peer, session and generation of a port, as they are now.

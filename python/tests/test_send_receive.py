@@ -113,6 +113,23 @@ def test_metrics_are_text_for_prometheus(pair: Pair) -> None:
     )
 
 
+def test_paths_come_and_go(pair: Pair) -> None:
+    """[L8] A path is removed and added again while the port is in use; what cannot be done is said."""
+    wait_both_paths(pair.source)
+    first, second = pair.target_node.listening
+    pair.source.remove_address(2, second)
+    with pytest.raises(cdps.ConfigError, match="last address"):
+        pair.source.remove_address(2, first)
+    with pytest.raises(cdps.ConfigError, match="no class of paths"):
+        pair.source.add_address(2, f"{second}/spare")
+    pair.source.add_address(2, f"{second}/standby")
+    back = wait_for(pair.source, lambda event: event.kind == "path" and event.path == 2)[-1]
+    assert back.health == "good"
+    handle = pair.source.send(b"still here")
+    pair.target.recv(DEADLINE).ack()
+    assert handle.result(DEADLINE) == 0
+
+
 def test_messages_are_acknowledged_with_return_codes(pair: Pair) -> None:
     """[N1] [L3] [M1] [M2] [A1] Every size arrives once, in order; every return code comes back to its own send."""
     assert pair.connected.kind == "connected"

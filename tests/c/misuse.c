@@ -43,6 +43,9 @@ static int32_t info_(cdps_port_t *p, cdps_error_t *err)
     return cdps_port_info(p, &out);
 }
 
+static int32_t add_(cdps_port_t *p, cdps_error_t *err) { return cdps_port_add_address(p, 2, "127.0.0.1:1", err); }
+static int32_t remove_(cdps_port_t *p, cdps_error_t *err) { return cdps_port_remove_address(p, 2, "127.0.0.1:1", err); }
+static int32_t reconfigure_(cdps_port_t *p, cdps_error_t *err) { return cdps_port_reconfigure(p, config, err); }
 static int32_t timers_(cdps_port_t *p, cdps_error_t *err)
 {
     cdps_timers_t out = CDPS_TIMERS_INIT;
@@ -83,6 +86,9 @@ static const struct {
     {"cdps_port_reset", cdps_port_reset, true},
     {"cdps_port_stop", cdps_port_stop, true},
     {"cdps_port_close", close_, true},
+    {"cdps_port_add_address", add_, true},
+    {"cdps_port_remove_address", remove_, true},
+    {"cdps_port_reconfigure", reconfigure_, true},
     {"cdps_port_send", send_, false},
     {"cdps_port_ack", ack_, false},
     {"cdps_port_info", info_, false},

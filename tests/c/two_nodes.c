@@ -36,7 +36,7 @@ struct side {
     cdps_msg_t *kept;
     int32_t cause;
     /* Under check_lock. */
-    unsigned connected, received, completed, nacked, released, final, closed, paths_seen, held_back, let_go, overdue;
+    unsigned connected, received, completed, nacked, released, final, closed, paths_seen, held_back, let_go, overdue, added;
 };
 
 static bool patient;
@@ -160,8 +160,10 @@ static void on_path(void *user, const cdps_path_t *event)
 {
     struct side *side = user;
     alive(side);
-    CHECK(event->struct_size == sizeof *event && event->path < 2);
+    CHECK(event->struct_size == sizeof *event && event->path < 3);
     check_add(&side->paths_seen, 1);
+    if (event->path == 2 && event->health == CDPS_HEALTH_GOOD)
+        check_add(&side->added, 1);
 }
 
 static void on_flow(void *user, const cdps_flow_t *event)
@@ -447,6 +449,54 @@ static void metrics(cdps_node_t *node, unsigned count)
     free(text);
 }
 
+/* [L8] A path is removed and added again while the port is in use; timers change; what cannot be done is said, and changes nothing. */
+static void changes(struct scene *scene)
+{
+    cdps_port_t *port = scene->source.port;
+    cdps_port_stats_t stats = CDPS_PORT_STATS_INIT;
+    cdps_path_stats_t path = CDPS_PATH_STATS_INIT;
+    cdps_timers_t before = CDPS_TIMERS_INIT, after = CDPS_TIMERS_INIT;
+    cdps_config_t *change;
+    cdps_error_t err;
+    char first[64], second[64], standby[80];
+    EXPECT(CDPS_OK, cdps_node_listening(scene->two, 0, first, sizeof first, NULL));
+    EXPECT(CDPS_OK, cdps_node_listening(scene->two, 1, second, sizeof second, NULL));
+    snprintf(standby, sizeof standby, "%s/standby", second);
+    EXPECT_TEXT(CDPS_E_INVALID, "address is NULL", cdps_port_add_address(port, 2, NULL, &err));
+    EXPECT_TEXT(CDPS_E_BAD_VALUE, "\"nowhere\"", cdps_port_add_address(port, 2, "nowhere", &err));
+    EXPECT_TEXT(CDPS_E_INVALID, "node 9 is not among", cdps_port_add_address(port, 9, first, &err));
+    EXPECT_TEXT(CDPS_E_CONFLICT, "already", cdps_port_add_address(port, 2, standby, &err));
+    EXPECT(CDPS_OK, cdps_port_remove_address(port, 2, second, NULL));
+    EXPECT_TEXT(CDPS_E_NOT_FOUND, second, cdps_port_remove_address(port, 2, second, &err));
+    EXPECT_TEXT(CDPS_E_CONFLICT, "last address", cdps_port_remove_address(port, 2, first, &err));
+    EXPECT(CDPS_OK, cdps_port_stats(port, &stats));
+    CHECK(stats.paths == 1);
+    EXPECT(CDPS_OK, cdps_port_add_address(port, 2, standby, &err));
+    REACH(scene->source.added, 1);
+    EXPECT(CDPS_OK, cdps_port_path_stats(port, 1, &path));
+    CHECK(path.path == 2 && path.up == 1 && path.standby == 1);
+
+    EXPECT(CDPS_OK, cdps_port_timers(port, &before));
+    EXPECT(CDPS_OK, cdps_config_create(&change));
+    check_set(change, "port.ack_timeout_ms", "77000");
+    check_set(change, "port.balance", "pull");
+    EXPECT(CDPS_OK, cdps_port_reconfigure(port, change, &err));
+    EXPECT(CDPS_OK, cdps_port_timers(port, &after));
+    CHECK(after.ack_timeout_ms == 77000 && after.connect_timeout_ms == before.connect_timeout_ms);
+    check_set(change, "port.ack_timeout_ms", "1");
+    EXPECT_TEXT(CDPS_E_CONFLICT, "below ack_timeout", cdps_port_reconfigure(port, change, &err));
+    check_set(change, "port.ack_timeout_ms", "88000");
+    check_set(change, "port.backup_selection", "callback");
+    EXPECT_TEXT(CDPS_E_NO_CALLBACK, "on_backup", cdps_port_reconfigure(port, change, &err));
+    check_set(change, "port.backup_selection", "listed");
+    check_set(change, "liveness.dead_ms", "60000");
+    EXPECT_TEXT(CDPS_E_WRONG_STATE, "liveness.dead_ms cannot be changed", cdps_port_reconfigure(port, change, &err));
+    EXPECT(CDPS_OK, cdps_port_timers(port, &after));
+    CHECK(after.ack_timeout_ms == 77000);
+    EXPECT(CDPS_E_BAD_HANDLE, cdps_port_reconfigure(port, NULL, NULL));
+    EXPECT(CDPS_OK, cdps_config_destroy(change));
+}
+
 /* Everything arrives, both ways; then an orderly close. */
 static void both_directions(unsigned count)
 {
@@ -482,6 +532,7 @@ static void both_directions(unsigned count)
             break;
     }
     metrics(scene.one, count);
+    changes(&scene);
     EXPECT(CDPS_OK, cdps_port_info(scene.source.port, &info));
     CHECK(info.state == CDPS_STATE_CONNECTED && info.peer == 2 && info.session.node == 1);
     EXPECT(CDPS_OK, cdps_port_info(scene.target.port, &info));

@@ -18,6 +18,7 @@ const SOURCES: &[&str] = &[
     "node.rs",
     "client.rs",
     "port.rs",
+    "port_change.rs",
     "port_info.rs",
     "stats.rs",
     "message.rs",

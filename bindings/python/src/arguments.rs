@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use cdps::{AckModel, Member, NodeId, Security};
+use cdps::{AckModel, Address, Member, NodeId, Security};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyMapping, PyMemoryView};
@@ -34,6 +34,11 @@ pub(crate) fn addresses(name: &str, texts: &[String]) -> Result<Vec<SocketAddr>,
         })
     };
     texts.iter().map(parse).collect()
+}
+
+/// The address of a target, with the class of its path.
+pub(crate) fn address(text: &str) -> Result<Address, Failure> {
+    text.parse().map_err(|error| Failure::Config(format!("address: {text:?}: {error}")))
 }
 
 pub(crate) fn local_addresses(texts: &[String]) -> Result<Vec<IpAddr>, Failure> {

@@ -168,7 +168,8 @@ impl From<PortError> for Failure {
             PortError::OtherNode { .. }
             | PortError::NotATarget { .. }
             | PortError::NoTarget
-            | PortError::There { .. } => Failure::Config(text),
+            | PortError::There { .. }
+            | PortError::Change(_) => Failure::Config(text),
             PortError::OtherTarget { .. } | PortError::Switching { .. } => Failure::State(text),
         }
     }

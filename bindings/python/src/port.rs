@@ -168,6 +168,20 @@ impl Port {
         call::detached(py, self.node.home, || Ok(self.port.resume()?))
     }
 
+    /// Adds an address, "IP:PORT" or "IP:PORT/standby", to the target `node`; if the port is connected to it, as a path of the session. Raises
+    /// ConfigError if it is no target, or has the address already.
+    fn add_address(&self, py: Python<'_>, node: u32, address: &str) -> PyResult<()> {
+        let address = arguments::address(address)?;
+        call::detached(py, self.node.home, || Ok(self.port.add_address(NodeId(node), address)?))
+    }
+
+    /// Removes an address from the target `node`. Its path is given up at once; what was on its way there goes again on the others. Raises
+    /// ConfigError if the target does not have it, or has no other.
+    fn remove_address(&self, py: Python<'_>, node: u32, address: &str) -> PyResult<()> {
+        let address = arguments::address(address)?;
+        call::detached(py, self.node.home, || Ok(self.port.remove_address(NodeId(node), address.remote)?))
+    }
+
     /// Closes the port for good. Waits until every send has ended, then for the end of the session; with `immediate` unfinished sends
     /// are nacked at once. Raises DeadlineExceeded if that takes longer than `timeout` seconds (it goes on). Closing twice does nothing.
     #[pyo3(signature = (*, immediate=false, timeout=None))]
