@@ -315,7 +315,8 @@ def test_what_is_late_is_not_sent() -> None:
     assert "no answer in time" in str(failed.value)
     kept = pair.source.send(b"kept", stream=3, deadline=3600)
     came = [pair.target.recv(DEADLINE).data for _ in range(17)]
-    assert came[16] == b"kept"
+    # Streams do not wait for each other: it may come before the last of the long ones is whole.
+    assert came.count(b"kept") == 1 and b"late" not in came
     assert kept.result(DEADLINE) == 0
     pair.close()
 
