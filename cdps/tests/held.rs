@@ -147,7 +147,7 @@ fn a_target_that_gives_nothing_back() {
         peak = peak.max(LIVE.load(Ordering::Relaxed).saturating_sub(before));
     }
     let bound = WINDOW + BUFFER + SPARE + accepted * PER_MESSAGE;
-    println!("{accepted} sends accepted, {refused} refused; at most {peak} bytes more, bound {bound}");
+    eprintln!("{accepted} sends accepted, {refused} refused; at most {peak} bytes more, bound {bound}");
     assert!(refused > 100, "{refused} refused");
     assert!(peak < bound, "{peak} bytes more than before, bound {bound}");
     assert!(listener.trouble.lock().expect("trouble").is_empty(), "{:?}", listener.trouble);
