@@ -52,19 +52,27 @@ impl Liveness {
             let (value, min, max) = (ms(budget), ms(LEAST), ms(MOST));
             return Err(ConfigError::Range { name: "failover_budget in ms", value, min, max });
         }
-        check(budget, self, Duration::ZERO)
+        check(budget, self, Duration::ZERO, Duration::ZERO)
     }
 }
 
 impl PortConfig {
     /// Start values of a port on a node with these timers: with a budget, the port's own or else the node's, its connect, ack and session
-    /// timeouts follow from it.
+    /// timeouts follow from it, and from what a grace for lost targets leaves of it.
     #[must_use]
-    pub fn with_timers(liveness: &Liveness, own_budget: Option<Duration>) -> PortConfig {
-        let start =
-            PortConfig { liveness: liveness.clone(), failover_budget: own_budget, ..PortConfig::default() };
+    pub fn with_timers(
+        liveness: &Liveness,
+        own_budget: Option<Duration>,
+        switch_grace: Duration,
+    ) -> PortConfig {
+        let start = PortConfig {
+            liveness: liveness.clone(),
+            failover_budget: own_budget,
+            switch_grace,
+            ..PortConfig::default()
+        };
         let Some(budget) = start.budget() else { return start };
-        let left = budget.saturating_sub(liveness.detection() + liveness.lease_rest());
+        let left = budget.saturating_sub(liveness.detection() + liveness.lease_rest() + switch_grace);
         let connect_timeout = (left * 4 / 5).max(Duration::from_millis(1));
         PortConfig {
             connect_timeout,
@@ -83,13 +91,18 @@ impl PortConfig {
     /// Longest pause that these timers lead to when a target is lost and the next backup is well, without what users take.
     #[must_use]
     pub fn longest_pause(&self) -> Duration {
-        self.liveness.detection() + self.liveness.lease_rest() + self.connect_timeout
+        self.liveness.detection() + self.liveness.lease_rest() + self.grace() + self.connect_timeout
+    }
+
+    /// Only who switches by itself waits before it does.
+    fn grace(&self) -> Duration {
+        if self.autoswitch { self.switch_grace } else { Duration::ZERO }
     }
 
     pub(crate) fn check_budget(&self) -> Result<(), ConfigError> {
         // What a port that nobody connects from needs is the source's affair.
         let Some(budget) = self.budget().filter(|_| !self.targets.is_empty()) else { return Ok(()) };
-        check(budget, &self.liveness, self.connect_timeout)?;
+        check(budget, &self.liveness, self.grace(), self.connect_timeout)?;
         if self.ack_timeout + self.connect_timeout > budget {
             return Err(ConfigError::TimerOrder {
                 low: "ack_timeout + connect_timeout",
@@ -102,10 +115,15 @@ impl PortConfig {
     }
 }
 
-fn check(budget: Duration, liveness: &Liveness, connect: Duration) -> Result<(), ConfigError> {
+fn check(
+    budget: Duration,
+    liveness: &Liveness,
+    grace: Duration,
+    connect: Duration,
+) -> Result<(), ConfigError> {
     let (detection, lease) = (liveness.detection(), liveness.lease_rest());
-    if detection + lease + connect > budget {
-        return Err(ConfigError::Budget { budget, detection, lease, connect });
+    if detection + lease + grace + connect > budget {
+        return Err(ConfigError::Budget { budget, detection, lease, grace, connect });
     }
     Ok(())
 }
@@ -120,7 +138,7 @@ mod tests {
 
     fn source(liveness: &Liveness, own: Option<Duration>) -> PortConfig {
         let targets = vec![Target { node: NodeId(2), addresses: Vec::new() }];
-        PortConfig { targets, ..PortConfig::with_timers(liveness, own) }
+        PortConfig { targets, ..PortConfig::with_timers(liveness, own, Duration::ZERO) }
     }
 
     /// [F12] Every budget leads to timers that agree with each other and fit into it; that of a local network is the default.
@@ -189,6 +207,26 @@ mod tests {
         // A lease that ends close to the dead time adds what clocks may differ by.
         let late = Liveness { lease: MS * 1495, ..base.clone() };
         assert_eq!(late.lease_rest(), MS * 1495 * 51 / 50 - MS * 1500);
+    }
+
+    /// [F5] [F12] The grace for a lost target is part of the pause, and shorter than its memory of the session: what does not fit is refused.
+    #[test]
+    fn grace_is_in_the_budget() {
+        let base = Liveness::for_budget(MS * 3000);
+        let targets = source(&base, None).targets;
+        let fits = PortConfig::with_timers(&base, None, MS * 500);
+        let fits = PortConfig { autoswitch: true, targets: targets.clone(), ..fits };
+        fits.check().unwrap();
+        assert_eq!(fits.longest_pause(), base.detection() + MS * 500 + fits.connect_timeout);
+        let text = PortConfig { switch_grace: MS * 1000, ..fits.clone() }.check().unwrap_err().to_string();
+        let expected = "failover_budget (3s) is below 3.35625s: detection 1.78125s, lease 0ns, grace 1s, connecting 575ms";
+        assert_eq!(text, expected);
+        // Who does not switch by itself waits for nobody.
+        PortConfig { switch_grace: MS * 1000, autoswitch: false, ..fits }.check().unwrap();
+        let free = PortConfig { switch_grace: MS * 8499, ..PortConfig::default() };
+        free.check().unwrap();
+        let text = PortConfig { switch_grace: MS * 8500, ..free }.check().unwrap_err().to_string();
+        assert_eq!(text, "dead + switch_grace (10s) must be below session_timeout (10s)");
     }
 
     /// [F12] A port may have a budget of its own on a node that has another, or none: what the links leave of it is the port's.

@@ -255,6 +255,8 @@ pub struct PortConfig {
     pub ack: AckModel,
     /// Whether the port goes to the next backup by itself (F5) or reports and waits (F2).
     pub autoswitch: bool,
+    /// After a target is held to be down for want of contact, how long the port waits for it to return before it switches by itself (F5).
+    pub switch_grace: Duration,
     /// Which backup it goes to.
     pub backup_selection: BackupSelection,
     /// The user can fence a target, and is asked to (F8): see [`crate::port::Asked::Fence`].
@@ -291,7 +293,7 @@ pub struct PortConfig {
     pub switch_timeout: Duration,
     /// How long close waits for what is unfinished.
     pub close_timeout: Duration,
-    /// How long a target keeps a session without contact (F9). Above dead.
+    /// How long a target keeps a session without contact (F9). Above dead and `switch_grace`.
     pub session_timeout: Duration,
     /// Timers of the links, as the node has them.
     pub liveness: Liveness,
@@ -305,6 +307,7 @@ impl Default for PortConfig {
             local: Vec::new(),
             ack: AckModel::default(),
             autoswitch: false,
+            switch_grace: Duration::ZERO,
             backup_selection: BackupSelection::default(),
             fence: false,
             balance: Balance::default(),
@@ -376,10 +379,11 @@ impl PortConfig {
             });
         }
         self.check_budget()?;
-        if self.session_timeout <= self.liveness.dead {
+        let kept = self.liveness.dead + self.switch_grace;
+        if self.session_timeout <= kept {
             return Err(ConfigError::TimerOrder {
-                low: "dead",
-                low_value: self.liveness.dead,
+                low: if self.switch_grace.is_zero() { "dead" } else { "dead + switch_grace" },
+                low_value: kept,
                 high: "session_timeout",
                 high_value: self.session_timeout,
             });
@@ -446,8 +450,9 @@ pub enum ConfigError {
     },
     /// The failover budget is too small for the timers.
     #[error(
-        "failover_budget ({budget:?}) is below {sum:?}: detection {detection:?}, lease {lease:?}, connecting {connect:?}",
-        sum = *detection + *lease + *connect
+        "failover_budget ({budget:?}) is below {sum:?}: detection {detection:?}, lease {lease:?}, {}connecting {connect:?}",
+        graced(*grace),
+        sum = *detection + *lease + *grace + *connect
     )]
     Budget {
         /// The budget.
@@ -456,6 +461,8 @@ pub enum ConfigError {
         detection: Duration,
         /// What may be left of its lease then.
         lease: Duration,
+        /// How long the return of the old target is waited for (`switch_grace`).
+        grace: Duration,
         /// Time in which a backup must be connected.
         connect: Duration,
     },
@@ -500,4 +507,8 @@ pub enum ConfigError {
         /// The member.
         node: NodeId,
     },
+}
+
+fn graced(grace: Duration) -> String {
+    if grace.is_zero() { String::new() } else { format!("grace {grace:?}, ") }
 }

@@ -121,6 +121,8 @@ pub struct cdps_decision_t {
     pub lease_ns: u64,
     /// All of it as one line, for a log.
     pub text: *const c_char,
+    /// How long its return was waited for before the port left it (`port.switch_grace_ms`), in ns; 0: not at all.
+    pub grace_ns: u64,
 }
 
 // SAFETY: integers and pointers only.
@@ -189,6 +191,7 @@ impl Record {
             reserved0: 0,
             lease_ns: decision.lease.map_or(0, |l| nanoseconds(l.1)),
             text: self.text.as_ptr(),
+            grace_ns: decision.grace.map_or(0, nanoseconds),
         }
     }
 }

@@ -29,7 +29,7 @@ pub const CDPS_LINK_UP: i32 = 1;
 pub const CDPS_LINK_DOWN: i32 = 2;
 /// Down, and every earlier send has ended.
 pub const CDPS_LINK_DRAINED: i32 = 3;
-/// On the way to another target by itself; sends are queued.
+/// On the way to another target by itself, or waiting for the old one before it goes (`port.switch_grace_ms`); sends are queued.
 pub const CDPS_LINK_SWITCHING: i32 = 4;
 /// Down, and the target is going on with the session; sends fail.
 pub const CDPS_LINK_RESETTING: i32 = 5;

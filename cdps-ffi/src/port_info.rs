@@ -24,7 +24,7 @@ pub struct cdps_timers_t {
     /// The budget that holds: the port's own, or else the node's; 0: there is none.
     pub failover_budget_ms: u64,
     /// Longest pause that these timers lead to, when a target is lost and the next backup is well, without what users take: `detection_ms`,
-    /// `lease_rest_ms` and `connect_ms`. Not above the budget.
+    /// `lease_rest_ms`, `switch_grace_ms` if the port switches by itself, and `connect_timeout_ms`. Not above the budget.
     pub pause_ms: u64,
     /// Longest time from the last sign of a target until it is given up.
     pub detection_ms: u64,
@@ -48,6 +48,8 @@ pub struct cdps_timers_t {
     pub connect_timeout_ms: u64,
     /// How long a target keeps a session without contact.
     pub session_timeout_ms: u64,
+    /// How long the return of a lost target is waited for before a switch.
+    pub switch_grace_ms: u64,
 }
 
 // SAFETY: integers only.
@@ -112,6 +114,7 @@ pub unsafe extern "C" fn cdps_port_timers(port: *const cdps_port_t, out: *mut cd
             ack_timeout_ms: milliseconds(config.ack_timeout),
             connect_timeout_ms: milliseconds(config.connect_timeout),
             session_timeout_ms: milliseconds(config.session_timeout),
+            switch_grace_ms: milliseconds(config.switch_grace),
         };
         // SAFETY: the header asks for a structure of `struct_size` writable bytes, or NULL.
         unsafe { sized::write(out, &value) }

@@ -67,7 +67,7 @@ impl Settings {
     /// What a port is created with, on a node with these timers.
     pub(crate) fn port(&self, liveness: &Liveness) -> Result<PortConfig, Failure> {
         let budget = self.budget("port.failover_budget_ms")?;
-        let start = PortConfig::with_timers(liveness, budget);
+        let start = PortConfig::with_timers(liveness, budget, self.ms("port.switch_grace_ms")?);
         Ok(PortConfig {
             client: self.get("port.client")?.to_owned(),
             targets: nodes(self.get("port.targets")?)?
@@ -81,6 +81,7 @@ impl Settings {
                 _ => AckModel::Synchronous,
             },
             autoswitch: self.get("port.autoswitch")? == "true",
+            switch_grace: start.switch_grace,
             backup_selection: match self.get("port.backup_selection")? {
                 "round_robin" => BackupSelection::RoundRobin,
                 "callback" => BackupSelection::Callback,
@@ -457,14 +458,17 @@ mod tests {
         let liveness = settings.liveness().unwrap();
         assert_eq!(liveness, Liveness::for_budget(Duration::from_secs(6)));
         let config = settings.port(&liveness).unwrap();
-        assert_eq!(config, PortConfig::with_timers(&liveness, None));
+        assert_eq!(config, PortConfig::with_timers(&liveness, None, Duration::ZERO));
         assert!(config.connect_timeout < PortConfig::default().connect_timeout);
         settings.set("port.connect_timeout_ms", "77").unwrap();
         assert_eq!(settings.port(&liveness).unwrap().connect_timeout, Duration::from_millis(77));
         settings.set("liveness.dead_ms", "5900").unwrap();
         assert!(settings.liveness().unwrap().check().is_err());
         let own = set("port.failover_budget_ms", "2500").unwrap().port(&Liveness::default()).unwrap();
-        assert_eq!(own, PortConfig::with_timers(&Liveness::default(), Some(Duration::from_millis(2500))));
+        assert_eq!(
+            own,
+            PortConfig::with_timers(&Liveness::default(), Some(Duration::from_millis(2500)), Duration::ZERO)
+        );
     }
 
     /// [A6] A user that does not acknowledge is reported after half a minute, unless that is set otherwise or turned off.

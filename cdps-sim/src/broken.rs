@@ -77,6 +77,10 @@ variants! {
     SlowVerdict = "slow-verdict", "the dead time is four times what the budget leads to";
     /// F2 out of order.
     NackOrder = "nack-order", "nacks after a down come newest first";
+    /// The peer's limit is not heeded.
+    ManyStreams = "many-streams", "how many streams the target allows does not reach the engine";
+    /// A lost target is not waited for.
+    NoGrace = "no-grace", "the grace for lost targets does not reach the engine";
     /// The ledger of a reset is a lie.
     LedgerLie = "ledger-lie", "one message in eight is resolved as delivered if it was not, and the other way round";
     /// A path that was removed goes on.

@@ -69,6 +69,8 @@ pub(crate) struct Slot {
     pub(crate) born: Generation,
     /// Target side: the newest of these that its user has been told of.
     pub(crate) told: Generation,
+    /// Source side: the generation in which the link was up last.
+    pub(crate) settled: Generation,
     pub(crate) plan: usize,
     pub(crate) user: User,
     /// Links whose state the port is told, per path.

@@ -164,7 +164,7 @@ fn many(arguments: &Arguments, options: Options) -> ExitCode {
     let took = began.elapsed().as_secs_f64();
     let t = p.tally;
     say(&format!(
-        "{} seeds, {} failed; {:.0} virtual seconds in {took:.1} s; {} sent, {} completed, {} nacked, {} delivered, {} downs, {} switches ({} planned, {} more given up), {} resets ({} not delivered, {} delivered, {} acknowledged), {} reconnects, {} graceful closes by targets, {} sent while suspended, {} barriers, {} expired, {} overdue, {} backups asked for, {} targets fenced, {} suspicions ({} of healthy paths), {} one-way losses named, {} rejoins ({} damped), longest hidden pause {:.3} s, ack {:.3} s, expiry {:.3} s, switch {:.3} s",
+        "{} seeds, {} failed; {:.0} virtual seconds in {took:.1} s; {} sent, {} completed, {} nacked, {} delivered, {} downs, {} switches ({} planned, {} more given up), {} returns in grace, {} resets ({} not delivered, {} delivered, {} acknowledged), {} reconnects, {} graceful closes by targets, {} sent while suspended, {} barriers, {} expired, {} overdue, {} backups asked for, {} targets fenced, {} suspicions ({} of healthy paths), {} one-way losses named, {} rejoins ({} damped), longest hidden pause {:.3} s, ack {:.3} s, expiry {:.3} s, switch {:.3} s",
         p.done,
         p.failed.len(),
         p.lasted,
@@ -176,6 +176,7 @@ fn many(arguments: &Arguments, options: Options) -> ExitCode {
         t.switches,
         t.planned[0],
         t.planned[1],
+        t.returns,
         t.resets,
         t.resolved[0],
         t.resolved[1],
@@ -213,6 +214,7 @@ impl Progress {
         sum.downs += t.downs;
         sum.switches += t.switches;
         sum.planned = std::array::from_fn(|k| sum.planned[k] + t.planned[k]);
+        sum.returns += t.returns;
         sum.resets += t.resets;
         sum.reconnects += t.reconnects;
         sum.resolved = std::array::from_fn(|k| sum.resolved[k] + t.resolved[k]);

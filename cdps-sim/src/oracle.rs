@@ -4,18 +4,20 @@ mod barrier;
 mod choice;
 mod deadline;
 mod decision;
+mod grace;
 mod overdue;
+mod paths;
 mod planned;
 mod reset;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Weak;
 
-use cdps_core::cluster::Health;
 use cdps_core::config::AckModel;
-use cdps_core::id::{Generation, NodeId, PathId, SessionId, Sn, Ssn, StreamId};
+use cdps_core::id::{Generation, NodeId, SessionId, Sn, Ssn, StreamId};
 use cdps_core::port::{Certainty, ConnStatus, Trigger};
 use cdps_core::reason::Reason;
+use cdps_core::time::{Duration, nanos};
 
 use crate::payload::{self, Sent, SentHandle};
 use crate::rules::{Invariant, Promise, Tally};
@@ -107,6 +109,8 @@ struct Flow {
 #[derive(Default)]
 struct Session {
     promise: Promise,
+    /// How long a lost target is waited for before a switch.
+    grace: Duration,
     /// Highest number nacked since the down that is being worked off.
     down: Option<Sn>,
     refusing: bool,
@@ -583,7 +587,7 @@ impl Oracle {
                     }
                     let (invariant, within) = match self.budget {
                         Some(budget) => (Invariant::Budget, budget + DECIDES_WITHIN),
-                        None => (Invariant::SwitchHidden, SWITCHES_WITHIN),
+                        None => (Invariant::SwitchHidden, SWITCHES_WITHIN + nanos(s.grace)),
                     };
                     if promise.prompt && took > within {
                         fault = Some((invariant, format!("the switch took {:.3} s", took as f64 / 1e9)));
@@ -601,31 +605,9 @@ impl Oracle {
             }
         }
         let fault = fault.or_else(|| Some((Invariant::Record, decision::judge(status, &s.choice).err()?)));
+        let fault = fault.or_else(|| Some((Invariant::Grace, grace::judge(status, s.grace).err()?)));
         if let Some((invariant, text)) = fault {
             self.fail(invariant, format!("{session}: {text}"));
-        }
-    }
-
-    /// A path changed, says the source's port.
-    pub(crate) fn path(&mut self, session: SessionId, path: PathId, health: Health, reason: Reason) {
-        let clean = self.sessions.get(&session).is_some_and(|s| s.promise.clean_paths & (1 << path.0) != 0);
-        if health == Health::Suspect {
-            self.tally.suspicions += 1;
-            self.tally.false_suspicions += u64::from(clean);
-        }
-        let blamed = matches!(
-            reason,
-            Reason::Unreachable
-                | Reason::Timeout
-                | Reason::BadChecksum
-                | Reason::ProtocolError
-                | Reason::Limit
-        );
-        if clean && blamed && health == Health::Dead {
-            self.fail(
-                Invariant::PathHidden,
-                format!("{session}: path {path} given up ({reason}), and it was healthy"),
-            );
         }
     }
 

@@ -33,6 +33,11 @@ const VERDICTS: u64 = 0x5665_7264_6963_7473;
 
 /// As [`STANDBY`], for changes of live ports.
 const CHANGES: u64 = 0x4c69_7665_2070_6f72;
+/// As [`STANDBY`], for the grace of lost targets.
+const GRACE: u64 = 0x4772_6163_652e_2e2e;
+
+/// As [`STANDBY`], for ports that allow few streams.
+const STREAMS: u64 = 0x5374_7265_616d_732e;
 
 /// As [`STANDBY`], for failover budgets.
 const BUDGET: u64 = 0x4275_6467_6574_7321;
@@ -252,6 +257,8 @@ impl Plan {
         barriers(&mut Rng::new(seed ^ BARRIERS), &mut sources);
         changes::plan(&mut Rng::new(seed ^ CHANGES), &mut sources);
         selections(&mut Rng::new(seed ^ CHOICE), &mut hosts, &mut sources);
+        graces(&mut Rng::new(seed ^ GRACE), &liveness, &mut sources);
+        few_streams(&mut Rng::new(seed ^ STREAMS), &mut sources);
         let verdict_after = verdicts(&mut Rng::new(seed ^ VERDICTS), &mut sources);
         // Drawn apart, so that nothing else of a seed depends on it.
         slow_users(&mut Rng::new(!seed ^ 0xa6), &mut hosts, &mut sources);
@@ -351,6 +358,34 @@ fn selections(rng: &mut Rng, hosts: &mut [HostPlan], sources: &mut [SourcePlan])
     }
 }
 
+/// Some ends allow fewer streams than their peer's user means to use (M2): what is refused is not sent, and costs no path.
+fn few_streams(rng: &mut Rng, sources: &mut [SourcePlan]) {
+    for source in sources {
+        if rng.chance(20) {
+            source.config.max_streams = rng.pick(&[1, 3, 8, 4096]);
+            source.target_config.max_streams = rng.pick(&[1, 3, 8, 4096]);
+        }
+    }
+}
+
+/// Some ports wait for a lost target before they leave it (F5).
+fn graces(rng: &mut Rng, liveness: &Liveness, sources: &mut [SourcePlan]) {
+    for source in sources.iter_mut().map(|s| &mut s.config).filter(|c| c.autoswitch) {
+        if !rng.chance(50) {
+            continue;
+        }
+        let most = if liveness.failover_budget.is_some() { 500 } else { 4000 };
+        source.switch_grace = Duration::from_millis(rng.within(20, most));
+        if liveness.failover_budget.is_some() {
+            let derived = PortConfig::with_timers(liveness, None, source.switch_grace);
+            (source.connect_timeout, source.ack_timeout) = (derived.connect_timeout, derived.ack_timeout);
+        }
+        // The source sees the loss by the dead time and two heartbeats; the target must not have forgotten the session then.
+        let remembered = liveness.dead + liveness.heartbeat * 2 + source.switch_grace;
+        source.session_timeout = source.session_timeout.max(remembered);
+    }
+}
+
 /// In some runs a quorate engine says that a target is down while its lease still runs, and some users can fence it (F8).
 fn verdicts(rng: &mut Rng, sources: &mut [SourcePlan]) -> Option<u64> {
     let after = rng.chance(20).then(|| rng.within(5, 400) * MS);
@@ -403,7 +438,7 @@ fn source_plan(rng: &mut Rng, number: usize, view: &View<'_>, liveness: &Livenes
     }
     let mut base = port_config(rng, liveness);
     if liveness.failover_budget.is_some() {
-        let derived = PortConfig::with_timers(liveness, None);
+        let derived = PortConfig::with_timers(liveness, None, Duration::ZERO);
         (base.connect_timeout, base.ack_timeout) = (derived.connect_timeout, derived.ack_timeout);
     }
     let config = PortConfig {
@@ -655,6 +690,7 @@ pub(crate) fn patience(plan: &Plan) -> u64 {
             let steps = if c.backup_selection == BackupSelection::Callback { 6 } else { 3 };
             nanos(c.ack_timeout) * 2
                 + nanos(c.connect_timeout) * steps
+                + nanos(c.switch_grace)
                 + nanos(c.close_timeout)
                 + nanos(c.session_timeout)
         })

@@ -39,6 +39,8 @@ pub enum Invariant {
     Rejoin,
     /// A reachable backup hides the target's faults.
     SwitchHidden,
+    /// A lost target is waited for as long as was asked, and keeps its session if it returns.
+    Grace,
     /// A planned switch nacks nothing, repeats nothing, and leaves nothing behind.
     Planned,
     /// The user is asked once for each choice of a backup, and what it says is done.
@@ -83,6 +85,7 @@ impl fmt::Display for Invariant {
             Invariant::OneWay => ("T5", "one-way loss is named, and nothing else is"),
             Invariant::Rejoin => ("T4", "what was dead proves itself, what flaps for longer"),
             Invariant::SwitchHidden => ("F5", "target faults are hidden by autoswitch"),
+            Invariant::Grace => ("F5", "a lost target has its grace"),
             Invariant::Planned => ("F6", "a planned switch is not felt"),
             Invariant::Choice => ("L2", "the user's choice of a backup is asked for once, and heeded"),
             Invariant::Budget => ("F12", "a switch keeps to the failover budget"),
@@ -154,6 +157,8 @@ pub struct Tally {
     pub switches: u64,
     /// Of those, planned ones; and planned ones that were given up.
     pub planned: [u64; 2],
+    /// Times that a lost target came back within its grace, and nothing was switched.
+    pub returns: u64,
     /// Sessions that their target's user closed gracefully, and that ended in time.
     pub closed_well: u64,
     /// Sends accepted while their user had suspended the port.

@@ -549,13 +549,19 @@ impl Port {
         options: &SendOptions,
         note: &impl Fn(Sn),
     ) -> Result<Sn, SendError> {
-        let (error, payload) = match error {
-            Refusal::Backlog { .. } => match self.try_again(payload, len, stream, options, note) {
+        let another = match error {
+            Refusal::TooManyStreams { .. } if options.stream.is_none() => streams::exchange(&self.shared),
+            Refusal::Backlog { .. } => Some(stream),
+            _ => None,
+        };
+        let (error, payload) = match another {
+            Some(stream) => match self.try_again(payload, len, stream, options, note) {
                 Ok(sn) => return Ok(sn),
                 Err(refused) => *refused,
             },
-            other => (other, payload),
+            None => (error, payload),
         };
+        let stream = another.unwrap_or(stream);
         if !error.is_for_room() || options.timeout == Some(Duration::ZERO) {
             self.take_back(payload);
             return Err(error.into());

@@ -3,11 +3,11 @@
 mod cluster;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cdps::{
-    AckModel, Address, Callbacks, Certainty, ConnStatus, Health, Liveness, Member, Node, NodeId, PathId,
-    Port, PortConfig, Reason, Target, Verdict,
+    AckModel, Address, Callbacks, Certainty, ConnStatus, Health, Link, Liveness, Member, Node, NodeId,
+    PathId, Port, PortConfig, Reason, Target, Verdict,
 };
 use cluster::exposition::Exposition;
 use cluster::relay::Relay;
@@ -470,6 +470,42 @@ fn a_live_port_is_changed_under_load() {
     assert_eq!(user.wait_ends(700).last().expect("the last").1, 0, "the target's user was not asked");
     port.destroy_wait(DEADLINE).expect("ends");
     assert!(port.add_address(NodeId(2), relays[0].address.into()).is_err());
+    all.end();
+}
+
+/// [F5] The network to the target is cut for longer than the dead time, and is well again within the grace: the session goes on where it was,
+/// with everything that was on its way or was sent meanwhile, and the user hears of paths only.
+#[test]
+fn a_target_that_returns_in_grace_keeps_its_session() {
+    let all = Relayed::new(2, 2);
+    let user = User::new();
+    let graced = PortConfig {
+        autoswitch: true,
+        switch_grace: DEADLINE,
+        session_timeout: DEADLINE * 2,
+        ..all.config()
+    };
+    let port = connected(&all.source, graced, &user);
+    let generation = port.generation();
+    send_all(&port, 0, 200);
+    all.relays[0].iter().for_each(Relay::freeze);
+    send_all(&port, 200, 300);
+    let limit = Instant::now() + DEADLINE;
+    while port.link() != Link::Switching {
+        assert!(Instant::now() < limit, "the target is not held to be down");
+        std::thread::yield_now();
+    }
+    send_all(&port, 300, 400);
+    assert_eq!(port.peer(), Some(NodeId(2)));
+    // What the relays hold is gone with them.
+    all.relays[0].iter().for_each(Relay::kill);
+    all.relays[0].iter().for_each(Relay::thaw);
+    let (_, host) = all.hosts[0].session(0);
+    check_all(&user, &host, 400);
+    assert_eq!((port.link(), port.generation(), port.peer()), (Link::Up, generation, Some(NodeId(2))));
+    let statuses = user.seen().iter().filter(|s| matches!(s, Seen::Status(_))).count();
+    assert_eq!(statuses, 1, "connected, and nothing else");
+    assert_eq!(all.hosts[1].requests(), []);
     all.end();
 }
 

@@ -161,6 +161,8 @@ fn threads_have_streams_of_their_own() {
     let pair = Pair::new(2);
     let (threads, each) = (8, 300);
     for round in 0..2u64 {
+        // A stream retires when its thread is gone, and everything on it has ended.
+        pair.user.wait_ends((round * threads * each) as usize);
         let workers: Vec<_> = (0..threads)
             .map(|t| {
                 let port = pair.port.clone();
@@ -186,6 +188,54 @@ fn threads_have_streams_of_their_own() {
     streams.dedup();
     assert_eq!(streams[0], StreamId(7));
     assert!(streams.len() <= 1 + threads as usize, "streams of finished threads are used again: {streams:?}");
+    pair.end();
+}
+
+/// [M2] [M4] Ten thousand threads, each with a message and a stream of its own, though no more than 16 may be open: all arrive. The streams of
+/// threads that are gone are gone on with, also while not everything of them has ended.
+#[test]
+fn threads_come_and_go() {
+    let (threads, at_once) = (10_000, 12);
+    let pair = Pair::with(1, |_| (), |target| target.max_streams = 16, User::new(), User::acking);
+    // Nothing ends while the port is suspended.
+    pair.port.suspend().expect("is suspended");
+    for first in (0..threads).step_by(at_once) {
+        if first == 10 * at_once {
+            pair.port.resume().expect("goes on");
+        }
+        let workers: Vec<_> = (first..threads.min(first + at_once))
+            .map(|t| {
+                let port = pair.port.clone();
+                std::thread::spawn(move || {
+                    send(&port, &pattern(10, t as u64), t as u64).map_err(|e| (t, e)).expect("is accepted");
+                })
+            })
+            .collect();
+        workers.into_iter().for_each(|w| w.join().expect("sends"));
+    }
+    let mut done: Vec<u64> = pair.user.wait_ends(threads).iter().map(|end| end.0).collect();
+    done.sort_unstable();
+    assert!(done.into_iter().eq(0..threads as u64));
+    let got = pair.far().1.wait_received(threads);
+    check_order(got.iter());
+    let streams: std::collections::BTreeSet<StreamId> = got.iter().map(|g| g.stream).collect();
+    assert!((at_once..=16).contains(&streams.len()), "{} streams", streams.len());
+    // With all 16 in use by threads that live there is none for another one.
+    let (pair_port, all) = (pair.port.clone(), Arc::new(std::sync::Barrier::new(17)));
+    let crowd: Vec<_> = (0..17)
+        .map(|t| {
+            let (port, all) = (pair_port.clone(), Arc::clone(&all));
+            std::thread::spawn(move || {
+                let sent = send(&port, b"one of many", threads as u64 + t);
+                all.wait();
+                sent
+            })
+        })
+        .collect();
+    let results: Vec<_> = crowd.into_iter().map(|w| w.join().expect("sends")).collect();
+    let refused: Vec<_> = results.iter().filter(|r| r.is_err()).collect();
+    assert_eq!(refused, [&Err(cdps::SendError::TooManyStreams { max: 16 })]);
+    pair.user.wait_ends(threads + 16);
     pair.end();
 }
 

@@ -558,7 +558,7 @@
 #define CDPS_LINK_DRAINED 3
 
 /**
- * On the way to another target by itself; sends are queued.
+ * On the way to another target by itself, or waiting for the old one before it goes (`port.switch_grace_ms`); sends are queued.
  */
 #define CDPS_LINK_SWITCHING 4
 
@@ -1402,6 +1402,10 @@ typedef struct cdps_decision_t {
      * All of it as one line, for a log.
      */
     const char *text;
+    /**
+     * How long its return was waited for before the port left it (`port.switch_grace_ms`), in ns; 0: not at all.
+     */
+    uint64_t grace_ns;
 } cdps_decision_t;
 
 /**
@@ -1913,7 +1917,7 @@ typedef struct cdps_timers_t {
     uint64_t failover_budget_ms;
     /**
      * Longest pause that these timers lead to, when a target is lost and the next backup is well, without what users take: `detection_ms`,
-     * `lease_rest_ms` and `connect_ms`. Not above the budget.
+     * `lease_rest_ms`, `switch_grace_ms` if the port switches by itself, and `connect_timeout_ms`. Not above the budget.
      */
     uint64_t pause_ms;
     /**
@@ -1960,6 +1964,10 @@ typedef struct cdps_timers_t {
      * How long a target keeps a session without contact.
      */
     uint64_t session_timeout_ms;
+    /**
+     * How long the return of a lost target is waited for before a switch.
+     */
+    uint64_t switch_grace_ms;
 } cdps_timers_t;
 
 /**
@@ -3103,7 +3111,7 @@ void cdps_msg_generation(const struct cdps_msg_t *msg, struct cdps_generation_t 
 #define CDPS_PORT_STATS_INIT { (uint32_t)sizeof(cdps_port_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define CDPS_PATH_STATS_INIT { (uint32_t)sizeof(cdps_path_stats_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define CDPS_PORT_INFO_INIT { (uint32_t)sizeof(cdps_port_info_t), 0, 0, 0, { 0, 0, 0 }, { 0, 0 } }
-#define CDPS_TIMERS_INIT { (uint32_t)sizeof(cdps_timers_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define CDPS_TIMERS_INIT { (uint32_t)sizeof(cdps_timers_t), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define CDPS_CONFIG_KEY_INIT { (uint32_t)sizeof(cdps_config_key_t), 0, NULL, NULL, NULL, NULL, NULL }
 
 /**

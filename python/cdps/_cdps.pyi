@@ -58,6 +58,7 @@ class Client:
         targets: Sequence[int],
         ack: Literal["sync", "async", "sent"] = "sync",
         autoswitch: bool = False,
+        switch_grace: float = 0.0,
         connect_timeout: float = 5.0,
         user_ack_timeout: float | None = 30.0,
     ) -> Port: ...

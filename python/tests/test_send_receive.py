@@ -528,6 +528,8 @@ def test_bad_values_are_named() -> None:
             node.register("x" * 256)
         with pytest.raises(cdps.ConfigError, match='ack is "both"'):
             client.open_port("copy", targets=[2], ack="both")  # type: ignore[arg-type]
+        with pytest.raises(cdps.ConfigError, match=r"dead \+ switch_grace \(10s\) must be below session_timeout"):
+            client.open_port("copy", targets=[2], autoswitch=True, switch_grace=8.5)
         with pytest.raises(cdps.ConfigError, match="node 2 is listed twice"):
             client.open_port("copy", targets=[2, 2])
         with pytest.raises(cdps.ConfigError, match="timeout is -1"):

@@ -1,5 +1,5 @@
 /* A source in this process and targets in processes of their own, which are killed or stopped: how the port goes to another one. [L2, F5, F8, F11, F12]
- * The source is run with "choose", "fence" or "budget", a target with its id. */
+ * The source is run with "choose", "fence", "budget" or "grace", a target with its id. */
 #include "check.h"
 
 #include <signal.h>
@@ -13,7 +13,7 @@ struct child {
 static struct child children[3];
 static unsigned fenced;
 static uint32_t fenced_node;
-static unsigned connected, switched, completed, asked, finals;
+static unsigned connected, statuses, switched, completed, asked, finals;
 /* Written by callbacks before the counters above, read after they were reached. */
 static uint32_t switched_to, chosen;
 
@@ -129,6 +129,7 @@ static void on_connstatus(void *user, const cdps_connstatus_t *e)
     (void)user;
     bool decides = e->status == CDPS_CONN_SWITCHING || e->status == CDPS_CONN_SWITCHED || e->status == CDPS_CONN_DOWN;
     CHECK(decides == (e->decision != NULL));
+    check_add(&statuses, 1);
     if (e->status == CDPS_CONN_CONNECTED)
         check_add(&connected, 1);
     if (e->status == CDPS_CONN_SWITCHED) {
@@ -235,6 +236,42 @@ static void budget(cdps_node_t *node, cdps_port_t *port, cdps_config_t *config, 
     stop_child(&children[2]);
 }
 
+static int32_t link_of(cdps_port_t *port)
+{
+    cdps_port_info_t info = CDPS_PORT_INFO_INIT;
+    EXPECT(CDPS_OK, cdps_port_info(port, &info));
+    return info.link;
+}
+
+/* [F5] A target that is stopped for longer than the dead time, and goes on within the grace, keeps its session: what was sent completes there. */
+static void grace(cdps_port_t *port, int32_t *codes)
+{
+    cdps_timers_t t = CDPS_TIMERS_INIT;
+    cdps_port_info_t before = CDPS_PORT_INFO_INIT, after = CDPS_PORT_INFO_INIT;
+    cdps_iov_t v = {"x", 1};
+    cdps_send_opts_t opts = CDPS_SEND_OPTS_INIT;
+    time_t deadline = time(NULL) + DEADLINE_S;
+    unsigned done = check_read(&completed);
+    EXPECT(CDPS_OK, cdps_port_timers(port, &t));
+    CHECK(t.switch_grace_ms == 80000 && t.session_timeout_ms == 90000);
+    CHECK(t.pause_ms == t.detection_ms + t.lease_rest_ms + t.switch_grace_ms + t.connect_timeout_ms);
+    EXPECT(CDPS_OK, cdps_port_info(port, &before));
+    CHECK(kill(children[0].pid, SIGSTOP) == 0);
+    while (link_of(port) != CDPS_LINK_SWITCHING) {
+        CHECK(time(NULL) < deadline);
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+    opts.context = &codes[0];
+    EXPECT(CDPS_OK, cdps_port_send(port, &v, 1, &opts, NULL));
+    CHECK(kill(children[0].pid, SIGCONT) == 0);
+    REACH(completed, done + 1);
+    EXPECT(CDPS_OK, cdps_port_info(port, &after));
+    CHECK(after.link == CDPS_LINK_UP && after.peer == 2 && after.generation.counter == before.generation.counter);
+    CHECK(check_read(&statuses) == 1 && check_read(&switched) == 0);
+    for (int k = 0; k < 3; k++)
+        stop_child(&children[k]);
+}
+
 int main(int argc, char **argv)
 {
     static const char *const ids[] = {"2", "3", "4"};
@@ -247,7 +284,8 @@ int main(int argc, char **argv)
     int32_t codes[] = {2, 3, 4};
     CHECK(argc == 2);
     bool fences = strcmp(argv[1], "fence") == 0, budgets = strcmp(argv[1], "budget") == 0;
-    if (!fences && !budgets && strcmp(argv[1], "choose") != 0)
+    bool graces = strcmp(argv[1], "grace") == 0;
+    if (!fences && !budgets && !graces && strcmp(argv[1], "choose") != 0)
         return be_target(argv[1]);
     for (int k = 0; k < 3; k++)
         start(&children[k], ids[k]);
@@ -266,6 +304,9 @@ int main(int argc, char **argv)
         check_set(config, "port.session_timeout_ms", "90000");
         check_set(config, "port.ack_timeout_ms", "1000");
         table.on_fence = on_fence;
+    } else if (graces) {
+        check_set(config, "port.switch_grace_ms", "80000");
+        check_set(config, "port.session_timeout_ms", "90000");
     } else if (!budgets) {
         check_set(config, "port.backup_selection", "callback");
         table.on_backup = on_backup;
@@ -286,7 +327,7 @@ int main(int argc, char **argv)
     if (budgets)
         budget(node, port, config, codes);
     else
-        (fences ? fence : choose)(port, codes);
+        (fences ? fence : graces ? grace : choose)(port, codes);
     EXPECT(CDPS_OK, cdps_config_destroy(config));
     EXPECT(CDPS_OK, cdps_node_destroy_wait(node, CDPS_WAIT_FOREVER));
     return 0;

@@ -351,6 +351,12 @@ fn the_user_fences_a_target() {
     run(Command::new(program("targets", "-fence", &[])).arg("fence"));
 }
 
+/// [F5] A target that is stopped is waited for, and goes on with its session when it returns within the grace.
+#[test]
+fn a_stopped_target_has_its_grace() {
+    run(Command::new(program("targets", "-grace", &[])).arg("grace"));
+}
+
 /// [F12] The timers follow from one budget, a set that does not fit is refused, and a target that is killed is replaced within it.
 #[test]
 fn a_budget_is_kept() {

@@ -46,9 +46,10 @@ impl Client {
     /// this order. They are reached at the addresses that the node's members have.
     ///
     /// ack says when a send is complete: "sync", when the target's user acknowledges it; "async", when the target's port has it;
-    /// "sent", when it was handed to a transport. With autoswitch the port goes to the next backup by itself when its target fails.
+    /// "sent", when it was handed to a transport. With autoswitch the port goes to the next backup by itself when its target fails; one that is
+    /// not heard is waited for first, for switch_grace seconds.
     /// A message that the target's user has not acknowledged for user_ack_timeout seconds is the matter of an "overdue" event; None: never.
-    #[pyo3(signature = (to, *, targets, ack="sync", autoswitch=false, connect_timeout=5.0, user_ack_timeout=30.0))]
+    #[pyo3(signature = (to, *, targets, ack="sync", autoswitch=false, switch_grace=0.0, connect_timeout=5.0, user_ack_timeout=30.0))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn open_port(
         &self,
@@ -57,6 +58,7 @@ impl Client {
         targets: Vec<u32>,
         ack: &str,
         autoswitch: bool,
+        switch_grace: f64,
         connect_timeout: f64,
         user_ack_timeout: Option<f64>,
     ) -> PyResult<Port> {
@@ -66,6 +68,7 @@ impl Client {
             targets: targets.into_iter().map(target).collect(),
             ack: arguments::ack_model(ack)?,
             autoswitch,
+            switch_grace: arguments::seconds_of("switch_grace", switch_grace)?,
             connect_timeout: arguments::seconds_of("connect_timeout", connect_timeout)?,
             user_ack_timeout: user_ack_timeout
                 .map(|seconds| arguments::seconds_of("user_ack_timeout", seconds))

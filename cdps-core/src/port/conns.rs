@@ -39,6 +39,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
                     return;
                 }
                 self.paths[at].up(conn, now);
+                self.end_grace(now);
                 self.come_up(now, at);
                 self.try_complete(now);
             }

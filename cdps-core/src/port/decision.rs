@@ -58,6 +58,19 @@ impl Trigger {
         }
     }
 
+    /// Whether it says no more than that nothing comes: the target may be well, and back soon.
+    pub(super) fn may_pass(self) -> bool {
+        match self {
+            Trigger::NoContact | Trigger::NoPath => true,
+            Trigger::NoReceipt
+            | Trigger::NodeDown
+            | Trigger::Restarted
+            | Trigger::NoUserAck
+            | Trigger::Denied(_)
+            | Trigger::Asked => false,
+        }
+    }
+
     /// What it says about the lease.
     pub(super) fn lease(self) -> Lease {
         match self {
@@ -143,10 +156,12 @@ pub struct LossRecord {
     pub paths: Vec<PathEvidence>,
     /// What the cluster engine said of the node; `None`: nothing.
     pub membership: Option<PeerState>,
-    /// No member of the cluster was heard: then the port does not switch.
+    /// No member of the cluster was heard, after the grace if there was one: then the port does not switch.
     pub isolated: bool,
     /// This port's own loop was late last by so much, so long ago (T9).
     pub late: Option<(Duration, Duration)>,
+    /// For so long its return was waited for, after the decision or up to it (`switch_grace`); `None`: not at all.
+    pub grace: Option<Duration>,
     /// How the former target's lease was over, and how long after the decision; `None`: not known yet.
     pub lease: Option<(LeaseEnd, Duration)>,
     /// Backups that were tried and did not do.
@@ -182,6 +197,9 @@ impl fmt::Display for LossRecord {
                 None => f.write_str(" unconnected")?,
             }
         }
+        if let Some(waited) = self.grace {
+            write!(f, "; waited {waited:.3?} for its return")?;
+        }
         if let Some((end, after)) = self.lease {
             write!(f, "; lease {} after {after:.3?}", end.text())?;
         }
@@ -212,6 +230,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             membership: known.map(|p| p.1),
             isolated: self.isolated,
             late: self.was_late.map(|(at, by)| (by, now.since(at))),
+            grace: None,
             lease: match trigger.lease() {
                 Lease::Over(end) => Some((end, Duration::ZERO)),
                 Lease::Until(_) | Lease::Unknown => None,

@@ -13,6 +13,7 @@ mod entry;
 mod event;
 mod exchange;
 mod fence;
+mod grace;
 mod inbound;
 mod live;
 mod overdue;
@@ -51,6 +52,7 @@ pub use state::{Call, Link, State, StateError, graph};
 pub use stats::{PathStats, SWITCH_CLASSES, Stats};
 
 use self::backup::Choice;
+use self::grace::Grace;
 use self::overdue::Overdue;
 use self::path::Path;
 use self::planned::Planned;
@@ -60,7 +62,7 @@ use self::sender::Sender;
 use self::session::{Attempt, Former};
 use crate::cluster::PeerState;
 use crate::config::{ConfigError, PortConfig};
-use crate::id::{ConnId, Generation, Incarnation, NodeId, PathId, SessionId, Side, Sn};
+use crate::id::{ConnId, Generation, Incarnation, NodeId, PathId, SessionId, Side, Sn, StreamId};
 use crate::prng::Prng;
 use crate::reason::Reason;
 use crate::secret::Secret;
@@ -165,6 +167,8 @@ pub struct Port<S, R> {
     turn: usize,
     /// A connect or a switch that is under way.
     attempt: Option<Attempt>,
+    /// A lost target may still come back before the port switches (F5).
+    grace: Option<Grace>,
     /// Why the last target was given up, until that has come to an end (F11).
     decision: Option<Box<LossRecord>>,
     /// This port's own loop was late: when, and by how much (T9).
@@ -298,6 +302,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             kicks: 0,
             turn: 0,
             attempt: None,
+            grace: None,
             decision: None,
             was_late: None,
             choice: None,
@@ -381,6 +386,21 @@ impl<S: Payload, R: Clone> Port<S, R> {
     /// Whether a planned switch is under way that has not been committed (F6).
     pub fn is_switching(&self) -> bool {
         self.planned.is_some()
+    }
+
+    /// Whether messages were sent on this stream in this generation.
+    pub fn has_open_stream(&self, stream: StreamId) -> bool {
+        self.sender.has_open_stream(stream)
+    }
+
+    /// The number of the message that was accepted last; 0 before the first.
+    pub fn newest_sent(&self) -> Sn {
+        self.sender.newest()
+    }
+
+    /// Every message up to this one has ended.
+    pub fn ended_up_to(&self) -> Sn {
+        Sn(self.sender.oldest().0 - 1)
     }
 
     /// How many connects have not been closed.

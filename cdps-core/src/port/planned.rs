@@ -160,6 +160,11 @@ impl<S: Payload, R: Clone> Port<S, R> {
 
     /// Everything that was begun has ended, and was consumed: the present session is taken away, and the port goes over.
     fn commit_switch(&mut self, now: Time) {
+        let needed = self.sender.streams_needed();
+        let allowed = |p: &Planned| p.answer.as_ref().map_or(0, |(answer, _)| answer.max_streams as usize);
+        if self.planned.as_ref().is_some_and(|p| needed > allowed(p)) {
+            return self.cancel_switch(now, Reason::Limit);
+        }
         let Some(Planned { node, generation, answer: Some((answer, _)), .. }) = self.planned.take() else {
             return;
         };

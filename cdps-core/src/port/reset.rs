@@ -173,8 +173,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             self.tell_end(Reason::Closed);
             self.hang_up_all(None);
         }
-        self.attempt = None;
-        self.pending = None;
+        (self.attempt, self.pending, self.grace) = (None, None, None);
         self.sender.take_unknown();
     }
 

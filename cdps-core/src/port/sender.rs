@@ -6,20 +6,22 @@
 mod barriers;
 mod deadlines;
 mod figures;
+mod nacks;
+mod streams;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use self::barriers::Barriers;
 use self::deadlines::Deadlines;
+use self::streams::Streams;
 use super::bundle::OpenBundle;
 use super::entry::{Entry, Phase, Unfinished};
-use super::event::{Certainty, Event};
+use super::event::Event;
 use super::path::Flight;
 use super::receiver::SPARE_SPAN;
 use super::{Batch, Events, Outgoing, Payload, Refused, SendError};
 use crate::config::AckModel;
-use crate::id::{Sn, Ssn, StreamId};
-use crate::reason::Reason;
+use crate::id::{Sn, StreamId};
 use crate::time::Time;
 use crate::wire::{self, CompletionRecord, FragmentHead, item};
 
@@ -31,13 +33,6 @@ const MAX_ITEMS: usize = 1024;
 pub(super) const MAX_RUN: u64 = 64 << 10;
 /// No message is held.
 const OPEN: Sn = Sn(u64::MAX);
-
-struct Stream {
-    next_ssn: Ssn,
-    last: Sn,
-    /// Its next message is its first in this generation.
-    fresh: bool,
-}
 
 /// A range to send again.
 #[derive(Clone, Copy)]
@@ -69,10 +64,7 @@ pub(super) struct Sender<S> {
     again: BTreeMap<(Sn, u32), Again>,
     /// Of messages that have not begun to travel; others may be among them.
     deadlines: Deadlines,
-    streams: Vec<(StreamId, Stream)>,
-    index: BTreeMap<StreamId, usize>,
-    last_stream: usize,
-    max_streams: u32,
+    streams: Streams,
     window: u64,
     credit: u64,
     spent: u64,
@@ -113,10 +105,7 @@ impl<S: Payload> Sender<S> {
             gaps: Vec::new(),
             again: BTreeMap::new(),
             deadlines: Deadlines::default(),
-            streams: Vec::new(),
-            index: BTreeMap::new(),
-            last_stream: 0,
-            max_streams,
+            streams: Streams::new(max_streams),
             window: 0,
             credit: 0,
             spent: 0,
@@ -259,30 +248,6 @@ impl<S: Payload> Sender<S> {
         self.spent + cost <= self.credit || (cost > self.window && all_given_back)
     }
 
-    #[inline]
-    fn stream(&mut self, id: StreamId) -> Option<usize> {
-        match self.streams.get(self.last_stream) {
-            Some(last) if last.0 == id => Some(self.last_stream),
-            Some(_) | None => self.another_stream(id),
-        }
-    }
-
-    fn another_stream(&mut self, id: StreamId) -> Option<usize> {
-        let at = match self.index.get(&id) {
-            Some(at) => *at,
-            None => {
-                if self.streams.len() >= self.max_streams as usize {
-                    return None;
-                }
-                self.streams.push((id, Stream { next_ssn: Ssn(1), last: Sn(0), fresh: true }));
-                self.index.insert(id, self.streams.len() - 1);
-                self.streams.len() - 1
-            }
-        };
-        self.last_stream = at;
-        Some(at)
-    }
-
     /// Numbers a message and queues it. The caller has checked the limits of the port.
     #[inline(always)]
     pub(super) fn push(
@@ -293,8 +258,8 @@ impl<S: Payload> Sender<S> {
         barrier: bool,
         payload: S,
     ) -> Result<Sn, Refused<S>> {
-        let max = self.max_streams;
-        let Some(at) = self.stream(id) else {
+        let Some(at) = self.streams.open(id) else {
+            let max = self.streams.max;
             return Err(Box::new((SendError::TooManyStreams { stream: id, max }, payload)));
         };
         if self.entries.is_empty() {
@@ -304,7 +269,7 @@ impl<S: Payload> Sender<S> {
             self.cursor_offset = 0;
         }
         let sn = self.next;
-        let stream = &mut self.streams[at].1;
+        let stream = self.streams.at(at);
         let ssn = stream.next_ssn;
         let prev = if stream.fresh { Sn(0) } else { stream.last };
         let start = if stream.fresh { item::START } else { 0 };
@@ -651,62 +616,6 @@ impl<S: Payload> Sender<S> {
         }
     }
 
-    /// Nacks what no path has taken yet (L5, stop), oldest first.
-    pub(super) fn nack_unsent<R>(&mut self, reason: Reason, events: &mut Events<S, R>) {
-        let keep = usize::try_from(self.cursor.0 - self.base.0).unwrap_or(usize::MAX)
-            + usize::from(self.cursor_offset > 0);
-        let sn = self.base.0 + keep as u64;
-        self.starved = false;
-        let tail: Vec<Entry<S>> = self.entries.drain(keep.min(self.entries.len())..).collect();
-        for (k, entry) in tail.into_iter().enumerate() {
-            self.queued -= u64::from(entry.len);
-            self.nack(Sn(sn + k as u64), entry, reason, events);
-        }
-    }
-
-    /// Nacks everything unfinished, oldest first, and forgets the rest (F2, immediate close, destroy).
-    pub(super) fn nack_all<R>(&mut self, reason: Reason, events: &mut Events<S, R>) {
-        let base = self.base.0;
-        for (k, entry) in std::mem::take(&mut self.entries).into_iter().enumerate() {
-            self.nack(Sn(base + k as u64), entry, reason, events);
-        }
-        self.queued = 0;
-        self.starved = false;
-        self.again.clear();
-        self.deadlines.clear();
-        self.clear_barriers();
-        self.base = self.next;
-        self.cursor = self.next;
-        self.cursor_offset = 0;
-    }
-
-    fn nack<R>(&mut self, sn: Sn, entry: Entry<S>, reason: Reason, events: &mut Events<S, R>) {
-        self.unfinished.unwritten -= usize::from(entry.unwritten > 0);
-        let Some(payload) = entry.payload else { return };
-        self.unfinished.bytes -= u64::from(entry.len);
-        let certainty = if entry.handed { Certainty::Unknown } else { Certainty::NotSent };
-        if entry.told {
-            events.push(Event::Done { payload });
-        } else {
-            if entry.handed {
-                self.note_unknown(sn);
-            }
-            events.push(Event::Nacked { sn, reason, certainty, payload });
-        }
-    }
-
-    fn note_unknown(&mut self, sn: Sn) {
-        match self.unknown.last_mut() {
-            Some(last) if last.1.next() == sn => last.1 = sn,
-            Some(_) | None => self.unknown.push((sn, sn)),
-        }
-    }
-
-    /// What was nacked as unknown since the last call.
-    pub(super) fn take_unknown(&mut self) -> Vec<(Sn, Sn)> {
-        std::mem::take(&mut self.unknown)
-    }
-
     /// There is no credit before the peer grants some.
     pub(super) fn withhold_credit(&mut self) {
         self.credit = 0;
@@ -722,7 +631,7 @@ impl<S: Payload> Sender<S> {
             self.base = self.next;
         }
         self.start = self.base;
-        self.max_streams = max_streams;
+        self.streams.restart(max_streams);
         self.window = window;
         self.credit = window;
         self.spent = 0;
@@ -735,12 +644,9 @@ impl<S: Payload> Sender<S> {
         self.cursor_offset = 0;
         self.queued = 0;
         self.clear_barriers();
-        for (_, stream) in &mut self.streams {
-            stream.fresh = true;
-        }
         for k in 0..self.entries.len() {
             let id = self.entries[k].stream;
-            let fresh = self.stream(id).is_some_and(|at| std::mem::take(&mut self.streams[at].1.fresh));
+            let fresh = self.streams.reopen(id);
             let entry = &mut self.entries[k];
             entry.flags &= item::SYNC;
             entry.ready = false;

@@ -216,6 +216,10 @@ impl<S: Payload, R: Clone> Port<S, R> {
         if answer.reason != Reason::None as u16 {
             return self.fail_attempt(now, reason_of(answer.reason));
         }
+        if self.sender.streams_needed() > answer.max_streams as usize {
+            attempt.answered = true;
+            return self.fail_attempt(now, Reason::Limit);
+        }
         attempt.answered = true;
         attempt.ask_at = Time::NEVER;
         if matches!(attempt.purpose, Purpose::Recovery(_)) {
@@ -366,18 +370,30 @@ impl<S: Payload, R: Clone> Port<S, R> {
         if self.attempt.is_some() {
             return self.fail_attempt(now, reason);
         }
+        if self.grace.is_some() {
+            return self.cut_grace(now, trigger);
+        }
         if !matches!(self.state, State::Connected | State::Stopped) || self.link != Link::Up {
             return;
         }
         self.cancel_switch(now, reason);
-        let decision = self.record(now, node, trigger);
-        self.decision = Some(decision.clone());
+        self.decision = Some(self.record(now, node, trigger));
+        self.switching_since = now;
+        if self.has_grace(trigger) {
+            return self.begin_grace(now, trigger);
+        }
+        self.leave_lost(now, node, trigger);
+    }
+
+    /// Goes to a backup, or down if the port does not choose one by itself, or has none.
+    pub(super) fn leave_lost(&mut self, now: Time, node: NodeId, trigger: Trigger) {
+        let reason = trigger.reason();
+        let Some(decision) = self.decision.clone() else { return };
         if !self.config.autoswitch || self.isolated || self.candidates(&[node]).is_empty() {
             // The target keeps the session for its recovery (F3). Whoever goes elsewhere takes it away first.
             self.hang_up_all(None);
             return self.go_down(now, node, reason, !matches!(trigger.lease(), Lease::Over(_)));
         }
-        self.switching_since = now;
         self.give_up_peer(trigger.lease());
         self.link = Link::Switching;
         self.attempt = Some(Attempt {

@@ -63,7 +63,7 @@ pub enum Link {
     Down,
     /// Down, and every earlier send has ended.
     Drained,
-    /// On the way to another target by itself (F5).
+    /// On the way to another target by itself, or waiting for the old one before it goes (F5).
     Switching,
     /// Down, and the target is being asked to go on with the session (F3).
     Resetting,

@@ -53,6 +53,9 @@ impl<S: Payload, R: Clone> Port<S, R> {
         if let Some(choice) = &self.choice {
             at = at.min(choice.deadline);
         }
+        if let Some(grace) = &self.grace {
+            at = at.min(grace.until);
+        }
         if let Some(Lease::Until(end)) = self.former.as_ref().map(|f| f.lease) {
             at = at.min(end);
         }
@@ -93,6 +96,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             self.judge_paths(now);
             self.check_contact(now);
         }
+        self.tend_grace(now);
         self.tend_former(now);
         self.tend_attempt(now);
         self.tend_planned(now);
@@ -132,6 +136,9 @@ impl<S: Payload, R: Clone> Port<S, R> {
         }
         if let Some(planned) = &mut self.planned {
             planned.deadline = planned.deadline + late;
+        }
+        if let Some(grace) = &mut self.grace {
+            grace.until = grace.until + late;
         }
         if let Some(choice) = &mut self.choice {
             choice.deadline = choice.deadline + late;

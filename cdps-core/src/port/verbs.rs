@@ -353,7 +353,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             self.tell_end(reason);
         }
         self.hang_up_all(tell.then_some(reason));
-        (self.attempt, self.pending) = (None, None);
+        (self.attempt, self.pending, self.grace) = (None, None, None);
         self.sender.take_unknown();
         self.choice = None;
         self.decision = None;

@@ -3,7 +3,7 @@
 use cdps_core::cluster::Health;
 use cdps_core::id::{ConnId, Generation, LinkId, NodeId, PathId, SessionId, Side as PortSide};
 use cdps_core::node::LinkKey;
-use cdps_core::port::Action;
+use cdps_core::port::{Action, Link};
 use cdps_core::reason::Reason;
 use cdps_core::secret::Secret;
 use cdps_core::time::nanos;
@@ -16,6 +16,7 @@ use crate::checksum::CRC;
 use crate::env::{Env, SECOND, note};
 use crate::net::{ACCEPTOR, DIALLER, Side};
 use crate::payload::Received;
+use crate::rules::Invariant;
 
 /// Where a connection stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -442,7 +443,15 @@ impl Host {
         let Some(s) = self.slots[slot].as_mut() else { return };
         s.came_up = env.now;
         s.history.up(path, env.now);
+        let lost = s.port.link() == Link::Switching && s.port.generation() == s.settled;
         s.port.handle_conn_up(now, path, conn);
+        if s.port.link() == Link::Up {
+            s.settled = s.port.generation();
+            env.oracle.tally.returns += u64::from(lost);
+        } else if lost {
+            let text = format!("{}: the target is back, and the link {}", s.session, s.port.link().name());
+            env.oracle.fail(Invariant::Grace, text);
+        }
         if let (Some(key), Some(engine)) = (link, self.engine.as_ref()) {
             s.links.insert(path, key);
             let state = engine.link_state(key);

@@ -10,6 +10,7 @@ use cdps_core::node::LinkKey;
 use cdps_core::port::State;
 use cdps_core::reason::Reason;
 use cdps_core::secret::Secret;
+use cdps_core::time::Duration;
 use cdps_core::wire::{Answer, Connect, NodeBody, reason_of};
 
 use super::{Host, HostEvent, SimPort, Slot};
@@ -27,7 +28,14 @@ impl Host {
         let seed = env.rng.next();
         let mut config = source.config.clone();
         super::slow_down(env, &mut config.liveness);
-        config.session_timeout = config.session_timeout.max(config.liveness.dead * 2);
+        config.session_timeout = config.session_timeout.max(config.liveness.dead * 2 + config.switch_grace);
+        if config.autoswitch {
+            env.oracle.grace(session, config.switch_grace);
+        }
+        if env.broken == Some(Broken::NoGrace) {
+            env.broke += u64::from(!config.switch_grace.is_zero());
+            config.switch_grace = Duration::ZERO;
+        }
         if env.broken == Some(Broken::NoStandby) {
             for address in config.targets.iter_mut().flat_map(|t| &mut t.addresses) {
                 env.broke += u64::from(address.class == PathClass::Standby);
@@ -73,6 +81,7 @@ impl Host {
             session,
             born,
             told: born,
+            settled: Generation::default(),
             plan,
             user: User::new(now),
             links: BTreeMap::new(),
@@ -160,7 +169,11 @@ impl Host {
                     self.connect_asked(env, connect);
                 }
             }
-            NodeBody::Answer(answer) => {
+            NodeBody::Answer(mut answer) => {
+                if env.broken == Some(Broken::ManyStreams) {
+                    env.broke += u64::from(answer.max_streams < 4096);
+                    answer.max_streams = 4096;
+                }
                 if let Some(slot) = self.slot_of(Side::Source, answer.session)
                     && let Some(s) = self.slots[slot].as_mut()
                 {

@@ -8,10 +8,12 @@ mod deadline;
 mod decisions;
 mod feedback;
 mod live;
+mod grace;
 mod one_way;
 mod overdue;
 mod rejoin;
 mod reset;
+mod streams;
 mod suspend;
 
 use std::collections::VecDeque;
