@@ -85,6 +85,8 @@ variants! {
     LedgerLie = "ledger-lie", "one message in eight is resolved as delivered if it was not, and the other way round";
     /// A path that was removed goes on.
     NoRemoval = "no-removal", "that an address is removed does not reach the engine";
+    /// A peer is taken for one of this release.
+    NoFeatures = "no-features", "that a peer does not name its features does not reach the ports";
     /// A suspended port goes on.
     NoHold = "no-hold", "suspend does not reach the engine";
 }

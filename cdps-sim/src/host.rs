@@ -453,6 +453,7 @@ impl Host {
         match action {
             Action::Tell { node, body, all_links } => {
                 note!(env, "n{} p{slot}: tell {node} {body:?}", self.node());
+                let Some(body) = self.as_said(body) else { return };
                 if let Some(engine) = self.engine.as_mut() {
                     let revoked =
                         if let NodeBody::Revoke { generation, .. } = body { Some(generation) } else { None };

@@ -10,6 +10,7 @@ mod checks;
 mod checksum;
 mod env;
 mod fault;
+mod first;
 mod host;
 mod hour;
 mod mutate;

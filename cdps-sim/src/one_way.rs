@@ -57,7 +57,8 @@ impl Host {
                     let route = env.net.route_of(*c);
                     !self.plan.faults.iter().any(|f| f.hits_route(route))
                 };
-                let told = others.map(|(_, c)| c).any(clean);
+                // The first release has no word for it.
+                let told = others.map(|(_, c)| c).any(clean) && !self.plan.hosts.iter().any(|h| h.first);
                 let generation = s.port.generation();
                 found.push(Watched { host: self.index, slot, generation, path: *path, side, told });
             }

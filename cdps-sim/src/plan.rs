@@ -39,6 +39,9 @@ const GRACE: u64 = 0x4772_6163_652e_2e2e;
 /// As [`STANDBY`], for ports that allow few streams.
 const STREAMS: u64 = 0x5374_7265_616d_732e;
 
+/// As [`STANDBY`], for the releases of nodes.
+const RELEASES: u64 = 0x7265_6c65_6173_6573;
+
 /// As [`STANDBY`], for failover budgets.
 const BUDGET: u64 = 0x4275_6467_6574_7321;
 
@@ -80,6 +83,8 @@ pub(crate) struct HostPlan {
     /// Millionths by which it runs fast (or slow).
     pub(crate) drift: i64,
     pub(crate) target: bool,
+    /// It is of the first release (U7).
+    pub(crate) first: bool,
     pub(crate) users: UserPlan,
 }
 
@@ -205,6 +210,8 @@ impl Plan {
             ..budget.map_or_else(Liveness::default, |ms| Liveness::for_budget(Duration::from_millis(ms)))
         };
         let mut hosts_rng = rng.fork();
+        let mut releases = Rng::new(seed ^ RELEASES);
+        let mixed = releases.chance(15);
         let mut hosts: Vec<HostPlan> = (0..sources + targets)
             .map(|host| HostPlan {
                 node: NodeId(host as u32 + 1),
@@ -212,6 +219,7 @@ impl Plan {
                 clock: hosts_rng.magnitude(SECOND, 1 << 50),
                 drift: hosts_rng.pick(&[0, 0, -5000, -100, 100, 5000]),
                 target: host >= sources,
+                first: mixed && releases.chance(50),
                 users: user_plan(&mut hosts_rng),
             })
             .collect();

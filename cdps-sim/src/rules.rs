@@ -49,6 +49,8 @@ pub enum Invariant {
     Budget,
     /// A loss leaves a record that is of this loss, and agrees with itself.
     Record,
+    /// Nothing is sent to a node of the first release that it would refuse.
+    Releases,
     /// A target that closes gracefully, and in time, loses nothing that it has taken.
     Drain,
     /// Nothing passes a barrier.
@@ -90,6 +92,7 @@ impl fmt::Display for Invariant {
             Invariant::Choice => ("L2", "the user's choice of a backup is asked for once, and heeded"),
             Invariant::Budget => ("F12", "a switch keeps to the failover budget"),
             Invariant::Record => ("F11", "a loss leaves its evidence"),
+            Invariant::Releases => ("U7", "the first release is sent nothing that it refuses"),
             Invariant::Drain => ("L5", "a graceful close drains"),
             Invariant::Barrier => ("M9", "nothing passes a barrier"),
             Invariant::Deadline => ("M10", "nothing begins to travel after its deadline"),

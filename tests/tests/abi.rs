@@ -325,6 +325,34 @@ fn figure_6() {
     run(&mut Command::new(program("fig06", "", &[])));
 }
 
+/// [L1] Fig. 7: every call in every state and on every link that C can see, against the table of the engine.
+#[test]
+fn figure_7() {
+    let table = scratch().join("fig07.dot");
+    std::fs::write(&table, cdps_core::port::graph()).expect("a scratch file");
+    run(Command::new(program("fig07", "", &[])).arg(table).arg(env!("CARGO_BIN_EXE_cdps-relay")));
+}
+
+/// [T2] [F5] [L1] Fig. 8: a lost path is hidden; a target that is killed is replaced, and gets what the former one had not finished.
+#[test]
+fn figure_8() {
+    run(Command::new(program("fig08", "", &[])).arg(env!("CARGO_BIN_EXE_cdps-relay")));
+}
+
+/// [F4] [F2] [L1] Fig. 11: a target is killed; the user connects the port to a backup, also inside the callback, and sends again.
+#[test]
+fn figure_11() {
+    for place in ["outside", "inside"] {
+        run(Command::new(program("fig11", place, &[])).args([place, env!("CARGO_BIN_EXE_cdps-relay")]));
+    }
+}
+
+/// [F6] [F11] [L1] A planned switch between real targets under load; one that is refused, and one that takes too long.
+#[test]
+fn a_planned_switch() {
+    run(&mut Command::new(program("switch", "", &[])));
+}
+
 /// [F2] [F3] Fig. 10: messages that time out, the reset of the target when it is reachable again, and sending again.
 #[test]
 fn figure_10() {

@@ -152,6 +152,8 @@ pub struct Port<S, R> {
     /// The node at the other end, while there is one.
     peer: Option<NodeId>,
     peer_incarnation: Option<Incarnation>,
+    /// What it understands ([`wire::feature`]).
+    peer_features: u64,
     /// Key of the proofs of this generation.
     secret: Secret,
     max_message: u64,
@@ -291,6 +293,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             spent_generations: generation.counter,
             peer: None,
             peer_incarnation: None,
+            peer_features: 0,
             secret: Secret::NONE,
             max_message: u64::from(config.max_message),
             paths: Vec::new(),

@@ -247,6 +247,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         };
         self.generation = connect.generation;
         self.secret = secret;
+        self.peer_features = connect.features;
         let max_message = u64::from(self.config.max_message);
         records.extend(self.receiver.reset(connect.generation, self.config.max_streams, max_message));
         records.truncate(MAX_LEDGER as usize);

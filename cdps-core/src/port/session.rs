@@ -185,7 +185,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             version: wire::VERSION,
             flags,
             paths: u32::try_from(paths).unwrap_or(u32::MAX),
-            features: 0,
+            features: wire::feature::ALL,
             window: self.config.window,
             max_message: u64::from(self.config.max_message),
             max_streams: self.config.max_streams,
@@ -231,6 +231,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
     /// The target has accepted: its paths are dialled.
     pub(super) fn enter_session(&mut self, now: Time, answer: &Answer) {
         self.secret = answer.secret;
+        self.peer_features = answer.features;
         self.settle_limits(answer.window, answer.max_message, answer.max_streams);
         if self.recovery().is_some() {
             self.await_ledger();
@@ -334,6 +335,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             return;
         }
         self.secret = secret;
+        self.peer_features = connect.features;
         self.peer = Some(connect.session.node);
         self.peer_incarnation = Some(connect.session.incarnation);
         let asked = Duration::from_millis(u64::from(connect.session_timeout_ms));
@@ -358,6 +360,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             secret: self.secret,
             addresses,
             text: String::new(),
+            features: wire::feature::ALL,
         }
     }
 

@@ -9,7 +9,7 @@ use crate::config::{Balance, PathClass};
 use crate::id::{ConnId, PathId, Side};
 use crate::reason::Reason;
 use crate::time::Time;
-use crate::wire::{Frame, Opinion, PathRecord, PathStatus};
+use crate::wire::{Frame, Opinion, PathRecord, PathStatus, feature};
 
 impl<S: Payload, R: Clone> Port<S, R> {
     /// Fills `batch` with what the connection should write next; false if there is nothing (then the path is idle until it is kicked).
@@ -47,12 +47,13 @@ impl<S: Payload, R: Clone> Port<S, R> {
 
     fn put_control(&mut self, now: Time, at: usize, batch: &mut Batch<S>) {
         let start = self.sender.start();
+        let names_one_way = self.peer_features & feature::ONE_WAY != 0;
         let statuses: Vec<PathId> =
             self.paths[at].conn_mut().map_or_else(Vec::new, |c| std::mem::take(&mut c.status_due));
         for path in statuses {
             let Some(of) = self.path_index(path).map(|k| &self.paths[k]) else { continue };
             let Some(conn) = of.conn().map(|c| c.id) else { continue };
-            let opinion = match (of.health(), of.unheard) {
+            let opinion = match (of.health(), of.unheard && names_one_way) {
                 (Health::Good, _) => Opinion::Good,
                 (Health::Suspect | Health::Dead, false) => Opinion::Suspect,
                 (Health::Suspect | Health::Dead, true) => Opinion::Unheard,

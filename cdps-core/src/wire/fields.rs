@@ -148,6 +148,11 @@ impl<'a> Fields<'a> {
         text(self.frame, field, bytes)
     }
 
+    /// Bytes that have not been read.
+    pub(super) fn left(&self) -> usize {
+        self.rest.len()
+    }
+
     /// Nothing may follow.
     pub(super) fn end(self) -> Result<(), DecodeError> {
         if self.rest.is_empty() {

@@ -98,6 +98,9 @@ fn read_connect(mut body: Fields<'_>) -> Result<Connect, DecodeError> {
     })
 }
 
+/// Length of the features of an ANSWER.
+const FEATURES: usize = 8;
+
 fn put_answer(answer: &Answer, out: &mut Vec<u8>) {
     debug_assert!(answer.addresses.len() <= MAX_ADDRESSES, "{} addresses", answer.addresses.len());
     let start = out.len();
@@ -115,7 +118,8 @@ fn put_answer(answer: &Answer, out: &mut Vec<u8>) {
         put_address(address, out);
     }
     let used = out.len() - start;
-    out.put_string(&answer.text, MAX_NODE_MESSAGE.saturating_sub(used + 2));
+    out.put_string(&answer.text, MAX_NODE_MESSAGE.saturating_sub(used + 2 + FEATURES));
+    out.put_u64(answer.features);
 }
 
 fn read_answer(mut body: Fields<'_>) -> Result<Answer, DecodeError> {
@@ -142,6 +146,8 @@ fn read_answer(mut body: Fields<'_>) -> Result<Answer, DecodeError> {
         secret: Secret::new(body.array("session secret")?),
         addresses: (0..count).map(|_| read_address(&mut body)).collect::<Result<_, _>>()?,
         text: body.string("text", MAX_NODE_MESSAGE)?.to_owned(),
+        // The first release ends here.
+        features: if body.left() < FEATURES { 0 } else { body.u64("features")? },
     })
 }
 

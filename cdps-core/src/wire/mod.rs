@@ -89,6 +89,15 @@ pub mod connect {
     pub const RESET: u16 = 0x0002;
 }
 
+/// Features of a session, which each end names in CONNECT or ANSWER: what it understands beyond the first release of the version. Bits that are
+/// not known are ignored (U7).
+pub mod feature {
+    /// PATH_STATUS with status 2 (T5).
+    pub const ONE_WAY: u64 = 1 << 0;
+    /// All that this release understands.
+    pub const ALL: u64 = ONE_WAY;
+}
+
 /// What a connection is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purpose {
@@ -278,6 +287,8 @@ pub struct Answer {
     pub addresses: Vec<SocketAddr>,
     /// For a log line.
     pub text: String,
+    /// What the target understands ([`feature`]); the first release says nothing, which is none.
+    pub features: u64,
 }
 
 /// Head of a BUNDLE.
@@ -499,6 +510,7 @@ impl Answer {
             secret: Secret::NONE,
             addresses: Vec::new(),
             text,
+            features: 0,
         }
     }
 }

@@ -59,6 +59,7 @@ impl Source {
                         secret: Secret::new([1; 32]),
                         addresses: Vec::new(),
                         text: String::new(),
+                        features: 0,
                     };
                     self.port.handle_answer(self.now, &answer);
                 }

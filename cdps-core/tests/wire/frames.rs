@@ -433,11 +433,11 @@ fn connect() -> impl Strategy<Value = Connect> {
 
 fn answer() -> impl Strategy<Value = Answer> {
     let address = (any::<IpAddr>(), any::<u16>()).prop_map(|(ip, port)| SocketAddr::new(ip, port));
-    let numbers = (any::<(u16, u64, u32)>(), 0..=u64::from(MAX_MESSAGE));
+    let numbers = (any::<(u16, u64, u32, u64)>(), 0..=u64::from(MAX_MESSAGE));
     let rest = (any::<[u8; 32]>(), vec(address, 0..=MAX_ADDRESSES), text(600));
     (session(), generation(), generation(), numbers, rest).prop_map(
         |(session, generation, highest, (plain, max_message), (secret, addresses, text))| {
-            let (reason, window, max_streams) = plain;
+            let (reason, window, max_streams, features) = plain;
             Answer {
                 session,
                 generation,
@@ -449,6 +449,7 @@ fn answer() -> impl Strategy<Value = Answer> {
                 secret: Secret::new(secret),
                 addresses,
                 text,
+                features,
             }
         },
     )

@@ -242,10 +242,11 @@ fn answer() {
         secret: Secret::new(array(0xc0)),
         addresses: vec![address("127.0.0.2:4660"), address("[2001:db8::1]:4660")],
         text: "old".into(),
+        features: 1,
     };
     check(
         node_message(NodeBody::Answer(answer)),
-        "11 00 20 00 91 00 00 00 0c 1a 7f c0 a9 60 55 69
+        "11 00 20 00 99 00 00 00 67 31 02 50 50 7f 1b 23
          02 00 00 00 07 00 00 00 88 77 66 55 44 33 22 11
          09 00 00 00 00 00 00 00 99 00 00 00 00 00 00 00
          07 00 00 00 88 77 66 55 44 33 22 11 05 00 00 00
@@ -259,7 +260,8 @@ fn answer() {
          d0 d1 d2 d3 d4 d5 d6 d7 d8 d9 da db dc dd de df
          04 00 34 12 7f 00 00 02
          06 00 34 12 20 01 0d b8 00 00 00 00 00 00 00 00 00 00 00 01
-         03 00 6f 6c 64                     ; text",
+         03 00 6f 6c 64                     ; text
+         01 00 00 00 00 00 00 00            ; features",
     );
 }
 

@@ -154,6 +154,7 @@ impl Host {
         }
         d.before = hc.frames;
         let frames = hc.frames;
+        self.check_release(env, &items);
         let Some(s) = self.slots[slot].as_mut() else { return Ok(()) };
         if s.conns.get(&(path, conn)) != Some(&c) {
             return Ok(());

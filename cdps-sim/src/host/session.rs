@@ -163,7 +163,7 @@ impl Host {
     ) {
         let now = self.clock(env);
         note!(env, "n{}: from {from}: {body:?}", self.node());
-        match body {
+        match self.as_heard(env, body) {
             NodeBody::Connect(connect) => {
                 if (connect.session.node, connect.session.incarnation) == (from, from_incarnation) {
                     self.connect_asked(env, connect);
@@ -216,7 +216,7 @@ impl Host {
     }
 
     fn connect_asked(&mut self, env: &mut Env, connect: Connect) {
-        if let Err(reason) = connect.judge() {
+        if let Err(reason) = self.judge(&connect) {
             self.refuse_connect(env, &connect, reason);
             return;
         }
@@ -293,9 +293,11 @@ impl Host {
     fn answer(&mut self, env: &Env, slot: usize) {
         let now = self.clock(env);
         let addresses = self.plan.hosts[self.index].addresses.clone();
-        let (Some(engine), Some(s)) = (self.engine.as_mut(), self.slots[slot].as_ref()) else { return };
-        let answer = s.port.answer(addresses);
-        engine.tell(now, s.session.node, NodeBody::Answer(answer), false);
+        let Some(s) = self.slots[slot].as_ref() else { return };
+        let (node, answer) = (s.session.node, self.as_said(NodeBody::Answer(s.port.answer(addresses))));
+        if let (Some(engine), Some(answer)) = (self.engine.as_mut(), answer) {
+            engine.tell(now, node, answer, false);
+        }
     }
 
     fn refuse_connect(&mut self, env: &Env, connect: &Connect, reason: Reason) {

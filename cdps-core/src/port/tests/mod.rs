@@ -11,6 +11,7 @@ mod grace;
 mod live;
 mod one_way;
 mod overdue;
+mod planned;
 mod rejoin;
 mod reset;
 mod streams;

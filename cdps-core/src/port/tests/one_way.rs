@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::cluster::{LinkState, OneWay};
+use crate::wire::{Connect, Opinion, feature};
 
 const UNHEARD: LinkState = LinkState { health: Health::Suspect, rtt: None, one_way: Some(OneWay::Out) };
 const GOOD: LinkState = LinkState { health: Health::Good, ..LinkState::DEAD };
@@ -90,6 +91,46 @@ fn the_deaf_end_is_told() {
             expected.remove(0);
         }
         assert_eq!(paths_told(&pair.source_events)[..expected.len()], expected, "{told_first}");
+    }
+}
+
+/// [U7] [T5] A peer of the first release, which names no features, is told of a path in doubt as that release knows it; it would drop the
+/// connection otherwise.
+#[test]
+fn the_first_release_is_told_what_it_knows() {
+    for (features, expected) in
+        [(feature::ALL, Opinion::Unheard), (0, Opinion::Suspect), (2, Opinion::Suspect)]
+    {
+        let mut pair = Pair::new(config(2));
+        pair.source.connect(pair.now, None).unwrap();
+        let mut asked = None;
+        while let Some(action) = pair.source.poll_action() {
+            if let Action::Tell { body: NodeBody::Connect(connect), .. } = action {
+                asked = Some(Connect { features, ..connect });
+            }
+        }
+        let secret = Secret::new([7; 32]);
+        let target = TestPort::target(config(2), &asked.unwrap(), secret, pair.now, 2).unwrap();
+        let answer = Answer { features, ..target.answer(Vec::new()) };
+        pair.target = Some(target);
+        pair.source.handle_answer(pair.now, &answer);
+        pair.run();
+        let (now, (path, conn)) = (pair.now, pair.conns[0]);
+        let target = pair.target.as_mut().unwrap();
+        for port in [&mut pair.source, target] {
+            port.handle_link(now, PathId(1), UNHEARD);
+            let mut batch = Batch::default();
+            port.poll_transmit(now, path, conn, &mut batch);
+            let told: Vec<_> = batch
+                .frames
+                .iter()
+                .filter_map(|frame| match frame {
+                    Outgoing::Control(Frame::PathStatus(status)) => Some((status.path, status.opinion)),
+                    _ => None,
+                })
+                .collect();
+            assert_eq!(told, [(PathId(1), expected)], "features {features}");
+        }
     }
 }
 

@@ -1,0 +1,173 @@
+//! A switch that the user asks for (F6), as one port sees it.
+
+use super::*;
+use crate::id::Generation;
+use crate::wire::Connect;
+
+/// What the new target was asked last.
+fn asked(port: &mut TestPort) -> Option<Connect> {
+    let mut last = None;
+    while let Some(action) = port.poll_action() {
+        if let Action::Tell { node: NodeId(3), body: NodeBody::Connect(connect), .. } = action {
+            last = Some(connect);
+        }
+    }
+    last
+}
+
+/// What node 3 says to it.
+fn answer(connect: &Connect, reason: Reason, highest: u64) -> Answer {
+    Answer {
+        session: connect.session,
+        generation: connect.generation,
+        reason: reason as u16,
+        highest: Generation { role_epoch: 0, counter: highest },
+        window: 1 << 20,
+        max_message: 1 << 20,
+        max_streams: 16,
+        secret: Secret::new([7; 32]),
+        addresses: Vec::new(),
+        text: String::new(),
+        features: 0,
+    }
+}
+
+fn statuses(pair: &Pair) -> Vec<&ConnStatus> {
+    let statuses = pair.source_events.iter().filter_map(|e| match e {
+        Event::Status(status) => Some(status),
+        _ => None,
+    });
+    statuses.skip(1).collect()
+}
+
+impl Pair {
+    /// The target's user gives back everything that it was told of.
+    fn give_back(&mut self) {
+        let target = self.target.as_mut().unwrap();
+        for event in &self.target_events {
+            if let Event::Received(message) = event {
+                target.release(self.now, message.credit);
+            }
+        }
+        self.target_events.clear();
+    }
+}
+
+/// [F6] The new target is asked first, with a first number that leaves the present one room; then nothing new travels, and the port goes over
+/// when everything begun has ended and was given back. Nothing is nacked.
+#[test]
+fn goes_over_when_everything_was_given_back() {
+    let mut pair = Pair::connected(PortConfig { ack: AckModel::Asynchronous, ..config(1) });
+    pair.backup = true;
+    pair.send(1, b"before").unwrap();
+    pair.run();
+    pair.source.switch(pair.now, NodeId(3)).unwrap();
+    let connect = asked(&mut pair.source).unwrap();
+    assert_eq!((connect.flags, connect.first), (0, Sn(1 << 32)));
+    assert!(connect.generation > pair.source.generation());
+    pair.send(1, b"before the answer").unwrap();
+    pair.run();
+    assert_eq!(pair.received().len(), 2, "it goes on with the present target meanwhile");
+    pair.source.handle_answer(pair.now, &answer(&connect, Reason::None, connect.generation.counter));
+    pair.send(1, b"after").unwrap();
+    pair.pass(MS * 600);
+    assert_eq!(pair.received().len(), 2, "held");
+    assert_eq!(pair.source.peer(), Some(NodeId(2)));
+    pair.give_back();
+    // The next credit that comes is the last word of the old target; node 3 is another port from there on.
+    let config = pair.target_config.clone();
+    let new = TestPort::target(config, &connect, Secret::new([7; 32]), pair.now, 3).unwrap();
+    while pair.source.peer() == Some(NodeId(2)) {
+        pair.now = pair.now + MS;
+        pair.source.handle_timeout(pair.now);
+        pair.carry(false);
+        pair.carry(true);
+    }
+    pair.target = Some(new);
+    pair.pass(MS * 600);
+    assert_eq!(pair.received(), [(1, 3, b"after".to_vec())]);
+    assert_eq!((pair.nacked(), pair.completed().len()), (Vec::new(), 3));
+    assert!(matches!(statuses(&pair)[..], [ConnStatus::Switched { node: NodeId(3), only_receipted: 0, .. }]));
+    let redelivered = |e: &Event<_, _>| matches!(e, Event::Received(m) if m.redelivered());
+    assert!(!pair.target_events.iter().any(redelivered));
+}
+
+/// [F6] A target that refuses changes nothing: what was held goes on with the present one.
+#[test]
+fn a_refusal_changes_nothing() {
+    let mut pair = Pair::connected(config(1));
+    let before = pair.source.generation();
+    pair.source.switch(pair.now, NodeId(3)).unwrap();
+    let connect = asked(&mut pair.source).unwrap();
+    pair.source.handle_answer(pair.now, &answer(&connect, Reason::Refused, 0));
+    pair.send(1, b"goes on").unwrap();
+    pair.run();
+    assert_eq!((pair.received().len(), pair.source.generation()), (1, before));
+    assert!(matches!(
+        statuses(&pair)[..],
+        [ConnStatus::SwitchFailed { node: NodeId(3), reason: Reason::Refused }]
+    ));
+    assert_eq!(pair.source.switch(pair.now, NodeId(3)), Ok(()), "it may be asked again");
+}
+
+/// [F6] A user that does not give back what it has keeps the port: after `switch_timeout` what was held goes on there, and the new target
+/// hears that nothing comes of it.
+#[test]
+fn takes_no_longer_than_its_timeout() {
+    let mut pair = Pair::connected(PortConfig { switch_timeout: MS * 2000, ..config(1) });
+    pair.send(1, b"kept").unwrap();
+    pair.run();
+    pair.source.switch(pair.now, NodeId(3)).unwrap();
+    let connect = asked(&mut pair.source).unwrap();
+    pair.source.handle_answer(pair.now, &answer(&connect, Reason::None, connect.generation.counter));
+    pair.send(1, b"held").unwrap();
+    pair.pass(MS * 1990);
+    assert_eq!((pair.received().len(), statuses(&pair).len()), (1, 0));
+    while pair.source.poll_timeout() <= pair.now + MS * 20 && statuses(&pair).is_empty() {
+        pair.now = pair.source.poll_timeout().max(pair.now);
+        pair.source.handle_timeout(pair.now);
+        let bye = |action: &Action| matches!(action, Action::Tell { node: NodeId(3), body: NodeBody::Bye { generation, .. }, .. } if *generation == connect.generation);
+        let actions: Vec<_> = std::iter::from_fn(|| pair.source.poll_action()).collect();
+        let told = actions.iter().any(bye);
+        pair.run();
+        assert_eq!(told, !statuses(&pair).is_empty());
+    }
+    assert!(matches!(
+        statuses(&pair)[..],
+        [ConnStatus::SwitchFailed { node: NodeId(3), reason: Reason::Timeout }]
+    ));
+    assert_eq!(pair.received().len(), 2);
+    assert_eq!(pair.nacked(), []);
+}
+
+/// [F6] [F7] A target that has accepted a newer generation of this client is asked again under one that is newer still.
+#[test]
+fn asks_again_with_a_newer_generation() {
+    let mut pair = Pair::connected(config(1));
+    pair.source.switch(pair.now, NodeId(3)).unwrap();
+    let connect = asked(&mut pair.source).unwrap();
+    pair.source.handle_answer(pair.now, &answer(&connect, Reason::StaleGeneration, 40));
+    let again = asked(&mut pair.source).unwrap();
+    assert_eq!((again.generation.counter, again.session), (41, connect.session));
+    assert!(statuses(&pair).is_empty());
+}
+
+/// [F6] [L1] Where it cannot go, and when.
+#[test]
+fn what_is_refused() {
+    let mut pair = Pair::connected(config(1));
+    let now = pair.now;
+    let mut to = |node| pair.source.switch(now, NodeId(node));
+    assert_eq!(to(9), Err(ConnectError::NotATarget { node: NodeId(9) }));
+    assert_eq!(to(2), Err(ConnectError::There { node: NodeId(2) }));
+    assert_eq!(to(3), Ok(()));
+    assert_eq!(to(3), Err(ConnectError::Switching { to: NodeId(3) }));
+    // A stop ends it: sends would have nowhere to go.
+    pair.source.stop(pair.now).unwrap();
+    pair.run();
+    assert!(matches!(
+        statuses(&pair)[..],
+        [ConnStatus::SwitchFailed { reason: Reason::Stopped, .. }, ConnStatus::Drained]
+    ));
+    assert!(matches!(pair.source.switch(pair.now, NodeId(3)), Err(ConnectError::State(_))));
+}
