@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use crate::cluster::ClusterKind;
 use crate::id::NodeId;
 use crate::time::Duration;
 use crate::wire;
@@ -117,8 +118,10 @@ pub struct NodeConfig {
     pub node: NodeId,
     /// Local addresses to dial from, paired with a member's addresses by position (modulo); empty: the routing table decides.
     pub local: Vec<IpAddr>,
-    /// The fixed member list of the static engine. Nodes that are not in it are refused.
+    /// The members and where they are. Nodes that are not in it are refused.
     pub members: Vec<Member>,
+    /// Who says which of them are alive.
+    pub cluster: ClusterKind,
     /// Timers of the links.
     pub liveness: Liveness,
 }
@@ -247,6 +250,9 @@ pub struct Target {
 pub struct PortConfig {
     /// Name of the client on the target (source ports).
     pub client: String,
+    /// The source's claim to an exclusive client (L4): grows with every reversal of roles, over the whole cluster. 0: the client is shared
+    /// (source ports).
+    pub role_epoch: u64,
     /// Primary target, then the backups in the order in which they are tried (source ports).
     pub targets: Vec<Target>,
     /// Local addresses, paired with a target's addresses by position (modulo); empty: the routing table decides.
@@ -303,6 +309,7 @@ impl Default for PortConfig {
     fn default() -> Self {
         PortConfig {
             client: String::new(),
+            role_epoch: 0,
             targets: Vec::new(),
             local: Vec::new(),
             ack: AckModel::default(),

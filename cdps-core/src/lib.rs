@@ -7,6 +7,7 @@
 //! done). After any verb or `handle_*` the caller drains the `poll_*` methods; nothing else is owed.
 #![forbid(unsafe_code)]
 
+pub mod admission;
 mod budget;
 pub mod cluster;
 pub mod config;

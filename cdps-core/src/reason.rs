@@ -83,6 +83,10 @@ reasons! {
     OneWayIn = 25, "one-way loss: this end does not hear the peer";
     /// A path that was dead is connected again, and has yet to prove itself.
     Rejoining = 26, "back after it was dead, and not trusted yet";
+    /// One end takes the client for exclusive, the other does not.
+    RoleMismatch = 27, "one end takes the client for exclusive, the other does not";
+    /// Another source has the role of the exclusive client.
+    RoleTaken = 28, "another source has the role of the exclusive client";
 }
 
 impl fmt::Display for Reason {

@@ -6,7 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::{CDPS_E_INVALID, CDPS_E_UNSUPPORTED, Failure};
 use crate::guard::{leak, panic_text};
-use crate::types::{cdps_client_callbacks_t, cdps_node_callbacks_t, cdps_port_callbacks_t};
+use crate::types::{
+    CDPS_CLIENT_EXCLUSIVE, cdps_client_callbacks_t, cdps_node_callbacks_t, cdps_port_callbacks_t,
+};
 
 /// The user's pointer, which callbacks get as their first argument.
 #[derive(Clone, Copy)]
@@ -31,7 +33,7 @@ pub(crate) fn run<T>(name: &str, otherwise: T, call: impl FnOnce() -> T) -> T {
 
 /// What is missing in a table of port callbacks, or too much.
 pub(crate) fn check_port(table: &cdps_port_callbacks_t) -> Result<(), Failure> {
-    no_flags("cdps_port_callbacks_t", table.flags)?;
+    check_flags("cdps_port_callbacks_t", table.flags, 0)?;
     if table.on_complete.is_some() != table.on_nack.is_some() {
         let text = "on_complete and on_nack must be set together, or neither";
         return Err(Failure::new(CDPS_E_INVALID, text));
@@ -41,22 +43,23 @@ pub(crate) fn check_port(table: &cdps_port_callbacks_t) -> Result<(), Failure> {
 
 /// As [`check_port`], for clients.
 pub(crate) fn check_client(table: &cdps_client_callbacks_t) -> Result<(), Failure> {
-    no_flags("cdps_client_callbacks_t", table.flags)?;
+    check_flags("cdps_client_callbacks_t", table.flags, CDPS_CLIENT_EXCLUSIVE)?;
     needs_final(table.on_final.is_some())
 }
 
 /// As [`check_port`], for nodes.
 pub(crate) fn check_node(table: &cdps_node_callbacks_t) -> Result<(), Failure> {
-    no_flags("cdps_node_callbacks_t", table.flags)
+    check_flags("cdps_node_callbacks_t", table.flags, 0)
 }
 
 fn needs_final(set: bool) -> Result<(), Failure> {
     if set { Ok(()) } else { Err(Failure::new(CDPS_E_INVALID, "on_final must be set")) }
 }
 
-fn no_flags(name: &str, flags: u32) -> Result<(), Failure> {
-    if flags == 0 {
+fn check_flags(name: &str, flags: u32, known: u32) -> Result<(), Failure> {
+    if flags & !known == 0 {
         return Ok(());
     }
-    Err(Failure::new(CDPS_E_UNSUPPORTED, format_args!("{name}: flags is {flags:#x}; this version has none")))
+    let text = format_args!("{name}: flags is {flags:#x}; this version knows {known:#x}").to_string();
+    Err(Failure::new(CDPS_E_UNSUPPORTED, text))
 }

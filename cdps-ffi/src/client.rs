@@ -8,14 +8,14 @@ use cdps::{Client, RegisterError};
 
 use crate::callback::{self, User};
 use crate::client_bridge::ClientBridge;
-use crate::error::{CDPS_E_CLOSED, CDPS_E_INVALID, CDPS_E_NAME_TAKEN, Failure, cdps_error_t};
+use crate::error::{CDPS_E_CLOSED, CDPS_E_INVALID, CDPS_E_NAME_TAKEN, CDPS_E_SYSTEM, Failure, cdps_error_t};
 use crate::gate::Gate;
 use crate::guard::{guard, guard_detail};
 use crate::handle::{Kind, Table};
 use crate::live::{self, Live};
 use crate::sized;
 use crate::strings;
-use crate::types::{cdps_client_callbacks_t, cdps_client_t, cdps_node_t};
+use crate::types::{CDPS_CLIENT_EXCLUSIVE, cdps_client_callbacks_t, cdps_client_t, cdps_node_t};
 
 pub(crate) static CLIENTS: Table<Client> = Table::new(Kind::Client);
 
@@ -29,7 +29,7 @@ pub(crate) static CLIENTS: Table<Client> = Table::new(Kind::Client);
 ///                   from on_final on.
 /// @param err        detail of a failure, or NULL.
 /// @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_UNSUPPORTED, #CDPS_E_NAME_TAKEN, #CDPS_E_CLOSED (the node is being
-///         destroyed), #CDPS_E_LIMIT, #CDPS_E_FORKED. On failure no callback will run.
+///         destroyed), #CDPS_E_SYSTEM (what the client had accepted is kept in `node.state_dir`, and damaged), #CDPS_E_LIMIT, #CDPS_E_FORKED. On failure no callback will run.
 ///
 /// Threads: any. Callbacks: allowed.
 #[unsafe(no_mangle)]
@@ -53,7 +53,11 @@ pub unsafe extern "C" fn cdps_client_register(
         let reserved = CLIENTS.reserve()?;
         let handle = reserved.handle();
         let bridge = Arc::new(ClientBridge { table, user: User(user), handle, gate: Gate::shut() });
-        let client = entry.node.register(name, bridge.clone()).map_err(|e| refused(&e))?;
+        let client = match table.flags & CDPS_CLIENT_EXCLUSIVE {
+            0 => entry.node.register(name, bridge.clone()),
+            _ => entry.node.register_exclusive(name, bridge.clone()),
+        };
+        let client = client.map_err(|e| refused(&e))?;
         reserved.fill(client);
         // SAFETY: not NULL, so the caller promises that it is writable.
         unsafe { out.write_unaligned(ptr::without_provenance_mut(handle)) };
@@ -85,6 +89,7 @@ fn refused(error: &RegisterError) -> Failure {
     let code = match error {
         RegisterError::NameTaken { .. } => CDPS_E_NAME_TAKEN,
         RegisterError::NameLength { .. } => CDPS_E_INVALID,
+        RegisterError::Keep(_) => CDPS_E_SYSTEM,
         RegisterError::Destroyed => CDPS_E_CLOSED,
     };
     // A long name would push what is wrong with it out of the text.

@@ -80,6 +80,7 @@ pub(crate) static KEYS: &[Key] = &[
         COUNT,
         c"Where callbacks run; thread: on threads of the library for that; inline: on its I/O threads, which they hold up; dispatch: in cdps_node_dispatch()",
     ),
+    key(c"node.state_dir", Shape::Text, Some(c""), c"path", COUNT, c"Folder that keeps generations across restarts, made if it is not there; empty: after a restart they begin anew, and fence nobody"),
     key(c"threads.io", Shape::Number, Some(c"1"), c"1..64", COUNT, c"I/O threads of the node"),
     key(c"threads.callback", Shape::Number, Some(c"1"), c"1..64", COUNT, c"Callback threads of the node, with callbacks.mode thread; a port keeps to one"),
     key(c"log.level", Shape::Choice, Some(c"warn"), c"none|error|warn|info|debug|trace", COUNT, c"Lightest log line that is handed out"),
@@ -108,6 +109,14 @@ pub(crate) static KEYS: &[Key] = &[
         c"A path that was dead carries again after so many good heartbeats, and later if it flaps; 0: at once, always",
     ),
     key(c"port.client", Shape::Text, Some(c""), c"at most 255 bytes", COUNT, c"Name of the client to connect to on the target"),
+    key(
+        c"port.role_epoch",
+        Shape::Number,
+        Some(c"0"),
+        c"0..18446744073709551615",
+        COUNT,
+        c"Claim to an exclusive client: grows with each reversal of roles in the cluster, and the highest is served; 0: the client is shared",
+    ),
     key(
         c"port.targets",
         Shape::Targets,

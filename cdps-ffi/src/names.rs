@@ -81,8 +81,20 @@ pub const CDPS_VERDICT_ACKNOWLEDGED: i32 = 3;
 pub const CDPS_CLUSTER_UP: i32 = 1;
 /// The node is not heard on any link.
 pub const CDPS_CLUSTER_UNREACHABLE: i32 = 2;
-/// The node is gone, says a quorate engine (not in this version).
+/// The node is gone, says a cluster engine with a quorum. Sessions to it end at once.
 pub const CDPS_CLUSTER_DOWN: i32 = 3;
+/// A client is registered on the node, says such an engine. `client`.
+pub const CDPS_CLUSTER_REGISTERED: i32 = 4;
+/// A client is not registered on the node any more, or its process has died, says such an engine. `client`.
+pub const CDPS_CLUSTER_GONE: i32 = 5;
+/// This node, which is `node`, has a quorum, says such an engine.
+pub const CDPS_CLUSTER_QUORUM: i32 = 6;
+/// This node has lost its quorum: no port of it switches by itself.
+pub const CDPS_CLUSTER_NO_QUORUM: i32 = 7;
+/// A path between this node and `node` is up, suspect or down. `health`, `link`, `remote`.
+pub const CDPS_CLUSTER_PATH: i32 = 8;
+/// The registration of the client that is told this has taken effect: sources can connect to it. `node` is this node.
+pub const CDPS_CLUSTER_EFFECTIVE: i32 = 9;
 
 /// The backlog is above the high mark: hold back.
 pub const CDPS_FLOW_ON: i32 = 1;
@@ -152,6 +164,10 @@ pub const CDPS_REASON_ONE_WAY_OUT: i32 = 24;
 pub const CDPS_REASON_ONE_WAY_IN: i32 = 25;
 /// A path that was dead is connected again, and has yet to prove itself.
 pub const CDPS_REASON_REJOINING: i32 = 26;
+/// One end takes the client for exclusive, the other does not.
+pub const CDPS_REASON_ROLE_MISMATCH: i32 = 27;
+/// Another source has the role of the exclusive client.
+pub const CDPS_REASON_ROLE_TAKEN: i32 = 28;
 
 type Names = &'static [(i32, &'static CStr)];
 
@@ -198,8 +214,17 @@ static VERDICT: Names = &[
     (CDPS_VERDICT_ACKNOWLEDGED, c"ACKNOWLEDGED"),
 ];
 
-static CLUSTER: Names =
-    &[(CDPS_CLUSTER_UP, c"UP"), (CDPS_CLUSTER_UNREACHABLE, c"UNREACHABLE"), (CDPS_CLUSTER_DOWN, c"DOWN")];
+static CLUSTER: Names = &[
+    (CDPS_CLUSTER_UP, c"UP"),
+    (CDPS_CLUSTER_UNREACHABLE, c"UNREACHABLE"),
+    (CDPS_CLUSTER_DOWN, c"DOWN"),
+    (CDPS_CLUSTER_REGISTERED, c"REGISTERED"),
+    (CDPS_CLUSTER_GONE, c"GONE"),
+    (CDPS_CLUSTER_QUORUM, c"QUORUM"),
+    (CDPS_CLUSTER_NO_QUORUM, c"NO_QUORUM"),
+    (CDPS_CLUSTER_PATH, c"PATH"),
+    (CDPS_CLUSTER_EFFECTIVE, c"EFFECTIVE"),
+];
 
 static FLOW: Names = &[(CDPS_FLOW_ON, c"ON"), (CDPS_FLOW_OFF, c"OFF")];
 
@@ -239,6 +264,12 @@ static REASONS: &[(i32, &CStr, &CStr)] = &[
     (CDPS_REASON_ONE_WAY_OUT, c"ONE_WAY_OUT", c"one-way loss: the peer does not hear this end"),
     (CDPS_REASON_ONE_WAY_IN, c"ONE_WAY_IN", c"one-way loss: this end does not hear the peer"),
     (CDPS_REASON_REJOINING, c"REJOINING", c"back after it was dead, and not trusted yet"),
+    (
+        CDPS_REASON_ROLE_MISMATCH,
+        c"ROLE_MISMATCH",
+        c"one end takes the client for exclusive, the other does not",
+    ),
+    (CDPS_REASON_ROLE_TAKEN, c"ROLE_TAKEN", c"another source has the role of the exclusive client"),
 ];
 
 /// Name of a CDPS_STATE_* value, as the documentation writes it, such as "CONNECTED"; "?" for a number that is none. A static string. Threads: any, also in a forked child.

@@ -51,7 +51,7 @@ pub(crate) static NODES: Table<NodeEntry> = Table::new(Kind::Node);
 /// @param out        stores the handle.
 /// @param err        detail of a failure, or NULL.
 /// @return #CDPS_OK, #CDPS_E_ABI, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_UNSUPPORTED, #CDPS_E_MISSING_KEY, #CDPS_E_BAD_VALUE,
-///         #CDPS_E_CONFLICT (timers that contradict each other), #CDPS_E_SYSTEM (an address cannot be listened on, no thread ...),
+///         #CDPS_E_CONFLICT (timers that contradict each other), #CDPS_E_SYSTEM (an address cannot be listened on, no thread, `node.state_dir` ...),
 ///         #CDPS_E_LIMIT, #CDPS_E_FORKED. On failure nothing is left behind and on_final does not run.
 ///
 /// Threads: any. Callbacks: allowed.
@@ -304,6 +304,7 @@ fn refused(error: &OpenError) -> Failure {
     match error {
         OpenError::Config(cause) => Failure::new(config_code(cause), error),
         OpenError::Threads { .. } => Failure::new(CDPS_E_BAD_VALUE, error),
+        OpenError::Keep(_) => Failure::new(CDPS_E_SYSTEM, error),
         OpenError::Listen { source, .. } | OpenError::System { source, .. } => system(source),
     }
 }

@@ -17,7 +17,7 @@ use crate::callback::{self, User};
 use crate::config;
 use crate::error::{
     CDPS_E_AGAIN, CDPS_E_CLOSED, CDPS_E_DOWN, CDPS_E_IN_CALLBACK, CDPS_E_INVALID, CDPS_E_LIMIT,
-    CDPS_E_MISSING_KEY, CDPS_E_NO_CALLBACK, CDPS_E_NOT_OWED, CDPS_E_TIMEDOUT, CDPS_E_TOO_LONG,
+    CDPS_E_MISSING_KEY, CDPS_E_NO_CALLBACK, CDPS_E_NOT_OWED, CDPS_E_SYSTEM, CDPS_E_TIMEDOUT, CDPS_E_TOO_LONG,
     CDPS_E_UNSUPPORTED, CDPS_E_WRONG_STATE, Failure, cdps_error_t,
 };
 use crate::gate::Gate;
@@ -161,6 +161,7 @@ pub unsafe extern "C" fn cdps_port_create(
         let bridge = Arc::new(PortBridge { table, user: User(user), handle, gate });
         let port = entry.node.create_port(config, bridge.clone()).map_err(|e| match &e {
             CreateError::Config(cause) => Failure::new(config_code(cause), &e),
+            CreateError::Keep(_) => Failure::new(CDPS_E_SYSTEM, &e),
             CreateError::Destroyed => Failure::new(CDPS_E_CLOSED, &e),
         })?;
         reserved.fill(PortEntry::new(port, Abilities::of(&table)));

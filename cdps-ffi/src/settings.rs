@@ -54,6 +54,8 @@ impl Settings {
             .into_iter()
             .map(|(node, addresses)| Member { node, addresses })
             .collect();
+        let state_dir = self.get("node.state_dir")?;
+        options.state_dir = (!state_dir.is_empty()).then(|| state_dir.into());
         options.liveness = self.liveness()?;
         options.io_threads = self.number("threads.io")?;
         options.callbacks = match self.get("callbacks.mode")? {
@@ -70,6 +72,7 @@ impl Settings {
         let start = PortConfig::with_timers(liveness, budget, self.ms("port.switch_grace_ms")?);
         Ok(PortConfig {
             client: self.get("port.client")?.to_owned(),
+            role_epoch: self.number("port.role_epoch")?,
             targets: nodes(self.get("port.targets")?)?
                 .into_iter()
                 .map(|(node, addresses)| Target { node, addresses })

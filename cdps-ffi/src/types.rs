@@ -76,6 +76,10 @@ pub const CDPS_CONNECT_ACCEPT: i32 = 1;
 pub const CDPS_FENCE_NO: i32 = 0;
 /// on_fence: the target does nothing more, for certain.
 pub const CDPS_FENCE_YES: i32 = 1;
+/// cdps_client_callbacks_t.flags: the client serves one source at a time, the one with the highest `port.role_epoch`. When a higher one is
+/// accepted, the former's port ends with #CDPS_CONN_CLOSED and #CDPS_REASON_SUPERSEDED before anything comes from the new one; a lower or
+/// equal one is refused unasked (#CDPS_REASON_ROLE_TAKEN). Without it any number of sources is served, each through a port of its own.
+pub const CDPS_CLIENT_EXCLUSIVE: u32 = 1;
 
 /// Weight of a log line: something is lost or refused that the user relies on.
 pub const CDPS_LOG_ERROR: i32 = 1;
@@ -92,7 +96,7 @@ pub const CDPS_LOG_TRACE: i32 = 5;
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct cdps_generation_t {
-    /// Given by the user; 0 in this version.
+    /// Given by the source's user (`port.role_epoch`); 0 if the client is shared.
     pub role_epoch: u64,
     /// Grows with every connect.
     pub counter: u64,
@@ -370,7 +374,7 @@ pub struct cdps_fence_t {
     pub port: *mut cdps_port_t,
 }
 
-/// Something changed in the cluster.
+/// Something changed in the cluster. Which fields are set depends on `change`; the others are 0 or NULL.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct cdps_cluster_t {
@@ -382,10 +386,18 @@ pub struct cdps_cluster_t {
     pub node: u32,
     /// 0.
     pub reserved0: u32,
-    /// Number of the batch that the event belongs to.
+    /// Number of the batch that the event belongs to; of a path, the present one.
     pub membership: u64,
-    /// Incarnation of the node (#CDPS_CLUSTER_UP).
+    /// Incarnation of the node (#CDPS_CLUSTER_UP); 0: it has not been heard yet.
     pub incarnation: u64,
+    /// Name of the client. Valid until the callback returns.
+    pub client: *const c_char,
+    /// Where a path leads, as "IP:PORT"; NULL: the other node dials it. Valid until the callback returns.
+    pub remote: *const c_char,
+    /// CDPS_HEALTH_*: what the path is now.
+    pub health: i32,
+    /// Number of the path among those that the dialling node dials: this one if `remote` is set, else `node`.
+    pub link: u32,
 }
 
 /// A source wants to connect.
@@ -540,7 +552,7 @@ pub struct cdps_port_callbacks_t {
 pub struct cdps_client_callbacks_t {
     /// Size of this structure, in bytes.
     pub struct_size: u32,
-    /// 0.
+    /// 0 or #CDPS_CLIENT_EXCLUSIVE.
     pub flags: u32,
     /// A source wants to connect. NULL: every one is refused.
     pub on_connectreq: cdps_on_connectreq_fn,

@@ -87,6 +87,12 @@ variants! {
     NoRemoval = "no-removal", "that an address is removed does not reach the engine";
     /// A peer is taken for one of this release.
     NoFeatures = "no-features", "that a peer does not name its features does not reach the ports";
+    /// A word of the cluster engine is lost.
+    Deaf = "deaf", "that a node is down does not reach the ports";
+    /// A restart forgets.
+    Forgetful = "forgetful", "what generations were before a restart is not kept";
+    /// Nobody asks for the role.
+    NoRole = "no-role", "an exclusive client takes sources side by side";
     /// A suspended port goes on.
     NoHold = "no-hold", "suspend does not reach the engine";
 }

@@ -22,7 +22,11 @@ pub(crate) enum Event {
     /// Something moves on the network.
     Net(NetEvent),
     /// Something for a process; void if that process (`life`) is gone.
-    Host { host: usize, life: u32, event: HostEvent },
+    Host {
+        host: usize,
+        life: u32,
+        event: HostEvent,
+    },
     /// A fault of the plan begins.
     FaultBegins(usize),
     /// A fault of the plan ends.
@@ -30,6 +34,8 @@ pub(crate) enum Event {
     /// The world looks what was made of a fault of the plan.
     Inspect(usize),
     /// The world looks whether the run is over.
+    /// The cluster engine with a quorum has something to say to a host.
+    Word(usize),
     Survey,
 }
 

@@ -1,6 +1,7 @@
 //! One process: a node engine, its ports and connections, and the shuttle work that the real driver does between them.
 
 mod conn;
+mod membership;
 mod read;
 mod session;
 mod write;
@@ -9,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use cdps_core::cluster::{Health, LinkState};
+use cdps_core::admission::Admission;
+use cdps_core::cluster::{ClusterKind, Health, LinkState, PeerState};
 use cdps_core::config::{Liveness, Member, NodeConfig};
 use cdps_core::id::{ConnId, Generation, Incarnation, NodeId, PathId, SessionId, Side, Sn};
 use cdps_core::node::{LinkKey, Node, Output};
@@ -54,8 +56,8 @@ pub(crate) enum HostEvent {
     Decide(Box<Connect>),
     /// The parts of a message are put together.
     Assemble { slot: usize, sn: Sn },
-    /// A cluster engine with a quorum says that a node is down, or is not any more.
-    Verdict { node: NodeId, down: bool },
+    /// The cluster engine with a quorum says how things are.
+    Word,
     /// Something that the user of a port set out to do.
     User { slot: usize, what: crate::user::Errand },
 }
@@ -132,6 +134,15 @@ struct Steps {
     at_once: u64,
 }
 
+/// Generations, as on a disk.
+#[derive(Clone, Default)]
+pub(crate) struct Kept {
+    /// Accepted, by client and source node.
+    pub(crate) accepted: BTreeMap<(String, NodeId), Generation>,
+    /// Asked for, by the number of the port's plan.
+    pub(crate) asked: BTreeMap<usize, Generation>,
+}
+
 /// See the module.
 pub(crate) struct Host {
     pub(crate) index: usize,
@@ -148,6 +159,12 @@ pub(crate) struct Host {
     /// Highest generation that was accepted, or fenced off, per session.
     pub(crate) highest: BTreeMap<SessionId, Generation>,
     pub(crate) deciding: BTreeMap<SessionId, Generation>,
+    /// Whom the clients let in, by name.
+    pub(crate) admissions: BTreeMap<String, Admission>,
+    /// The registration of the clients has taken effect (N3).
+    pub(crate) effective: bool,
+    /// What outlives the process, if the plan says so.
+    pub(crate) kept: Kept,
     timer_at: u64,
     timer_serial: u64,
     steps: Steps,
@@ -168,6 +185,9 @@ impl Host {
             slots: Vec::new(),
             highest: BTreeMap::new(),
             deciding: BTreeMap::new(),
+            admissions: BTreeMap::new(),
+            effective: false,
+            kept: Kept::default(),
             timer_at: u64::MAX,
             timer_serial: 0,
             steps: Steps::default(),
@@ -208,7 +228,8 @@ impl Host {
             .collect();
         let mut liveness = plan.liveness.clone();
         slow_down(env, &mut liveness);
-        let config = NodeConfig { node: me.node, local: Vec::new(), members, liveness };
+        let config =
+            NodeConfig { node: me.node, local: Vec::new(), members, cluster: plan.cluster, liveness };
         let seed = env.rng.next();
         match Node::new(config, self.incarnation, self.clock(env), seed) {
             Ok(node) => self.engine = Some(node),
@@ -220,6 +241,10 @@ impl Host {
                 self.create_source(env, number);
             }
         }
+        if plan.cluster == ClusterKind::Quorate && env.now > 0 {
+            let wait = env.rng.below(100 * MS);
+            self.later(env, wait, HostEvent::Word);
+        }
         self.pump(env);
     }
 
@@ -228,7 +253,14 @@ impl Host {
         for slot in self.slots.iter().flatten() {
             env.oracle.void(slot.flow_told(), slot.flow_out());
         }
-        *self = Host { frozen: self.frozen, ..Host::new(self.index, &Rc::clone(&self.plan)) };
+        let keeps = self.plan.keeps;
+        if !keeps {
+            env.oracle.forget_roles(self.node());
+        }
+        let forgets = env.broken == Some(Broken::Forgetful);
+        env.broke += u64::from(keeps && forgets);
+        let kept = if keeps && !forgets { std::mem::take(&mut self.kept) } else { Kept::default() };
+        *self = Host { frozen: self.frozen, kept, ..Host::new(self.index, &Rc::clone(&self.plan)) };
     }
 
     /// Stops the process, or lets it go on.
@@ -275,7 +307,7 @@ impl Host {
             HostEvent::Dispatch(slot) => self.dispatch(env, slot),
             HostEvent::Decide(connect) => self.decide(env, &connect),
             HostEvent::Assemble { slot, sn } => self.assemble(env, slot, sn),
-            HostEvent::Verdict { node, down } => self.verdict(env, node, down),
+            HostEvent::Word => self.word(env),
             HostEvent::User { slot, what } => self.errand(env, slot, what),
         }
         if self.pump(env) || !dispatch {
@@ -411,6 +443,7 @@ impl Host {
                     }
                 }
             }
+            Output::Peer { state: PeerState::Down, .. } if env.broken == Some(Broken::Deaf) => env.broke += 1,
             Output::Peer { node, state } => {
                 note!(env, "n{}: peer {node} is {state:?}", self.node());
                 for slot in self.slots.iter_mut().flatten() {
@@ -453,6 +486,11 @@ impl Host {
         match action {
             Action::Tell { node, body, all_links } => {
                 note!(env, "n{} p{slot}: tell {node} {body:?}", self.node());
+                if let (NodeBody::Connect(connect), Some(s)) = (&body, self.slots[slot].as_ref()) {
+                    let asked = self.kept.asked.entry(s.plan).or_default();
+                    *asked = connect.generation.max(*asked);
+                    env.oracle.asks_for(connect.session, connect.generation);
+                }
                 let Some(body) = self.as_said(body) else { return };
                 if let Some(engine) = self.engine.as_mut() {
                     let revoked =

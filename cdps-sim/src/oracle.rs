@@ -5,10 +5,12 @@ mod choice;
 mod deadline;
 mod decision;
 mod grace;
+mod open;
 mod overdue;
 mod paths;
 mod planned;
 mod reset;
+mod role;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Weak;
@@ -18,6 +20,7 @@ use cdps_core::id::{Generation, NodeId, SessionId, Sn, Ssn, StreamId};
 use cdps_core::port::{Certainty, ConnStatus, Trigger};
 use cdps_core::reason::Reason;
 use cdps_core::time::{Duration, nanos};
+use role::Roles;
 
 use crate::payload::{self, Sent, SentHandle};
 use crate::rules::{Invariant, Promise, Tally};
@@ -154,6 +157,7 @@ pub(crate) struct Oracle {
     flows: BTreeMap<FlowKey, Flow>,
     sessions: BTreeMap<SessionId, Session>,
     violation: Option<(Invariant, String)>,
+    roles: Roles,
     /// When a node was killed or frozen.
     pub(crate) struck: BTreeMap<NodeId, u64>,
     /// The failover budget (ns), if there is one (F12).
@@ -327,6 +331,7 @@ impl Oracle {
                 return Err((Invariant::Lease, text));
             }
             s.newest_delivered = s.newest_delivered.max(d.generation);
+            self.judge_role(d.node, d.generation)?;
         }
         let flow = self.flows.entry(d.flow).or_default();
         let Some(record) = flow.record(d.sn) else {
@@ -621,46 +626,6 @@ impl Oracle {
     /// The source's user connects again: sends may be taken from here on.
     pub(crate) fn connecting(&mut self, session: SessionId) {
         self.sessions.entry(session).or_default().refusing = false;
-    }
-
-    /// The sending process is gone, and with it what was nacked by a reset and has not been told: that is of the flows from `told` on.
-    pub(crate) fn void(&mut self, told: FlowKey, flow: FlowKey) {
-        self.flows.entry(flow).or_default().void = true;
-        self.flows.range_mut(told..flow).for_each(|(_, before)| before.void = true);
-    }
-
-    /// Sends of a flow that have not ended.
-    pub(crate) fn open(&self, flow: FlowKey) -> u64 {
-        self.flows.get(&flow).map_or(0, |f| if f.void { 0 } else { f.open })
-    }
-
-    /// The lowest few numbers of a flow that have not ended, for reports.
-    pub(crate) fn oldest_open(&self, flow: FlowKey) -> String {
-        let Some(f) = self.flows.get(&flow) else { return String::new() };
-        let open = f.sends.iter().enumerate().filter(|(_, r)| r.end.is_none());
-        let list: Vec<String> = open
-            .take(3)
-            .map(|(i, r)| {
-                let sn = Sn(f.first.0 + i as u64);
-                let arrived: Vec<_> = f
-                    .receivers
-                    .iter()
-                    .filter(|(_, r)| r.arrived.contains(&sn))
-                    .map(|x| x.0.counter)
-                    .collect();
-                let delivered: Vec<_> = f
-                    .receivers
-                    .iter()
-                    .filter(|(_, r)| r.delivered.contains(&sn))
-                    .map(|x| x.0.counter)
-                    .collect();
-                format!(
-                    "{sn} ({:?}, {} bytes, handed {}, arrived {arrived:?}, delivered {delivered:?})",
-                    r.model, r.len, r.handed
-                )
-            })
-            .collect();
-        list.join(", ")
     }
 
     /// Everything that the engine of this generation received must have reached the user by now.

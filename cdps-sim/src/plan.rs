@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use cdps_core::admission::Sharing;
+use cdps_core::cluster::{ClusterKind, MembershipChange};
 use cdps_core::config::{
     AckModel, BackupSelection, Balance, Liveness, OnUserAckTimeout, PathClass, PortConfig, Target,
 };
@@ -28,8 +30,8 @@ const BARRIERS: u64 = 0x4261_7272_6965_7273;
 /// As [`STANDBY`], for the choice of backups.
 const CHOICE: u64 = 0x4368_6f69_6365_2e2e;
 
-/// As [`STANDBY`], for verdicts of a cluster engine with a quorum, and users who can fence.
-const VERDICTS: u64 = 0x5665_7264_6963_7473;
+/// As [`STANDBY`], for users who can fence.
+const FENCES: u64 = 0x5665_7264_6963_7473;
 
 /// As [`STANDBY`], for changes of live ports.
 const CHANGES: u64 = 0x4c69_7665_2070_6f72;
@@ -44,6 +46,15 @@ const RELEASES: u64 = 0x7265_6c65_6173_6573;
 
 /// As [`STANDBY`], for failover budgets.
 const BUDGET: u64 = 0x4275_6467_6574_7321;
+
+/// As [`STANDBY`], for roles.
+const ROLES: u64 = 0x726f_6c65_7300_0001;
+
+/// As [`STANDBY`], for what a cluster engine with a quorum says.
+const CLUSTER: u64 = 0x7175_6f72_7500_0001;
+
+/// As [`STANDBY`], for generations that are kept.
+const KEEPS: u64 = 0x6b65_6570_7300_0001;
 
 /// A user that hesitates acknowledges after this time at most, which a close still waits for.
 pub(crate) const HESITATION: u64 = 4 * SECOND;
@@ -67,10 +78,16 @@ pub(crate) struct Plan {
     pub(crate) read_chunk: usize,
     /// Longest lateness of a timer.
     pub(crate) timer_slack: u64,
-    /// How long after a target was struck a cluster engine with a quorum says that it is down (N5); `None`: there is none.
-    pub(crate) verdict_after: Option<u64>,
     /// Targets dial back too: members know each other's addresses.
     pub(crate) mutual: bool,
+    /// Who says which nodes are alive.
+    pub(crate) cluster: ClusterKind,
+    /// When an engine with a quorum says something, and to which host.
+    pub(crate) words: Vec<(u64, usize)>,
+    /// Nodes keep generations across restarts.
+    pub(crate) keeps: bool,
+    /// How many sources the clients serve at a time (L4). Exclusive ones are rivals for one client.
+    pub(crate) sharing: Sharing,
 }
 
 /// A node.
@@ -267,7 +284,7 @@ impl Plan {
         selections(&mut Rng::new(seed ^ CHOICE), &mut hosts, &mut sources);
         graces(&mut Rng::new(seed ^ GRACE), &liveness, &mut sources);
         few_streams(&mut Rng::new(seed ^ STREAMS), &mut sources);
-        let verdict_after = verdicts(&mut Rng::new(seed ^ VERDICTS), &mut sources);
+        fences(&mut Rng::new(seed ^ FENCES), &mut sources);
         // Drawn apart, so that nothing else of a seed depends on it.
         slow_users(&mut Rng::new(!seed ^ 0xa6), &mut hosts, &mut sources);
         if no_faults {
@@ -277,15 +294,18 @@ impl Plan {
                 source.target_config.on_user_ack_timeout = OnUserAckTimeout::Event;
             }
         }
+        let sharing = rivals(&mut Rng::new(seed ^ ROLES), &mut sources, no_faults);
+        let (cluster, words) = words(&mut Rng::new(seed ^ CLUSTER), &hosts, &faults, &mut sources);
         let last_send =
             sources.iter().flat_map(|s| s.up.iter().chain(&s.down)).map(|s| s.at).max().unwrap_or(0);
         let last_fault = faults.iter().map(|f| f.until).max().unwrap_or(0);
+        let last_word = words.iter().map(|w| w.0).max().unwrap_or(0);
         let last_verb = sources.iter().flat_map(|s| &s.verbs).map(|v| v.0).max().unwrap_or(0);
         Plan {
             liveness,
             hosts,
             sources,
-            quiet_at: last_fault.max(last_send).max(last_verb) + 100 * MS,
+            quiet_at: last_fault.max(last_send).max(last_verb).max(last_word) + 100 * MS,
             faults,
             paths,
             routes,
@@ -294,13 +314,45 @@ impl Plan {
             segment: rng.pick(&[1448, 4096, 16_384, 65_536]),
             read_chunk: rng.pick(&[2048, 16_384, 65_536, 65_536]),
             timer_slack: rng.pick(&[0, MS / 10, MS]),
-            verdict_after,
             mutual,
+            cluster,
+            words,
+            keeps: Rng::new(seed ^ KEEPS).chance(60),
+            sharing,
         }
     }
 }
 
 impl Plan {
+    /// What an engine with a quorum knows of a host at a time: nodes that are killed, stopped or cut off are down, and have no quorum themselves. It
+    /// takes its time to find out, which is in the times of its words.
+    pub(crate) fn membership(&self, host: usize, at: u64) -> Vec<MembershipChange> {
+        let active = |fault: &&Fault| (fault.at..fault.until).contains(&at);
+        let is_off = |host: usize| {
+            self.faults.iter().any(|fault| match fault.kind {
+                FaultKind::Partition { host: h, .. } | FaultKind::Freeze { host: h } => {
+                    h == host && active(&fault)
+                }
+                FaultKind::Kill { host: h, restart, .. } => {
+                    h == host && (active(&fault) || (!restart && at >= fault.at))
+                }
+                FaultKind::Stall { .. }
+                | FaultKind::OneWay { .. }
+                | FaultKind::Reset { .. }
+                | FaultKind::RelayKilled { .. }
+                | FaultKind::HalfOpen { .. }
+                | FaultKind::Slow { .. }
+                | FaultKind::Corrupt { .. } => false,
+            })
+        };
+        let cut = is_off(host);
+        let others = (0..self.hosts.len()).filter(|other| *other != host).map(|other| {
+            let node = self.hosts[other].node;
+            if cut || is_off(other) { MembershipChange::Down(node) } else { MembershipChange::Up(node) }
+        });
+        others.chain([MembershipChange::Quorum(!cut)]).collect()
+    }
+
     /// Some bytes are damaged in flight.
     pub(crate) fn has_corruption(&self) -> bool {
         self.faults.iter().any(|f| matches!(f.kind, FaultKind::Corrupt { .. }))
@@ -394,19 +446,11 @@ fn graces(rng: &mut Rng, liveness: &Liveness, sources: &mut [SourcePlan]) {
     }
 }
 
-/// In some runs a quorate engine says that a target is down while its lease still runs, and some users can fence it (F8).
-fn verdicts(rng: &mut Rng, sources: &mut [SourcePlan]) -> Option<u64> {
-    let after = rng.chance(20).then(|| rng.within(5, 400) * MS);
+/// Some users can fence a target that was given up (F8).
+fn fences(rng: &mut Rng, sources: &mut [SourcePlan]) {
     for source in sources {
         source.config.fence = rng.chance(60);
-        if after.is_some() {
-            for promise in &mut source.promises {
-                // A target that is held to be down for a pause is a loss all the same.
-                *promise = Promise { switch_hidden: promise.switch_hidden, ..Promise::default() };
-            }
-        }
     }
-    after
 }
 
 fn routes(rng: &mut Rng, sources: usize, hosts: &[HostPlan], mutual: bool) -> Vec<RoutePlan> {
@@ -522,6 +566,54 @@ fn barriers(rng: &mut Rng, sources: &mut [SourcePlan]) {
             send.len = 0;
         }
     }
+}
+
+/// In some runs there is a cluster engine with a quorum. It speaks at the beginning, and some time after each fault of a node has begun and
+/// ended.
+fn words(
+    rng: &mut Rng,
+    hosts: &[HostPlan],
+    faults: &[Fault],
+    sources: &mut [SourcePlan],
+) -> (ClusterKind, Vec<(u64, usize)>) {
+    if !rng.chance(30) {
+        return (ClusterKind::Static, Vec::new());
+    }
+    for promise in sources.iter_mut().flat_map(|source| &mut source.promises) {
+        // A target that is held to be down for a pause is a loss all the same.
+        *promise = Promise { switch_hidden: promise.switch_hidden, ..Promise::default() };
+    }
+    let mut words = Vec::new();
+    for (host, plan) in hosts.iter().enumerate() {
+        // Sources hear of it before the first fault: what a switch is promised to do needs a quorum.
+        let late = plan.target && rng.chance(25);
+        words.push((if late { rng.below(400 * MS) } else { rng.below(15 * MS) }, host));
+    }
+    for fault in faults {
+        if let FaultKind::Kill { .. } | FaultKind::Freeze { .. } | FaultKind::Partition { .. } = fault.kind {
+            for at in [fault.at, fault.until] {
+                words.extend((0..hosts.len()).map(|host| (at + rng.within(5, 700) * MS, host)));
+            }
+        }
+    }
+    (ClusterKind::Quorate, words)
+}
+
+/// In some runs all sources want the same client, and it is exclusive (L4). Who comes with a higher role epoch takes it from the others,
+/// which is no fault, and looks like one to them.
+fn rivals(rng: &mut Rng, sources: &mut [SourcePlan], no_faults: bool) -> Sharing {
+    if !rng.chance(40) || (no_faults && sources.len() > 1) {
+        return Sharing::Shared;
+    }
+    for source in &mut *sources {
+        source.config.client = "disk".to_owned();
+        source.target_config.client = source.config.client.clone();
+        source.config.role_epoch = rng.within(1, 4);
+    }
+    if sources.len() > 1 {
+        sources.iter_mut().for_each(|source| source.promises.fill(Promise::default()));
+    }
+    Sharing::Exclusive
 }
 
 fn port_config(rng: &mut Rng, liveness: &Liveness) -> PortConfig {

@@ -27,6 +27,12 @@ pub enum Invariant {
     Ledger,
     /// A former target delivers nothing.
     Lease,
+    /// What a cluster engine with a quorum says has its effect at once.
+    Membership,
+    /// Generations grow across restarts where they are kept.
+    Fence,
+    /// An exclusive client hears one source at a time, and none after one with a higher role epoch.
+    Role,
     /// A healthy path hides the others' faults.
     PathHidden,
     /// No message on a standby path while a normal one is good.
@@ -78,6 +84,9 @@ impl fmt::Display for Invariant {
             Invariant::Overdue => ("A6", "who does not acknowledge is seen, and nobody else"),
             Invariant::DownOrder => ("F2", "order of events after a down"),
             Invariant::Ledger => ("F3", "a reset resolves what was unknown"),
+            Invariant::Membership => ("N5", "a quorate engine's word counts at once"),
+            Invariant::Fence => ("F7", "generations grow across restarts"),
+            Invariant::Role => ("L4", "an exclusive client hears the highest role alone"),
             Invariant::Lease => ("F8", "a former target delivers nothing"),
             Invariant::PathHidden => ("T2", "path faults are hidden"),
             Invariant::Changes => {

@@ -375,9 +375,14 @@ impl Host {
                 s.user.ticking = false;
                 self.want_tick(env, slot);
             }
-            ConnStatus::ConnectFailed { .. } => {
+            ConnStatus::ConnectFailed { reason, .. } => {
                 env.oracle.hold(s.flow_out(), false);
                 s.user.turn += 1;
+                if *reason == Reason::RoleTaken {
+                    // While anything may still happen to the other one, it is worth trying again, now and then.
+                    let again = env.now + env.rng.within(100 * MS, 1000 * MS);
+                    s.user.resume_at = if again < self.plan.quiet_at { again } else { u64::MAX };
+                }
             }
             ConnStatus::Drained => {
                 s.user.knows_drained = true;

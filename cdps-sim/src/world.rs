@@ -144,6 +144,9 @@ impl World {
             self.env.at(fault.at, Event::FaultBegins(n));
             self.env.at(fault.until, Event::FaultEnds(n));
         }
+        for (at, host) in &Rc::clone(&self.plan).words {
+            self.env.at(*at, Event::Word(*host));
+        }
         self.env.at(self.plan.quiet_at, Event::Survey);
         while self.act != Act::Over && self.env.oracle.violation().is_none() {
             let Some(event) = self.env.next() else { break };
@@ -261,6 +264,7 @@ impl World {
             }
             Event::Inspect(n) => self.inspect_one_way(n),
             Event::FaultEnds(n) => self.fault_ends(self.plan.faults[n].kind),
+            Event::Word(host) => self.hosts[host].handle(&mut self.env, HostEvent::Word),
             Event::Survey => {
                 self.survey();
                 let at = self.env.now + SURVEY_EVERY;
@@ -318,7 +322,6 @@ impl World {
 
     fn fault_begins(&mut self, kind: FaultKind) {
         self.env.fault_begins(kind);
-        self.pass_verdict(kind, true);
         match kind {
             FaultKind::Kill { host, process_only, .. } => {
                 if self.hosts[host].engine.is_some() {
@@ -345,7 +348,6 @@ impl World {
 
     fn fault_ends(&mut self, kind: FaultKind) {
         self.env.fault_ends(kind);
-        self.pass_verdict(kind, false);
         match kind {
             FaultKind::Kill { host, restart: true, .. } => {
                 if self.hosts[host].engine.is_none() {
@@ -366,27 +368,6 @@ impl World {
             | FaultKind::Slow { .. }
             | FaultKind::Corrupt { .. }
             | FaultKind::Partition { .. } => {}
-        }
-    }
-
-    /// A cluster engine with a quorum notices that a target has gone, or that it is back (N5).
-    fn pass_verdict(&mut self, kind: FaultKind, down: bool) {
-        let Some(after) = self.plan.verdict_after else { return };
-        let (FaultKind::Kill { host, .. } | FaultKind::Freeze { host } | FaultKind::Partition { host, .. }) =
-            kind
-        else {
-            return;
-        };
-        if !self.plan.hosts[host].target {
-            return;
-        }
-        let node = self.hosts[host].node();
-        for source in 0..self.hosts.len() {
-            if !self.plan.hosts[source].target {
-                let event = HostEvent::Verdict { node, down };
-                let life = self.hosts[source].life;
-                self.env.at(self.env.now + after, Event::Host { host: source, life, event });
-            }
         }
     }
 

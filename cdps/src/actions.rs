@@ -10,10 +10,12 @@ use cdps_core::wire::{Frame, NodeBody};
 
 use crate::conn::dial;
 use crate::received;
+use crate::session;
 use crate::shared::PortShared;
 
 pub(crate) fn carry_out(port: &Arc<PortShared>, action: Action) {
     match action {
+        Action::Tell { node, body: NodeBody::Connect(connect), .. } => session::ask(port, node, connect),
         Action::Tell { node, body, all_links } => {
             let revoked = match &body {
                 NodeBody::Revoke { generation, .. } => Some(*generation),

@@ -1,11 +1,14 @@
 //! Clients: the named users of a node, and the negotiation that they take part in (N3, Fig. 6).
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-use cdps_core::cluster::ClusterEvent;
+use cdps_core::admission::{Admission, Sharing};
+use cdps_core::cluster::{ClusterChange, ClusterEvent};
 use cdps_core::config::PortConfig;
 use cdps_core::id::{Generation, NodeId, SessionId};
+use cdps_core::node::Node as Engine;
 use cdps_core::wire::MAX_CLIENT_NAME;
 use parking_lot::Mutex;
 
@@ -120,6 +123,8 @@ pub(crate) struct ClientShared {
     name: String,
     number: u64,
     handler: Mutex<Option<Arc<dyn ClientHandler>>>,
+    /// Sources can connect to it (N3).
+    effective: AtomicBool,
     state: Mutex<ClientState>,
 }
 
@@ -140,6 +145,7 @@ impl ClientShared {
     pub(crate) fn register(
         node: &Arc<NodeShared>,
         name: &str,
+        sharing: Sharing,
         handler: Arc<dyn ClientHandler>,
     ) -> Result<Arc<ClientShared>, RegisterError> {
         let name = name.to_owned();
@@ -151,13 +157,32 @@ impl ClientShared {
             name,
             number: node.next_number(),
             handler: Mutex::new(Some(handler)),
+            effective: AtomicBool::new(false),
             state: Mutex::new(ClientState::default()),
         });
-        node.admit_client(&client).map_err(|destroyed| match destroyed {
+        let admission = Admission::new(sharing, &node.accepted_before(&client.name)?);
+        node.admit_client(&client, admission).map_err(|destroyed| match destroyed {
             true => RegisterError::Destroyed,
             false => RegisterError::NameTaken { name: client.name.clone() },
         })?;
+        // It is in the table: whoever brings the quorum meanwhile finds it there.
+        if node.read(Engine::is_operational) {
+            client.take_effect();
+        }
         Ok(client)
+    }
+
+    /// The cluster is operational: sources can connect from here on. Tells the user, once.
+    pub(crate) fn take_effect(self: &Arc<Self>) {
+        if self.effective.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let membership = self.node.read(Engine::membership);
+        self.tell(ClusterEvent { membership, node: self.node.id, change: ClusterChange::Effective });
+    }
+
+    pub(crate) fn is_effective(&self) -> bool {
+        self.effective.load(Ordering::Acquire)
     }
 
     pub(crate) fn name(&self) -> &str {

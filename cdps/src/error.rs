@@ -8,6 +8,8 @@ use cdps_core::id::{NodeId, StreamId};
 use cdps_core::port::{ChangeError, ConnectError, SendError as Refusal, StateError};
 use thiserror::Error;
 
+use crate::keep::KeepError;
+
 /// Why a node could not be opened.
 #[derive(Debug, Error)]
 pub enum OpenError {
@@ -30,6 +32,9 @@ pub enum OpenError {
         /// What the system said.
         source: io::Error,
     },
+    /// The folder for generations cannot be used.
+    #[error(transparent)]
+    Keep(#[from] KeepError),
     /// The system refused something else.
     #[error("{what}: {source}")]
     System {
@@ -55,6 +60,9 @@ pub enum RegisterError {
         /// The name.
         name: String,
     },
+    /// What the client had accepted before a restart is not known.
+    #[error(transparent)]
+    Keep(#[from] KeepError),
     /// The node is being destroyed.
     #[error("the node is being destroyed")]
     Destroyed,
@@ -66,6 +74,9 @@ pub enum CreateError {
     /// A value of the configuration is not valid.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// What ports had asked for before a restart is not known.
+    #[error(transparent)]
+    Keep(#[from] KeepError),
     /// The node is being destroyed.
     #[error("the node is being destroyed")]
     Destroyed,

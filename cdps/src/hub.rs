@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use cdps_core::admission::Admission;
 use cdps_core::config::{ConfigError, Liveness, NodeConfig, PortConfig};
 use cdps_core::id::{Generation, Incarnation, NodeId, PathId, SessionId};
 use cdps_core::node::{LinkKey, Node as Engine};
@@ -26,6 +27,7 @@ use crate::client::ClientShared;
 use crate::clock;
 use crate::conn::handshake::Failed;
 use crate::error::WaitError;
+use crate::keep::{KeepError, Owner, StateDir};
 use crate::links::Links;
 use crate::log::{Level, Log, RateLimit};
 use crate::session::Sessions;
@@ -50,6 +52,8 @@ pub(crate) struct NodeShared {
     pub(crate) sessions: Mutex<Sessions>,
     registry: Mutex<Registry>,
     pub(crate) counts: Counts,
+    /// Where generations are kept, if anywhere.
+    pub(crate) state: Option<StateDir>,
     log: Log,
     /// By level.
     limits: [RateLimit; Level::Trace as usize + 1],
@@ -161,6 +165,7 @@ impl NodeShared {
         hub: Hub,
         name: String,
         log: Log,
+        state: Option<StateDir>,
         listening: Vec<SocketAddr>,
         threads: Threads,
         callbacks: Queues,
@@ -179,6 +184,7 @@ impl NodeShared {
             sessions: Mutex::new(Sessions::default()),
             registry: Mutex::new(Registry::default()),
             counts: Counts::default(),
+            state,
             log,
             limits: Default::default(),
             ports: AtomicU32::new(0),
@@ -356,22 +362,26 @@ impl NodeShared {
     }
 
     /// Puts a client into the table. `Err(true)`: the node is being destroyed. `Err(false)`: the name is taken.
-    pub(crate) fn admit_client(&self, client: &Arc<ClientShared>) -> Result<(), bool> {
-        let mut registry = self.registry.lock();
-        if registry.closing {
-            return Err(true);
+    pub(crate) fn admit_client(&self, client: &Arc<ClientShared>, admission: Admission) -> Result<(), bool> {
+        {
+            let mut registry = self.registry.lock();
+            if registry.closing {
+                return Err(true);
+            }
+            if registry.clients.contains_key(client.name()) {
+                return Err(false);
+            }
+            registry.clients.insert(client.name().to_owned(), Arc::clone(client));
         }
-        if registry.clients.contains_key(client.name()) {
-            return Err(false);
-        }
-        registry.clients.insert(client.name().to_owned(), Arc::clone(client));
+        self.sessions.lock().know_client(client.name(), admission);
         Ok(())
     }
 
     /// A client has had its last callback.
     pub(crate) fn dismiss_client(self: &Arc<Self>, client: &ClientShared) {
-        self.registry.lock().clients.remove(client.name());
+        // In this order: the name is not free before what belongs to it is forgotten.
         self.sessions.lock().forget_client(client.name());
+        self.registry.lock().clients.remove(client.name());
         self.end_if_empty();
     }
 
@@ -555,6 +565,18 @@ impl NodeShared {
     pub(crate) fn control_ended(&self, key: LinkKey, reason: Reason) {
         let level = self.counts.connection_ended(reason);
         self.log_limited(level, "link", format_args!("link {key:?}: {reason}"));
+    }
+
+    /// The highest generation that ports of this node have ever asked for at a client, as far as that is kept.
+    pub(crate) fn asked_before(&self, client: &str) -> Result<Generation, KeepError> {
+        let Some(state) = &self.state else { return Ok(Generation::default()) };
+        let known = state.load(Owner::Port, client)?;
+        Ok(known.into_iter().map(|entry| entry.1).max().unwrap_or_default())
+    }
+
+    /// What a client has accepted, as far as that is kept.
+    pub(crate) fn accepted_before(&self, client: &str) -> Result<Vec<(NodeId, Generation)>, KeepError> {
+        self.state.as_ref().map_or(Ok(Vec::new()), |state| state.load(Owner::Client, client))
     }
 
     /// Highest generation that a client of this node has accepted from a source node.

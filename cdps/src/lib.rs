@@ -32,6 +32,7 @@ mod fence;
 mod hub;
 mod inbox;
 mod jobs;
+mod keep;
 mod links;
 mod log;
 mod message;
@@ -52,12 +53,16 @@ mod sync;
 mod threads;
 mod timer;
 
-pub use cdps_core::cluster::{ClusterChange, ClusterEvent, Health, PeerState};
+pub use cdps_core::cluster::{
+    ClusterChange, ClusterEvent, ClusterKind, Health, Membership, MembershipChange, MembershipError,
+    PeerState,
+};
 pub use cdps_core::config::{
     AckModel, Address, AddressError, BackupSelection, Balance, ConfigError, Liveness, Member,
     OnUserAckTimeout, PathClass, PortConfig, Target,
 };
-pub use cdps_core::id::{Generation, Incarnation, NodeId, PathId, SessionId, Sn, Ssn, StreamId};
+pub use cdps_core::id::{Generation, Incarnation, LinkId, NodeId, PathId, SessionId, Sn, Ssn, StreamId};
+pub use cdps_core::node::LinkKey;
 pub use cdps_core::port::{
     AckError, Certainty, ChangeError, ConnStatus, FlowReason, LeaseEnd, Link, LossRecord, PathEvidence,
     PathStats as PathFigures, State, StateError, Stats as PortStats, Timer, Trigger, Verdict,
@@ -67,6 +72,7 @@ pub use cdps_core::reason::Reason;
 pub use callbacks::Callbacks;
 pub use client::{Client, ClientHandler, ConnectRequest, Decision};
 pub use error::{CreateError, DispatchError, OpenError, PortError, RegisterError, SendError, WaitError};
+pub use keep::KeepError;
 pub use log::{Level, Log, LogSink};
 pub use message::{Deliverable, Message};
 pub use node::{Node, NodeOptions, Security};

@@ -3,9 +3,12 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cdps_core::admission::Sharing;
+use cdps_core::cluster::{ClusterKind, Membership, MembershipError};
 use cdps_core::config::{Liveness, Member, NodeConfig, PortConfig};
 use cdps_core::id::{Incarnation, NodeId, SessionId, Side};
 use tokio::sync::mpsc;
@@ -16,6 +19,7 @@ use crate::conn::{accept, socket};
 use crate::error::{CreateError, DispatchError, OpenError, RegisterError, WaitError};
 use crate::hub::{Hub, NodeShared, Threads};
 use crate::inbox::Inbox;
+use crate::keep::StateDir;
 use crate::log::Log;
 use crate::port::{Port, PortHandler};
 use crate::random;
@@ -42,8 +46,10 @@ pub struct NodeOptions {
     pub listen: Vec<SocketAddr>,
     /// Local addresses to dial from, paired with a peer's addresses by position (modulo). Empty: the routing table decides.
     pub local: Vec<IpAddr>,
-    /// The static member list. Nodes that are not in it are refused.
+    /// The members, and where they are. Nodes that are not in it are refused.
     pub members: Vec<Member>,
+    /// Who says which of them are alive (N2).
+    pub cluster: ClusterKind,
     /// Timers of the links.
     pub liveness: Liveness,
     /// How connections are protected.
@@ -54,6 +60,9 @@ pub struct NodeOptions {
     pub callbacks: Callbacks,
     /// Where log lines go.
     pub log: Log,
+    /// Folder in which generations are kept across restarts, made if it is not there; nodes may share one. A disk that holds it delays each
+    /// connect by what it takes to write a small file. `None`: after a restart generations begin anew, and nothing is promised about fencing.
+    pub state_dir: Option<PathBuf>,
 }
 
 impl NodeOptions {
@@ -66,11 +75,13 @@ impl NodeOptions {
             listen: Vec::new(),
             local: Vec::new(),
             members: Vec::new(),
+            cluster: ClusterKind::Static,
             liveness: Liveness::default(),
             security,
             io_threads: 1,
             callbacks: Callbacks::Threads(1),
             log: Log::default(),
+            state_dir: None,
         }
     }
 }
@@ -102,9 +113,11 @@ impl Node {
             node: options.id,
             local: options.local,
             members: options.members,
+            cluster: options.cluster,
             liveness: options.liveness,
         };
         let engine = Hub::new(config, incarnation, seed)?;
+        let state = options.state_dir.map(|folder| StateDir::open(&folder, options.id)).transpose()?;
         let mut listeners = Vec::new();
         let mut listening = Vec::new();
         for address in options.listen {
@@ -130,7 +143,7 @@ impl Node {
             }
         };
         let threads = Threads::new(io, threads, on_final);
-        let shared = NodeShared::new(engine, options.name, options.log, listening, threads, queues);
+        let shared = NodeShared::new(engine, options.name, options.log, state, listening, threads, queues);
         for (index, (sender, receiver)) in tasks.into_iter().enumerate() {
             shared.io(index).spawn(shared.watched(callbacks::serve(receiver, sender)));
         }
@@ -160,12 +173,44 @@ impl Node {
         self.shared.listening.clone()
     }
 
-    /// Registers a client under a name of 1 to 255 bytes (N3).
+    /// Registers a client under a name of 1 to 255 bytes (N3). It is shared: it takes any number of sources at a time, each through a port
+    /// of its own, none of which may have a role epoch.
+    ///
+    /// It takes effect when the cluster is operational: at once with the static engine, with the first quorum otherwise. Then the handler is
+    /// told [`cdps_core::cluster::ClusterChange::Effective`]; before that sources are told that there is no such client.
     ///
     /// # Errors
     /// When the name is taken on this node or not valid, or the node is being destroyed.
     pub fn register(&self, name: &str, handler: Arc<dyn ClientHandler>) -> Result<Client, RegisterError> {
-        ClientShared::register(&self.shared, name, handler).map(Client::from_shared)
+        ClientShared::register(&self.shared, name, Sharing::Shared, handler).map(Client::from_shared)
+    }
+
+    /// As [`Node::register`], for a client that serves one source at a time: the one with the highest role epoch (L4). Once the handler has
+    /// accepted a higher one, the former source's session is over: its port ends with [`cdps_core::port::ConnStatus::Closed`] and
+    /// [`cdps_core::reason::Reason::Superseded`], before anything comes on the new one. A source whose role epoch is not higher is refused
+    /// without a question, unless it is the one that has the role, or comes from the same node when that one is over.
+    ///
+    /// # Errors
+    /// As [`Node::register`].
+    pub fn register_exclusive(
+        &self,
+        name: &str,
+        handler: Arc<dyn ClientHandler>,
+    ) -> Result<Client, RegisterError> {
+        ClientShared::register(&self.shared, name, Sharing::Exclusive, handler).map(Client::from_shared)
+    }
+
+    /// What the cluster engine says, if it is one with a quorum ([`NodeOptions::cluster`]): one consistent batch, whatever its size. Ports act
+    /// on it before this returns, or on the thread that is at it just now; each client's [`ClientHandler::cluster`] is told of every change.
+    /// From any thread; batches that are given one after the other take effect in that order.
+    ///
+    /// Down: sessions to the node end at once, and a source port whose autoswitch is on goes to its next backup; the lease of the target that is
+    /// given up is waited for as ever (F8). Without a quorum no port switches.
+    ///
+    /// # Errors
+    /// The node has the static engine, or the batch is not newer than the last one; nothing changed.
+    pub fn handle_membership(&self, batch: Membership) -> Result<(), MembershipError> {
+        self.shared.call(|engine, now| engine.handle_membership(now, batch))
     }
 
     /// Timers of its links.
@@ -189,7 +234,9 @@ impl Node {
         let number = node.next_port().ok_or(CreateError::Destroyed)?;
         let session = SessionId { node: node.id, incarnation: node.incarnation, port: number };
         let seed = node.seed() ^ u64::from(number);
-        let engine = Engine::source(config, session, seed)?;
+        let before = node.asked_before(&config.client)?;
+        let mut engine = Engine::source(config, session, seed)?;
+        engine.start_above(before);
         let port = PortShared::new(
             node,
             node.next_number(),

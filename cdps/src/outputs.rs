@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cdps_core::cluster::ClusterEvent;
+use cdps_core::cluster::{ClusterChange, ClusterEvent};
 use cdps_core::id::Side;
 use cdps_core::node::{LinkKey, Output};
 use cdps_core::reason::Reason;
@@ -79,7 +79,10 @@ pub(crate) fn carry_out(node: &Arc<NodeShared>, output: Output) {
 
 fn tell_clients(node: &Arc<NodeShared>, event: ClusterEvent) {
     for client in node.client_list() {
-        client.tell(event);
+        client.tell(event.clone());
+        if event.change == ClusterChange::Quorum(true) {
+            client.take_effect();
+        }
     }
 }
 

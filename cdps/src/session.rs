@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use cdps_core::admission::{Admission, Denial};
 use cdps_core::cluster::PeerState;
 use cdps_core::id::{Generation, Incarnation, NodeId, SessionId, Side};
 use cdps_core::reason::Reason;
@@ -13,6 +14,7 @@ use cdps_core::wire::{self, Answer, Connect, NodeBody, reason_of};
 use crate::callbacks::Job;
 use crate::client::{ClientShared, ConnectRequest, Decision};
 use crate::hub::NodeShared;
+use crate::keep::{KeepError, Owner};
 use crate::log::Level;
 use crate::port::Port;
 use crate::random;
@@ -28,8 +30,11 @@ const PENDING: usize = 256;
 pub(crate) struct Sessions {
     table: HashMap<SessionId, Session>,
     pending: usize,
-    /// Highest generation accepted, per client and source node. Both are few: registered here, and members of the cluster.
-    highest: HashMap<(String, NodeId), Generation>,
+    /// Whom the clients of this node let in, by name.
+    admissions: HashMap<String, Admission>,
+    /// Ports of exclusive clients that had to go for another source (L4). Until their users have been told everything no other source of the
+    /// client is answered, so that nothing comes from it.
+    leaving: HashMap<String, Vec<Arc<PortShared>>>,
     /// Highest generation revoked, per session: a CONNECT that comes late must not bring it back. The oldest go first.
     revoked: VecDeque<(SessionId, Generation)>,
 }
@@ -52,11 +57,13 @@ enum Found {
     New,
     /// It asks to go on with the session of this port (F3).
     Reset(Arc<PortShared>),
-    Stale,
     /// It asks to go on with a session that is not there.
     Unknown,
+    Denied(Denial),
     Full,
 }
+
+const STALE: Found = Found::Denied(Denial { reason: Reason::StaleGeneration, text: String::new() });
 
 impl Sessions {
     pub(crate) fn port(&self, session: SessionId) -> Option<Arc<PortShared>> {
@@ -69,25 +76,55 @@ impl Sessions {
     }
 
     pub(crate) fn highest(&self, client: &str, source: NodeId) -> Generation {
-        self.highest.get(&(client.to_owned(), source)).copied().unwrap_or_default()
+        self.admissions.get(client).map_or_else(Generation::default, |known| known.highest(source))
+    }
+
+    /// A client is registered.
+    pub(crate) fn know_client(&mut self, client: &str, admission: Admission) {
+        self.admissions.insert(client.to_owned(), admission);
     }
 
     pub(crate) fn forget_client(&mut self, client: &str) {
-        self.highest.retain(|(name, _), _| name != client);
+        self.admissions.remove(client);
+        self.leaving.remove(client);
+    }
+
+    /// The port of the source that an exclusive client has accepted last.
+    fn holder(&self, client: &str) -> Option<Arc<PortShared>> {
+        self.port(self.admissions.get(client)?.holder()?)
+    }
+
+    /// Whether the source that an exclusive client has accepted last is still served. `over`: what was found to be no session any more.
+    fn is_served(&self, client: &str, over: Option<SessionId>) -> bool {
+        self.holder(client).is_some_and(|holder| Some(holder.session) != over)
     }
 
     /// Looks a CONNECT up, and makes it pending if it is to be decided on. A former port of the session that has told its user everything
-    /// is in nobody's way.
-    fn find(&mut self, connect: &Connect, port: &Arc<PortShared>, gone: Option<&Arc<PortShared>>) -> Found {
-        let highest = self.highest(&connect.client, connect.session.node);
+    /// is in nobody's way. `over` as in [`Sessions::is_served`].
+    fn find(
+        &mut self,
+        connect: &Connect,
+        port: &Arc<PortShared>,
+        gone: Option<&Arc<PortShared>>,
+        over: Option<SessionId>,
+    ) -> Found {
+        let served = self.is_served(&connect.client, over);
+        let judged =
+            self.admissions.get(&connect.client).map_or(Ok(()), |known| known.judge(connect, served));
         let revoked = self.revoked.iter().any(|r| r.0 == connect.session && r.1 >= connect.generation);
         match self.table.get(&connect.session) {
             Some(known) if known.generation == connect.generation && known.pending => return Found::Pending,
             Some(known) if known.generation == connect.generation => {
                 return Found::Accepted(Arc::clone(&known.port));
             }
-            Some(known) if known.generation > connect.generation => return Found::Stale,
-            Some(_) | None if connect.generation <= highest || revoked => return Found::Stale,
+            Some(known) if known.generation > connect.generation => return STALE,
+            Some(_) | None if revoked => return STALE,
+            Some(_) | None => {}
+        }
+        if let Err(denial) = judged {
+            return Found::Denied(denial);
+        }
+        match self.table.get(&connect.session) {
             Some(known) if connect.resets() && !known.pending => {
                 return Found::Reset(Arc::clone(&known.port));
             }
@@ -99,7 +136,8 @@ impl Sessions {
             Some(_) | None => {}
         }
         self.pending += 1;
-        let session = Session { generation: connect.generation, port: Arc::clone(port), pending: true };
+        let (generation, port) = (connect.generation, Arc::clone(port));
+        let session = Session { generation, port, pending: true };
         self.table.insert(connect.session, session);
         Found::New
     }
@@ -119,18 +157,28 @@ impl Sessions {
         self.revoked.retain(|(session, _)| !over(session));
     }
 
-    /// The client has accepted. False: something newer has taken the place meanwhile, or the session was revoked.
-    fn settle(&mut self, connect: &Connect, port: &Arc<PortShared>) -> bool {
-        let key = (connect.client.clone(), connect.session.node);
-        let highest = self.highest.get(&key).copied().unwrap_or_default();
-        match self.table.get_mut(&connect.session) {
-            Some(session) if Arc::ptr_eq(&session.port, port) && connect.generation > highest => {
-                session.pending = false;
-                self.highest.insert(key, connect.generation);
-                true
-            }
-            Some(_) | None => false,
+    /// The client has accepted. Gives the port of another source that has to go for it (L4). `Err`: something newer has taken the place
+    /// meanwhile, or the session was revoked.
+    fn settle(
+        &mut self,
+        connect: &Connect,
+        port: &Arc<PortShared>,
+        over: Option<SessionId>,
+    ) -> Result<Option<Arc<PortShared>>, Denial> {
+        let superseded = || Denial { reason: Reason::StaleGeneration, text: String::new() };
+        let served = self.is_served(&connect.client, over);
+        if !self.table.get(&connect.session).is_some_and(|session| Arc::ptr_eq(&session.port, port)) {
+            return Err(superseded());
         }
+        let admission = self.admissions.get_mut(&connect.client).ok_or_else(superseded)?;
+        let outranked = admission.accept(connect, served)?.and_then(|former| self.port(former));
+        if let Some(session) = self.table.get_mut(&connect.session) {
+            session.pending = false;
+        }
+        if let Some(former) = &outranked {
+            self.leaving.entry(connect.client.clone()).or_default().push(Arc::clone(former));
+        }
+        Ok(outranked)
     }
 
     /// The port goes on under a new generation. False: something newer has taken the place meanwhile, or the session was revoked.
@@ -139,10 +187,8 @@ impl Sessions {
         match self.table.get_mut(&connect.session) {
             Some(session) if Arc::ptr_eq(&session.port, port) && !revoked => {
                 session.generation = session.generation.max(connect.generation);
-                let key = (connect.client.clone(), connect.session.node);
-                let highest = self.highest.entry(key).or_default();
-                *highest = connect.generation.max(*highest);
-                true
+                let Some(admission) = self.admissions.get_mut(&connect.client) else { return false };
+                admission.accept(connect, true).is_ok()
             }
             Some(_) | None => false,
         }
@@ -169,6 +215,11 @@ pub(crate) fn receive(node: &Arc<NodeShared>, from: NodeId, from_incarnation: In
             }
         }
         NodeBody::Answer(answer) => {
+            if !answer.text.is_empty() {
+                let (session, reason) = (answer.session, reason_of(answer.reason));
+                let text = format_args!("node {from} refuses session {session}: {reason}: {}", answer.text);
+                node.log_limited(Level::Warn, "session", text);
+            }
             if let Some(port) = own_source(node, answer.session) {
                 port.call(|engine, now| engine.handle_answer(now, &answer));
             }
@@ -230,31 +281,36 @@ fn connect_request(node: &Arc<NodeShared>, connect: Connect) {
         let text = format!("version {}, flags {:#06x}", connect.version, connect.flags);
         return refuse(node, &connect, reason, text);
     }
-    let Some(client) = node.client(&connect.client) else {
+    let Some(client) = node.client(&connect.client).filter(|client| client.is_effective()) else {
         return refuse(node, &connect, Reason::NoSuchClient, String::new());
     };
     let session = connect.session;
+    if node.read(|engine| engine.peer_state(session.node)) == Some(PeerState::Down) {
+        // Nothing of a node that is gone counts before the cluster engine takes that back (N5). The source asks again.
+        return;
+    }
     let lease = node.links.lease(session.node, session.incarnation);
     lease.fetch_max(
         node.read(|engine| engine.lease_until(session.node, session.incarnation)).0,
         Ordering::AcqRel,
     );
     let port = PortShared::new(node, node.next_number(), Side::Target, session, None, None, Some(lease));
-    let mut found = node.sessions.lock().find(&connect, &port, None);
+    let over = holder_over(node, &connect.client);
+    let mut found = node.sessions.lock().find(&connect, &port, None, over);
     if let Found::Former(former) = &found {
         former.call(|engine, now| engine.handle_superseded(now, Reason::Superseded));
         if !former.has_told_all() {
             // Two ports must not deliver the same streams at once. The source asks again.
             return;
         }
-        found = node.sessions.lock().find(&connect, &port, Some(former));
+        found = node.sessions.lock().find(&connect, &port, Some(former), over);
     }
     match found {
         Found::Pending | Found::Former(_) => {}
         Found::Accepted(port) => repeat_answer(node, &connect, &port),
         Found::Reset(port) => reset(node, &connect, &port),
-        Found::Stale => refuse(node, &connect, Reason::StaleGeneration, String::new()),
         Found::Unknown => refuse(node, &connect, Reason::UnknownSession, String::new()),
+        Found::Denied(Denial { reason, text }) => refuse(node, &connect, reason, text),
         Found::Full => refuse(node, &connect, Reason::Limit, "too many connect requests are waiting".into()),
         Found::New => {
             if !client.enter(&port) {
@@ -280,14 +336,40 @@ fn reset(node: &Arc<NodeShared>, connect: &Connect, port: &Arc<PortShared>) {
         Err(error) => Err((Reason::Limit, error.to_string())),
     };
     match outcome {
-        Ok(()) if node.sessions.lock().advance(connect, port) => repeat_answer(node, connect, port),
+        Ok(()) if node.sessions.lock().advance(connect, port) => match keep_accepted(node, connect) {
+            Ok(()) => repeat_answer(node, connect, port),
+            Err((reason, text)) => refuse(node, connect, reason, text),
+        },
         // It was revoked at the same moment, and the answer to that is on its way.
         Ok(()) => {}
         Err((reason, text)) => refuse(node, connect, reason, text),
     }
 }
 
+/// The session that an exclusive client has accepted last, if it is over.
+fn holder_over(node: &NodeShared, client: &str) -> Option<SessionId> {
+    let holder = node.sessions.lock().holder(client)?;
+    holder.read(Engine::serves).flatten().is_none().then_some(holder.session)
+}
+
+/// Whether the users of all former sources of an exclusive client have been told everything.
+fn is_alone(node: &NodeShared, client: &str) -> bool {
+    let leaving = node.sessions.lock().leaving.get(client).cloned().unwrap_or_default();
+    let gone: Vec<_> = leaving.iter().filter(|port| port.has_told_all()).collect();
+    let mut sessions = node.sessions.lock();
+    let Some(still) = sessions.leaving.get_mut(client) else { return true };
+    still.retain(|port| !gone.iter().any(|gone| Arc::ptr_eq(gone, port)));
+    let alone = still.is_empty();
+    if alone {
+        sessions.leaving.remove(client);
+    }
+    alone
+}
+
 fn repeat_answer(node: &Arc<NodeShared>, connect: &Connect, port: &Arc<PortShared>) {
+    if !is_alone(node, &connect.client) {
+        return;
+    }
     let serves = Some((connect.session, connect.generation));
     let answer = port.read(|engine| (engine.serves() == serves).then(|| engine.answer(node.addresses())));
     match answer.flatten() {
@@ -324,7 +406,11 @@ fn decide(node: &Arc<NodeShared>, client: &Arc<ClientShared>, connect: &Connect,
     node.sessions.lock().pending -= 1;
     match outcome {
         Ok(answer) => {
-            node.call(|engine, now| engine.tell(now, connect.session.node, NodeBody::Answer(answer), false));
+            if let Some(answer) = answer {
+                node.call(|engine, now| {
+                    engine.tell(now, connect.session.node, NodeBody::Answer(answer), false)
+                });
+            }
             // What happened meanwhile, and could not be told to a port that did not exist.
             match node.read(|engine| engine.peer_state(connect.session.node)) {
                 Some(peer @ (PeerState::Unreachable { .. } | PeerState::Down)) => {
@@ -344,12 +430,13 @@ fn decide(node: &Arc<NodeShared>, client: &Arc<ClientShared>, connect: &Connect,
     }
 }
 
+/// Makes the port that the user wants. Gives the answer, unless that has to wait until the source asks again.
 fn accept(
     node: &Arc<NodeShared>,
     connect: &Connect,
     port: &Arc<PortShared>,
     config: cdps_core::config::PortConfig,
-) -> Result<Answer, (Reason, String)> {
+) -> Result<Option<Answer>, (Reason, String)> {
     let config = cdps_core::config::PortConfig {
         client: String::new(),
         targets: Vec::new(),
@@ -368,14 +455,68 @@ fn accept(
         (Reason::Refused, error.to_string())
     })?;
     port.install(engine);
-    let settled = node.sessions.lock().settle(connect, port);
-    if !settled || port.fence.is_revoked() {
-        return Err((Reason::Superseded, String::new()));
+    let over = holder_over(node, &connect.client);
+    let settled = node.sessions.lock().settle(connect, port, over);
+    let outranked = settled.map_err(|denial| (denial.reason, denial.text))?;
+    if let Some(former) = &outranked {
+        former.call(|engine, now| engine.handle_outranked(now));
+    }
+    keep_accepted(node, connect)?;
+    if port.fence.is_revoked() {
+        return Err((Reason::StaleGeneration, String::new()));
     }
     if !node.admit(port) {
         return Err((Reason::Shutdown, String::new()));
     }
-    port.read(|engine| engine.answer(node.addresses())).ok_or((Reason::Refused, String::new()))
+    let answer =
+        port.read(|engine| engine.answer(node.addresses())).ok_or((Reason::Refused, String::new()))?;
+    Ok(is_alone(node, &connect.client).then_some(answer))
+}
+
+/// Keeps what a client has accepted, before the source hears of it: nothing that was received under this generation may be forgotten.
+fn keep_accepted(node: &NodeShared, connect: &Connect) -> Result<(), (Reason, String)> {
+    let Some(state) = &node.state else { return Ok(()) };
+    let accepted = [(connect.session.node, connect.generation)];
+    state.store(Owner::Client, &connect.client, accepted).map_err(|error| not_kept(node, &error))
+}
+
+/// A generation that cannot be kept is not used.
+fn not_kept(node: &NodeShared, error: &KeepError) -> (Reason, String) {
+    let text = format!("the generation cannot be kept: {error}");
+    node.log(Level::Error, "session", format_args!("{text}"));
+    (Reason::Refused, text)
+}
+
+/// A port asks for a session. Its generation is kept before anybody else hears of it.
+pub(crate) fn ask(port: &Arc<PortShared>, target: NodeId, connect: Connect) {
+    let node = Arc::clone(&port.node);
+    let (client, generation) = (&connect.client, connect.generation);
+    let tell = move |node: &Arc<NodeShared>, connect| {
+        node.call(|engine, now| engine.tell(now, target, NodeBody::Connect(connect), false));
+    };
+    match &node.state {
+        Some(state) if !state.covers(Owner::Port, client, node.id, generation) => {}
+        Some(_) | None => return tell(&node, connect),
+    }
+    if port.keeping.swap(true, Ordering::AcqRel) {
+        // It is being kept; the port asks again.
+        return;
+    }
+    let port = Arc::clone(port);
+    // The disk may take its time, and neither links nor callbacks wait for it.
+    port.node.clone().io(0).spawn_blocking(move || {
+        let own = [(node.id, connect.generation)];
+        let kept = node.state.as_ref().map_or(Ok(()), |state| state.store(Owner::Port, &connect.client, own));
+        port.keeping.store(false, Ordering::Release);
+        match kept {
+            Ok(()) => tell(&node, connect),
+            Err(error) => {
+                let (reason, text) = not_kept(&node, &error);
+                let answer = Answer::refusal(&connect, reason, Generation::default(), text);
+                port.call(|engine, now| engine.handle_answer(now, &answer));
+            }
+        }
+    });
 }
 
 fn refuse(node: &Arc<NodeShared>, connect: &Connect, reason: Reason, text: String) {

@@ -75,6 +75,8 @@ pub(crate) struct PortShared {
     pub(crate) fence: Fence,
     pub(crate) rearm: Notify,
     pub(crate) destroyed: AtomicBool,
+    /// The generation that it asks for is being written down.
+    pub(crate) keeping: AtomicBool,
     /// Set when the final event has been handled.
     pub(crate) finished: Mutex<bool>,
     pub(crate) finish: Condvar,
@@ -205,6 +207,7 @@ impl PortShared {
             fence: Fence::new(lease),
             rearm: Notify::new(),
             destroyed: AtomicBool::new(false),
+            keeping: AtomicBool::new(false),
             finished: Mutex::new(false),
             finish: Condvar::new(),
             streams: Mutex::new(Automatic::default()),

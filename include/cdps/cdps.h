@@ -207,6 +207,13 @@
 #define CDPS_FENCE_YES 1
 
 /**
+ * cdps_client_callbacks_t.flags: the client serves one source at a time, the one with the highest `port.role_epoch`. When a higher one is
+ * accepted, the former's port ends with #CDPS_CONN_CLOSED and #CDPS_REASON_SUPERSEDED before anything comes from the new one; a lower or
+ * equal one is refused unasked (#CDPS_REASON_ROLE_TAKEN). Without it any number of sources is served, each through a port of its own.
+ */
+#define CDPS_CLIENT_EXCLUSIVE 1
+
+/**
  * Weight of a log line: something is lost or refused that the user relies on.
  */
 #define CDPS_LOG_ERROR 1
@@ -671,9 +678,39 @@
 #define CDPS_CLUSTER_UNREACHABLE 2
 
 /**
- * The node is gone, says a quorate engine (not in this version).
+ * The node is gone, says a cluster engine with a quorum. Sessions to it end at once.
  */
 #define CDPS_CLUSTER_DOWN 3
+
+/**
+ * A client is registered on the node, says such an engine. `client`.
+ */
+#define CDPS_CLUSTER_REGISTERED 4
+
+/**
+ * A client is not registered on the node any more, or its process has died, says such an engine. `client`.
+ */
+#define CDPS_CLUSTER_GONE 5
+
+/**
+ * This node, which is `node`, has a quorum, says such an engine.
+ */
+#define CDPS_CLUSTER_QUORUM 6
+
+/**
+ * This node has lost its quorum: no port of it switches by itself.
+ */
+#define CDPS_CLUSTER_NO_QUORUM 7
+
+/**
+ * A path between this node and `node` is up, suspect or down. `health`, `link`, `remote`.
+ */
+#define CDPS_CLUSTER_PATH 8
+
+/**
+ * The registration of the client that is told this has taken effect: sources can connect to it. `node` is this node.
+ */
+#define CDPS_CLUSTER_EFFECTIVE 9
 
 /**
  * The backlog is above the high mark: hold back.
@@ -839,6 +876,16 @@
  * A path that was dead is connected again, and has yet to prove itself.
  */
 #define CDPS_REASON_REJOINING 26
+
+/**
+ * One end takes the client for exclusive, the other does not.
+ */
+#define CDPS_REASON_ROLE_MISMATCH 27
+
+/**
+ * Another source has the role of the exclusive client.
+ */
+#define CDPS_REASON_ROLE_TAKEN 28
 
 /**
  * cdps_config_key_t.type: any text.
@@ -1036,7 +1083,7 @@ typedef struct cdps_session_t {
  */
 typedef struct cdps_generation_t {
     /**
-     * Given by the user; 0 in this version.
+     * Given by the source's user (`port.role_epoch`); 0 if the client is shared.
      */
     uint64_t role_epoch;
     /**
@@ -1749,7 +1796,7 @@ typedef int32_t (*cdps_on_connectreq_fn)(void *user,
                                          struct cdps_accept_t *accept);
 
 /**
- * Something changed in the cluster.
+ * Something changed in the cluster. Which fields are set depends on `change`; the others are 0 or NULL.
  */
 typedef struct cdps_cluster_t {
     /**
@@ -1769,13 +1816,29 @@ typedef struct cdps_cluster_t {
      */
     uint32_t reserved0;
     /**
-     * Number of the batch that the event belongs to.
+     * Number of the batch that the event belongs to; of a path, the present one.
      */
     uint64_t membership;
     /**
-     * Incarnation of the node (#CDPS_CLUSTER_UP).
+     * Incarnation of the node (#CDPS_CLUSTER_UP); 0: it has not been heard yet.
      */
     uint64_t incarnation;
+    /**
+     * Name of the client. Valid until the callback returns.
+     */
+    const char *client;
+    /**
+     * Where a path leads, as "IP:PORT"; NULL: the other node dials it. Valid until the callback returns.
+     */
+    const char *remote;
+    /**
+     * CDPS_HEALTH_*: what the path is now.
+     */
+    int32_t health;
+    /**
+     * Number of the path among those that the dialling node dials: this one if `remote` is set, else `node`.
+     */
+    uint32_t link;
 } cdps_cluster_t;
 
 /**
@@ -1792,7 +1855,7 @@ typedef struct cdps_client_callbacks_t {
      */
     uint32_t struct_size;
     /**
-     * 0.
+     * 0 or #CDPS_CLIENT_EXCLUSIVE.
      */
     uint32_t flags;
     /**
@@ -2505,7 +2568,7 @@ int32_t cdps_config_destroy(struct cdps_config_t *config);
  * @param out        stores the handle.
  * @param err        detail of a failure, or NULL.
  * @return #CDPS_OK, #CDPS_E_ABI, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_UNSUPPORTED, #CDPS_E_MISSING_KEY, #CDPS_E_BAD_VALUE,
- *         #CDPS_E_CONFLICT (timers that contradict each other), #CDPS_E_SYSTEM (an address cannot be listened on, no thread ...),
+ *         #CDPS_E_CONFLICT (timers that contradict each other), #CDPS_E_SYSTEM (an address cannot be listened on, no thread, `node.state_dir` ...),
  *         #CDPS_E_LIMIT, #CDPS_E_FORKED. On failure nothing is left behind and on_final does not run.
  *
  * Threads: any. Callbacks: allowed.
@@ -2634,7 +2697,7 @@ int32_t cdps_node_listening(const struct cdps_node_t *node,
  *                   from on_final on.
  * @param err        detail of a failure, or NULL.
  * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_UNSUPPORTED, #CDPS_E_NAME_TAKEN, #CDPS_E_CLOSED (the node is being
- *         destroyed), #CDPS_E_LIMIT, #CDPS_E_FORKED. On failure no callback will run.
+ *         destroyed), #CDPS_E_SYSTEM (what the client had accepted is kept in `node.state_dir`, and damaged), #CDPS_E_LIMIT, #CDPS_E_FORKED. On failure no callback will run.
  *
  * Threads: any. Callbacks: allowed.
  */

@@ -359,6 +359,12 @@ fn figure_10() {
     run(Command::new(program("fig10", "", &[])).arg(env!("CARGO_BIN_EXE_cdps-relay")));
 }
 
+/// [L4] Roles are reversed: the copy serves who has the higher role epoch, and nobody else.
+#[test]
+fn roles_are_reversed() {
+    run(&mut Command::new(program("role", "", &[])));
+}
+
 /// [A1] [A2] [A3] [M5] Fig. 9: a message and its acknowledgment, in each model, in order.
 #[test]
 fn figure_9() {

@@ -122,7 +122,7 @@ impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Failure {
         let text = error.to_string();
         match error {
-            OpenError::Config(_) | OpenError::Threads { .. } => Failure::Config(text),
+            OpenError::Keep(_) | OpenError::Config(_) | OpenError::Threads { .. } => Failure::Config(text),
             OpenError::Listen { source, .. } | OpenError::System { source, .. } => {
                 Failure::System { text, errno: source.raw_os_error() }
             }
@@ -136,6 +136,7 @@ impl From<RegisterError> for Failure {
             RegisterError::NameTaken { .. } | RegisterError::NameLength { .. } => {
                 Failure::Config(error.to_string())
             }
+            RegisterError::Keep(error) => Failure::Config(error.to_string()),
             RegisterError::Destroyed => Failure::node_closed(),
         }
     }
@@ -145,6 +146,7 @@ impl From<CreateError> for Failure {
     fn from(error: CreateError) -> Failure {
         match error {
             CreateError::Config(error) => Failure::Config(error.to_string()),
+            CreateError::Keep(error) => Failure::Config(error.to_string()),
             CreateError::Destroyed => Failure::node_closed(),
         }
     }

@@ -281,6 +281,11 @@ impl Link {
         }
     }
 
+    /// The health that was told last.
+    pub(super) fn reported_health(&self) -> Health {
+        self.reported.health
+    }
+
     /// The state, if it is worth telling: another health or direction of loss, or now and then another round-trip time.
     pub(super) fn report(&mut self, now: Time) -> Option<LinkState> {
         let state = self.state();

@@ -17,6 +17,7 @@
 
 mod handshake;
 mod link;
+mod membership;
 mod peer;
 mod pulse;
 mod routing;
@@ -29,7 +30,7 @@ use std::net::{IpAddr, SocketAddr};
 use link::{Dialler, Link, Loss, Phase};
 use peer::Peer;
 
-use crate::cluster::{ClusterChange, ClusterEvent, Health, LinkState, PeerState};
+use crate::cluster::{ClusterEvent, ClusterKind, LinkState, PeerState};
 use crate::config::{ConfigError, NodeConfig};
 use crate::id::{Incarnation, LinkId, NodeId};
 use crate::prng::Prng;
@@ -95,7 +96,7 @@ pub enum Output {
         /// What it is now.
         state: PeerState,
     },
-    /// Whether no link to any other member is good: then the fault is this node's own (N5).
+    /// Whether no link to any other member is good, or there is no quorum: then the fault is this node's own (N5).
     Isolated(bool),
     /// Messages of this incarnation may be delivered until then (F8). Told at every renewal.
     Lease {
@@ -165,6 +166,8 @@ pub struct Node {
     membership: u64,
     /// Whether the present call has begun a batch of cluster events.
     in_batch: bool,
+    /// The cluster engine has a quorum; the static one has all that it needs.
+    quorate: bool,
     isolated: bool,
     counters: NodeCounters,
 }
@@ -194,6 +197,7 @@ impl Node {
             excused: now,
             membership: 0,
             in_batch: false,
+            quorate: config.cluster == ClusterKind::Static,
             isolated: false,
             counters: NodeCounters::default(),
             config,
@@ -291,7 +295,8 @@ impl Node {
         self.peers.get(&node).and_then(|peer| peer.incarnation)
     }
 
-    /// Whether there are other members, and no link to any of them is good: then the fault is this node's own (N5). True at the start.
+    /// Whether there are other members, and no link to any of them is good, or there is no quorum: then the fault is this node's own (N5).
+    /// True at the start.
     #[must_use]
     pub fn isolated(&self) -> bool {
         self.isolated
@@ -403,7 +408,9 @@ impl Node {
     fn settle(&mut self, now: Time, key: LinkKey) {
         let Some(link) = self.links.get_mut(&key) else { return };
         let node = link.node;
+        let before = link.reported_health();
         let report = link.report(now);
+        let remote = link.dialler.as_ref().map(|dialler| dialler.remote);
         if link.is_unwanted() {
             self.links.remove(&key);
         }
@@ -411,54 +418,9 @@ impl Node {
             self.outputs.push_back(Output::Link { key, state });
             self.settle_peer(now, node);
             self.settle_isolation();
-        }
-    }
-
-    /// A peer is reachable as long as one of its links is not dead.
-    fn settle_peer(&mut self, now: Time, node: NodeId) {
-        let heard = self.links.values().any(|link| link.node == node && link.health != Health::Dead);
-        let Some(peer) = self.peers.get_mut(&node) else { return };
-        let Some(incarnation) = peer.incarnation else { return };
-        if heard == peer.is_reachable() {
-            return;
-        }
-        let (state, change) = if heard {
-            (PeerState::Reachable { incarnation }, ClusterChange::Up { incarnation })
-        } else {
-            (PeerState::Unreachable { last_heard: peer.last_heard }, ClusterChange::Unreachable)
-        };
-        peer.state = Some(state);
-        let member = peer.member;
-        self.outputs.push_back(Output::Peer { node, state });
-        if member {
-            self.announce(node, change);
-        }
-        if heard {
-            let Node { links, config, prng, .. } = self;
-            links
-                .values_mut()
-                .filter(|link| link.node == node)
-                .for_each(|link| link.hasten(now, &config.liveness, prng));
-        }
-    }
-
-    /// Events of one call are one batch, and have one membership number.
-    fn announce(&mut self, node: NodeId, change: ClusterChange) {
-        if !self.in_batch {
-            self.in_batch = true;
-            self.membership += 1;
-        }
-        self.outputs.push_back(Output::Cluster(ClusterEvent { membership: self.membership, node, change }));
-    }
-
-    /// Judged by suspicion: whoever is cut off loses one target before the last of the others counts as dead, and must not go to those.
-    fn settle_isolation(&mut self) {
-        let member = |node| self.peers.get(&node).is_some_and(|peer| peer.member);
-        let heard = self.links.values().any(|link| link.health == Health::Good && member(link.node));
-        let isolated = !heard && self.peers.values().any(|peer| peer.member);
-        if isolated != self.isolated {
-            self.isolated = isolated;
-            self.outputs.push_back(Output::Isolated(isolated));
+            if state.health != before {
+                self.announce_path(node, key, remote, state.health);
+            }
         }
     }
 }

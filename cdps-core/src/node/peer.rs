@@ -1,6 +1,6 @@
 //! What this node knows of another: its incarnation, its lease (F8), and what was revoked from it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::cluster::PeerState;
 use crate::id::{Generation, Incarnation, NodeId, SessionId, Side};
@@ -26,6 +26,10 @@ pub(super) struct Peer {
     /// When it was last heard, never moved by T9: what it may believe of its lease is counted from here.
     pub(super) last_heard: Time,
     pub(super) state: Option<PeerState>,
+    /// An engine with a quorum says that it is gone.
+    pub(super) down: bool,
+    /// Clients that are registered there, as far as such an engine has said.
+    pub(super) clients: BTreeSet<String>,
     revocations: VecDeque<Revocation>,
     last_revocation: u64,
 }
@@ -54,6 +58,8 @@ impl Peer {
             echoed: 0,
             last_heard: Time::ZERO,
             state: None,
+            down: false,
+            clients: BTreeSet::new(),
             revocations: VecDeque::new(),
             last_revocation: 0,
         }
@@ -121,10 +127,6 @@ impl Peer {
     /// The next one that a connection owes the peer.
     pub(super) fn revocation_after(&self, serial: u64) -> Option<Revocation> {
         self.revocations.get(self.revocations.partition_point(|r| r.serial <= serial)).copied()
-    }
-
-    pub(super) fn is_reachable(&self) -> bool {
-        matches!(self.state, Some(PeerState::Reachable { .. }))
     }
 }
 

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::event::{Asked, Event, Question, QuestionId};
-use super::session::{Attempt, Purpose};
+use super::session::{Attempt, Purpose, ends_role};
 use super::{Payload, Port};
 use crate::cluster::PeerState;
 use crate::config::BackupSelection;
@@ -40,7 +40,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
     /// Goes on with a switch: to the next backup, or down if there is none.
     pub(super) fn switch_or_go_down(&mut self, now: Time, reason: Reason) {
         let Some(attempt) = self.attempt.take() else { return };
-        let candidates = self.candidates(&attempt.tried);
+        let candidates = if ends_role(reason) { Vec::new() } else { self.candidates(&attempt.tried) };
         match (candidates.first(), self.config.backup_selection) {
             (None, _) => self.end_switch(now, &attempt, reason),
             (Some(_), BackupSelection::Callback) => self.ask_for_backup(now, attempt, reason, candidates),
@@ -79,7 +79,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
     fn end_switch(&mut self, now: Time, attempt: &Attempt, reason: Reason) {
         let given_up = self.decision.as_ref().map(|d| d.node);
         let node = given_up.or(attempt.tried.first().copied()).unwrap_or_default();
-        let reason = if attempt.tried.len() > 1 { Reason::NoBackup } else { reason };
+        let reason = if attempt.tried.len() > 1 && !ends_role(reason) { Reason::NoBackup } else { reason };
         self.go_down(now, node, reason, false);
     }
 

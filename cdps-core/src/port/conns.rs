@@ -94,7 +94,10 @@ impl<S: Payload, R: Clone> Port<S, R> {
             Dial::Dialling { .. } | Dial::Up(_) | Dial::Wait { .. } | Dial::Passive => return,
         }
         // The target itself says that there is no such session: nothing of it can be delivered there any more.
-        let denied = matches!(reason, Reason::UnknownSession | Reason::StaleGeneration | Reason::BadProof);
+        let denied = matches!(
+            reason,
+            Reason::UnknownSession | Reason::StaleGeneration | Reason::BadProof | Reason::Superseded
+        );
         if self.side == Side::Source && denied {
             self.lose_target(now, Trigger::Denied(reason));
         }

@@ -211,6 +211,8 @@ pub struct Port<S, R> {
     flow_marks: (u64, u64),
     /// The source closed the session cleanly: what is here may be delivered without a lease.
     unleased: bool,
+    /// Another source has taken the role of the exclusive client.
+    outranked: bool,
     /// A receipt may wait for a tick.
     lazy_receipt: bool,
     /// Path that brought something last.
@@ -252,7 +254,16 @@ impl<S: Payload, R: Clone> Port<S, R> {
     /// The configuration contradicts itself or is out of range.
     pub fn source(config: PortConfig, session: SessionId, seed: u64) -> Result<Self, ConfigError> {
         config.check()?;
-        Ok(Port::new(config, Side::Source, State::Idle, session, Generation::default(), seed))
+        let before = Generation { role_epoch: config.role_epoch, counter: 0 };
+        Ok(Port::new(config, Side::Source, State::Idle, session, before, seed))
+    }
+
+    /// What was kept of an earlier life (generations grow across restarts): every generation of this port will be above `before`, unless that
+    /// has a higher role epoch than the port. To be called before the first connect.
+    pub fn start_above(&mut self, before: Generation) {
+        if before.role_epoch == self.generation.role_epoch {
+            self.generation = self.generation.max(before);
+        }
     }
 
     /// A target port for a connect request that the user accepts, CONNECTEDTO.
@@ -327,6 +338,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             flow: None,
             flow_marks: (flow_mark(&config, config.flow_high), flow_mark(&config, config.flow_low)),
             unleased: false,
+            outranked: false,
             lazy_receipt: false,
             freshest: None,
             in_doubt: false,
@@ -547,6 +559,9 @@ impl<S: Payload, R: Clone> Port<S, R> {
     /// # Errors
     /// The reason to refuse it with.
     pub fn judge_conn(&self, path: PathId, conn: ConnId, generation: Generation) -> Judgement {
+        if self.outranked {
+            return Err(Reason::Superseded);
+        }
         if self.side != Side::Target || self.state != State::ConnectedTo {
             return Err(Reason::UnknownSession);
         }

@@ -6,7 +6,7 @@
 
 use super::decision::Trigger;
 use super::event::{Action, ConnStatus};
-use super::session::{Attempt, Lease, Purpose};
+use super::session::{Attempt, Lease, Purpose, is_down};
 use super::state::{self, Call, Link};
 use super::{ConnectError, Payload, Port};
 use crate::id::{Generation, NodeId, Sn};
@@ -78,6 +78,9 @@ impl<S: Payload, R: Clone> Port<S, R> {
         planned.ask_at = now + self.config.liveness.heartbeat;
         planned.probed_at = now;
         let (node, generation) = (planned.node, planned.generation);
+        if is_down(&self.peers, node) {
+            return;
+        }
         let first = Sn(self.receiver.highest().0 + HEADROOM);
         let listed = self.config.targets.iter().find(|t| t.node == node);
         let paths = listed.map_or(0, |t| t.addresses.len());
@@ -131,7 +134,8 @@ impl<S: Payload, R: Clone> Port<S, R> {
             None => return,
             Some((_, at)) => now.since(*at) < self.config.session_timeout / 2,
         };
-        if !self.sender.is_quiet() {
+        // Whoever is cut off, or has no quorum, stays where it is (N5).
+        if !self.sender.is_quiet() || self.isolated {
             return self.ask_for_credit(now);
         }
         if fresh {

@@ -5,6 +5,7 @@
 //! anything else, until the source sends something: so one that is lost with its connection comes again.
 
 use super::event::{ConnStatus, Event, Verdict};
+use super::session::ends_role;
 use super::session::{Lease, Purpose};
 use super::state::{self, Call, Link, State, StateError};
 use super::{Payload, Port};
@@ -137,6 +138,11 @@ impl<S: Payload, R: Clone> Port<S, R> {
     /// It did not come to anything this time. Who has lost the session, or does not know of resets, is connected to anew; with autoswitch
     /// another target is as good as one that does not answer.
     pub(super) fn recover_again(&mut self, now: Time, node: NodeId, recovery: Recovery, reason: Reason) {
+        if ends_role(reason) {
+            (self.attempt, self.pending, self.peer) = (None, None, None);
+            self.link = Link::Drained;
+            return;
+        }
         let lost = matches!(
             reason,
             Reason::UnknownSession | Reason::UnsupportedFeature | Reason::PeerRestarted | Reason::BadProof

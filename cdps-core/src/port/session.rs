@@ -159,7 +159,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         fitting.get(k % fitting.len().max(1)).map(|l| **l)
     }
 
-    /// Sends the CONNECT, and again each heartbeat until it is answered.
+    /// Sends the CONNECT, and again each heartbeat until it is answered; not while the cluster says that the node is gone (N5).
     pub(super) fn ask(&mut self, now: Time) {
         let Some(attempt) = &mut self.attempt else { return };
         if attempt.answered {
@@ -167,23 +167,27 @@ impl<S: Payload, R: Clone> Port<S, R> {
             return;
         }
         attempt.ask_at = now + self.config.liveness.heartbeat;
-        let flags = match attempt.purpose {
+        let node = attempt.node;
+        if is_down(&self.peers, node) {
+            return;
+        }
+        let resets = match attempt.purpose {
             Purpose::Recovery(Recovery { keeps: true, .. }) => wire::connect::RESET,
             Purpose::Recovery(_) | Purpose::Connect | Purpose::Switch => 0,
         };
-        let node = attempt.node;
         let first = self.receiver.highest().next();
-        let connect = self.connect_to(self.generation, self.paths.len(), first, flags);
+        let connect = self.connect_to(self.generation, self.paths.len(), first, resets);
         self.actions.push_back(Action::Tell { node, body: NodeBody::Connect(connect), all_links: false });
     }
 
     /// What a target is asked.
     pub(super) fn connect_to(&self, generation: Generation, paths: usize, first: Sn, flags: u16) -> Connect {
+        let role = if self.config.role_epoch > 0 { wire::connect::EXCLUSIVE } else { 0 };
         Connect {
             session: self.session,
             generation,
             version: wire::VERSION,
-            flags,
+            flags: flags | role,
             paths: u32::try_from(paths).unwrap_or(u32::MAX),
             features: wire::feature::ALL,
             window: self.config.window,
@@ -392,7 +396,11 @@ impl<S: Payload, R: Clone> Port<S, R> {
     pub(super) fn leave_lost(&mut self, now: Time, node: NodeId, trigger: Trigger) {
         let reason = trigger.reason();
         let Some(decision) = self.decision.clone() else { return };
-        if !self.config.autoswitch || self.isolated || self.candidates(&[node]).is_empty() {
+        if !self.config.autoswitch
+            || self.isolated
+            || ends_role(reason)
+            || self.candidates(&[node]).is_empty()
+        {
             // The target keeps the session for its recovery (F3). Whoever goes elsewhere takes it away first.
             self.hang_up_all(None);
             return self.go_down(now, node, reason, !matches!(trigger.lease(), Lease::Over(_)));
@@ -432,7 +440,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             && former.lease == Lease::Unknown
         {
             former.lease = Lease::Until(until + margin);
-            let down = self.peers.iter().any(|p| p.0 == former.node && p.1 == PeerState::Down);
+            let down = is_down(&self.peers, former.node);
             // A port that can be reached releases its lease by then.
             former.ask_at = if down { now } else { now + self.config.liveness.heartbeat };
             self.tend_former(now);
@@ -463,7 +471,12 @@ impl<S: Payload, R: Clone> Port<S, R> {
         self.finish_everything(reason);
         self.link = Link::Drained;
         self.events.status(ConnStatus::Drained);
-        self.plan_recovery(node, keeps);
+        if ends_role(reason) {
+            // No recovery gives it back.
+            self.peer = None;
+        } else {
+            self.plan_recovery(node, keeps);
+        }
         if let Some(drain) = self.drain {
             self.drained_said = true;
             if drain.then_close {
@@ -493,6 +506,12 @@ impl<S: Payload, R: Clone> Port<S, R> {
     /// Target side: a newer generation or incarnation took the session's place, or the node is closing (F7).
     pub fn handle_superseded(&mut self, now: Time, reason: Reason) {
         self.lose_session(now, reason, false);
+    }
+
+    /// Target side: the client is exclusive, and serves a source with a higher role epoch from here on (L4). The source is told.
+    pub fn handle_outranked(&mut self, now: Time) {
+        self.outranked = true;
+        self.lose_session(now, Reason::Superseded, true);
     }
 
     /// Target side: the source takes the lease away (F8). Nothing more is delivered; the source is told at once.
@@ -617,6 +636,8 @@ impl<S: Payload, R: Clone> Port<S, R> {
                     self.peer_lost = Some(last_heard);
                     self.check_contact(now);
                 }
+                // It is not asked before the engine takes that back.
+                PeerState::Down if self.awaits_return() => {}
                 PeerState::Down => self.peer_gone(now, Trigger::NodeDown),
             }
         }
@@ -637,6 +658,11 @@ impl<S: Payload, R: Clone> Port<S, R> {
     /// Whether no member of the cluster is heard: then the fault is here, and no switch helps (N5).
     pub fn handle_isolated(&mut self, isolated: bool) {
         self.isolated = isolated;
+    }
+
+    /// A lost target is waited for, and has not answered.
+    fn awaits_return(&self) -> bool {
+        self.attempt.as_ref().is_some_and(|a| !a.answered && matches!(a.purpose, Purpose::Recovery(_)))
     }
 
     fn peer_gone(&mut self, now: Time, trigger: Trigger) {
@@ -683,4 +709,14 @@ impl<S: Payload, R: Clone> Port<S, R> {
         (self.side == Side::Target && self.state == State::ConnectedTo)
             .then_some((self.session, self.generation))
     }
+}
+
+/// Another source has the role now (L4): no backup would change that, and one that has not heard of it must not be asked.
+pub(super) fn ends_role(reason: Reason) -> bool {
+    matches!(reason, Reason::Superseded | Reason::RoleTaken)
+}
+
+/// Whether an engine with a quorum says that this node is gone (N5).
+pub(super) fn is_down(peers: &[(NodeId, PeerState)], node: NodeId) -> bool {
+    peers.iter().any(|p| p.0 == node && p.1 == PeerState::Down)
 }

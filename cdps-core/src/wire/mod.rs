@@ -83,7 +83,7 @@ pub mod item {
 
 /// Flags of CONNECT.
 pub mod connect {
-    /// Reserved: the client serves one source at a time (L4).
+    /// The source has a role epoch: it means a client that serves one source at a time (L4).
     pub const EXCLUSIVE: u16 = 0x0001;
     /// The session that the target has goes on under the new generation, and the target says what it had (F3).
     pub const RESET: u16 = 0x0002;
@@ -483,12 +483,12 @@ impl Connect {
     /// Whether a target of this version can serve what is asked for. If not, the answer says why, and nothing else comes of it.
     ///
     /// # Errors
-    /// Another version, or a flag that is reserved or not known.
+    /// Another version, or a flag that is not known.
     pub fn judge(&self) -> Result<(), Reason> {
         if self.version != VERSION {
             return Err(Reason::UnsupportedVersion);
         }
-        if self.flags & !connect::RESET != 0 {
+        if self.flags & !(connect::EXCLUSIVE | connect::RESET) != 0 {
             return Err(Reason::UnsupportedFeature);
         }
         Ok(())

@@ -3,6 +3,7 @@
 mod lease;
 mod links;
 mod liveness;
+mod membership;
 mod messages;
 mod net;
 mod random;

@@ -4,7 +4,7 @@ use cdps_core::id::{Generation, Incarnation, NodeId, SessionId, Side, Sn};
 use cdps_core::node::Output;
 use cdps_core::reason::Reason;
 use cdps_core::time::Duration;
-use cdps_core::wire::{self, Connect, Frame, NodeBody, NodeMessage};
+use cdps_core::wire::{Connect, Frame, NodeBody, NodeMessage};
 
 use crate::net::{End, MS, Mode, Net, address};
 
@@ -182,12 +182,12 @@ fn messages_that_claim_too_much_are_refused() {
 
 /// [L3] A CONNECT that asks for what is not served is no crime: it is handed out to be refused, and the connection goes on.
 #[test]
-fn a_connect_with_reserved_flags_is_handed_out() {
+fn a_connect_with_unknown_flags_is_handed_out() {
     let mut net = settled(1);
     let (key, conn) = net.conn(address(2, 1), End::Acceptor);
     let mut body = connect(&net, 1, 1);
     if let NodeBody::Connect(connect) = &mut body {
-        connect.flags = wire::connect::EXCLUSIVE;
+        connect.flags = 1 << 15;
     }
     let faults = net.node(2).counters().faults;
     let message = NodeMessage {

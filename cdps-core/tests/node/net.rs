@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
-use cdps_core::cluster::{Health, LinkState, PeerState};
+use cdps_core::cluster::{ClusterChange, ClusterKind, Health, LinkState, PeerState};
 use cdps_core::config::{Liveness, Member, NodeConfig};
 use cdps_core::id::{Generation, Incarnation, LinkId, NodeId, SessionId};
 use cdps_core::node::{LinkKey, Node, Output};
@@ -97,6 +97,7 @@ pub(crate) struct Net {
     pub(crate) now: Time,
     pub(crate) log: Vec<(Time, NodeId, Output)>,
     pub(crate) liveness: Liveness,
+    pub(crate) cluster: ClusterKind,
     hosts: BTreeMap<NodeId, Host>,
     dead_epochs: BTreeMap<NodeId, u32>,
     addresses: BTreeMap<SocketAddr, Address>,
@@ -112,6 +113,16 @@ pub(crate) struct Net {
     pub(crate) sent: Vec<(Time, NodeId, SocketAddr, Frame)>,
 }
 
+/// Number of the batch that an event about a node itself, and not a path to it, belongs to.
+pub(crate) fn membership(output: &Output) -> Option<u64> {
+    match output {
+        Output::Cluster(event) if !matches!(event.change, ClusterChange::Path { .. }) => {
+            Some(event.membership)
+        }
+        _ => None,
+    }
+}
+
 /// Address `index` of a node.
 pub(crate) fn address(node: u32, index: u8) -> SocketAddr {
     format!("10.{node}.0.{index}:7000").parse().unwrap()
@@ -124,6 +135,7 @@ impl Net {
             now: Time(1_000_000_000),
             log: Vec::new(),
             liveness,
+            cluster: ClusterKind::Static,
             hosts: BTreeMap::new(),
             dead_epochs: BTreeMap::new(),
             addresses: BTreeMap::new(),
@@ -150,7 +162,13 @@ impl Net {
             .iter()
             .map(|(node, addresses)| Member { node: NodeId(*node), addresses: addresses.to_vec() })
             .collect();
-        let config = NodeConfig { node: id, local: Vec::new(), members, liveness: self.liveness.clone() };
+        let config = NodeConfig {
+            node: id,
+            local: Vec::new(),
+            members,
+            cluster: self.cluster,
+            liveness: self.liveness.clone(),
+        };
         let incarnation = Incarnation(u64::from(node) * 1000 + u64::from(epoch));
         let node = Node::new(config, incarnation, self.now, incarnation.0).unwrap();
         let host =

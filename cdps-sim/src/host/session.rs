@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
+use cdps_core::admission::{Admission, Denial, Sharing};
 use cdps_core::cluster::PeerState;
 use cdps_core::config::{PathClass, PortConfig};
 use cdps_core::id::{Generation, Incarnation, NodeId, PathId, SessionId, Side};
@@ -53,6 +54,12 @@ impl Host {
                 return;
             }
         };
+        if let Some(before) = self.kept.asked.get(&number) {
+            port.start_above(*before);
+        }
+        if self.plan.keeps {
+            env.oracle.reborn((self.node(), session.port));
+        }
         if let Err(e) = port.register().and_then(|()| port.initialize()) {
             env.oracle.fail(Invariant::Sanity, format!("source port {number}: {e}"));
         }
@@ -109,17 +116,6 @@ impl Host {
             if let Some(state) = engine.peer_state(host.node) {
                 s.port.handle_peer(now, host.node, state);
             }
-        }
-    }
-
-    /// A cluster engine with a quorum speaks of a target. What the links say goes on as before.
-    pub(super) fn verdict(&mut self, env: &mut Env, node: NodeId, down: bool) {
-        let now = self.clock(env);
-        note!(env, "n{}: verdict on node {node}: down {down}", self.node());
-        let known = self.engine.as_ref().and_then(|engine| engine.peer_state(node));
-        let Some(state) = (if down { Some(PeerState::Down) } else { known }) else { return };
-        for s in self.slots.iter_mut().flatten() {
-            s.port.handle_peer(now, node, state);
         }
     }
 
@@ -221,12 +217,17 @@ impl Host {
             return;
         }
         let (session, generation) = (connect.session, connect.generation);
+        if self.engine.as_ref().and_then(|e| e.peer_state(session.node)) == Some(PeerState::Down) {
+            return;
+        }
         if let Some(slot) = self.slot_of(Side::Target, session)
             && let Some(s) = self.slots[slot].as_ref()
             && s.born == generation
             && s.port.state() == State::ConnectedTo
         {
-            self.answer(env, slot);
+            if !self.rival_tells(session) {
+                self.answer(env, slot);
+            }
             return;
         }
         let highest = self.highest.get(&session).copied().unwrap_or_default();
@@ -234,12 +235,21 @@ impl Host {
             self.refuse_connect(env, &connect, Reason::StaleGeneration);
             return;
         }
-        if connect.resets() {
-            return self.reset_asked(env, &connect);
-        }
-        if !self.plan.sources.iter().any(|s| s.config.client == connect.client) {
+        self.effective |= self.engine.as_ref().is_some_and(|engine| engine.is_operational());
+        let registered = self.plan.sources.iter().any(|s| s.config.client == connect.client);
+        if !registered || !self.effective {
             self.refuse_connect(env, &connect, Reason::NoSuchClient);
             return;
+        }
+        if let Err(denial) =
+            self.admission(env, &connect, |admission, served| admission.judge(&connect, served))
+        {
+            note!(env, "n{}: denies {session}: {}", self.node(), denial.text);
+            self.refuse_connect(env, &connect, denial.reason);
+            return;
+        }
+        if connect.resets() {
+            return self.reset_asked(env, &connect);
         }
         if self.deciding.get(&session).is_some_and(|g| *g >= generation) || self.delivering(session) {
             return; // it is repeated
@@ -271,11 +281,48 @@ impl Host {
             (Ok(()), Some(slot)) => {
                 note!(env, "n{} p{slot}: {session} is reset to {}", self.node(), connect.generation);
                 self.highest.insert(session, connect.generation);
+                // It was judged just now.
+                let _ = self.admission(env, connect, |admission, served| admission.accept(connect, served));
+                let kept = self.kept.accepted.entry((connect.client.clone(), session.node)).or_default();
+                *kept = connect.generation.max(*kept);
                 self.answer(env, slot);
             }
             (Ok(()), None) => {}
             (Err(reason), _) => self.refuse_connect(env, connect, reason),
         }
+    }
+
+    /// Asks whom a client lets in.
+    fn admission<T: Default>(
+        &mut self,
+        env: &mut Env,
+        connect: &Connect,
+        ask: impl FnOnce(&mut Admission, bool) -> Result<T, Denial>,
+    ) -> Result<T, Denial> {
+        let sharing = self.plan.sharing;
+        if sharing == Sharing::Exclusive && env.broken == Some(Broken::NoRole) {
+            env.broke += 1;
+            return Ok(T::default());
+        }
+        let holder = self.admissions.get(&connect.client).and_then(Admission::holder);
+        let serves = |s: &Slot| s.port.serves().is_some_and(|(session, _)| Some(session) == holder);
+        let served = self.slots.iter().flatten().any(serves);
+        let of_client = |k: &&(String, NodeId)| k.0 == connect.client;
+        let kept: Vec<_> =
+            self.kept.accepted.iter().filter(|e| of_client(&e.0)).map(|e| (e.0.1, *e.1)).collect();
+        let new = || Admission::new(sharing, &kept);
+        ask(self.admissions.entry(connect.client.clone()).or_insert_with(new), served)
+    }
+
+    /// Another source of an exclusive client has had to go, and its user has not heard everything yet.
+    fn rival_tells(&self, session: SessionId) -> bool {
+        let is = |s: &Slot| {
+            s.side == Side::Target
+                && s.session != session
+                && s.port.state() != State::ConnectedTo
+                && s.port.has_events()
+        };
+        self.plan.sharing == Sharing::Exclusive && self.slots.iter().flatten().any(is)
     }
 
     /// A former generation of the session has ended here, and its user has not heard everything yet. The next one waits for that, or
@@ -303,6 +350,8 @@ impl Host {
     fn refuse_connect(&mut self, env: &Env, connect: &Connect, reason: Reason) {
         let now = self.clock(env);
         let highest = self.highest.get(&connect.session).copied().unwrap_or_default();
+        let accepted = self.admissions.get(&connect.client).map(|a| a.highest(connect.session.node));
+        let highest = highest.max(accepted.unwrap_or_default());
         let answer = Answer::refusal(connect, reason, highest, String::new());
         if let Some(engine) = self.engine.as_mut() {
             engine.tell(now, connect.session.node, NodeBody::Answer(answer), false);
@@ -327,6 +376,18 @@ impl Host {
             self.refuse_connect(env, connect, Reason::Refused);
             return;
         }
+        let former = match self.admission(env, connect, |admission, served| admission.accept(connect, served))
+        {
+            Ok(former) => former,
+            Err(denial) => return self.refuse_connect(env, connect, denial.reason),
+        };
+        let kept = self.kept.accepted.entry((connect.client.clone(), session.node)).or_default();
+        *kept = generation.max(*kept);
+        for s in self.slots.iter_mut().flatten() {
+            if s.side == Side::Target && Some(s.session) == former {
+                s.port.handle_outranked(now);
+            }
+        }
         self.highest.insert(session, generation);
         for s in self.slots.iter_mut().flatten() {
             if s.side == Side::Target && s.session == session {
@@ -334,9 +395,7 @@ impl Host {
             }
         }
         let plan = std::rc::Rc::clone(&self.plan);
-        let Some(number) = plan.sources.iter().position(|s| s.config.client == connect.client) else {
-            return;
-        };
+        let number = session.port as usize - 1;
         let secret = secret(env);
         let config: PortConfig = plan.sources[number].target_config.clone();
         let seed = env.rng.next();
@@ -350,7 +409,9 @@ impl Host {
         let slot = self.add_slot(port, Side::Target, session, generation, number, env.now);
         note!(env, "n{} p{slot}: accepts {session} generation {generation}", self.node());
         self.introduce(env, slot);
-        self.answer(env, slot);
+        if !self.rival_tells(session) {
+            self.answer(env, slot);
+        }
         for (n, (at, verb)) in plan.sources[number].verbs.iter().enumerate() {
             if verb.is_targets() && *at > env.now {
                 self.later(env, *at - env.now, HostEvent::User { slot, what: Errand::Verb(n) });

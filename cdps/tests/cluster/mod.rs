@@ -288,8 +288,12 @@ impl Host {
         assert_eq!(self.state.lock().expect("state").closed, 1);
     }
 
+    pub fn cluster_events(&self) -> Vec<ClusterEvent> {
+        self.state.lock().expect("state").cluster.clone()
+    }
+
     pub fn wait_cluster(&self, is: impl Fn(&ClusterEvent) -> bool) -> ClusterEvent {
-        self.wait("a cluster event", |state| state.cluster.iter().copied().find(&is))
+        self.wait("a cluster event", |state| state.cluster.iter().find(|event| is(event)).cloned())
     }
 }
 
@@ -304,7 +308,7 @@ impl ClientHandler for Host {
     }
 
     fn cluster(&self, event: &ClusterEvent) {
-        self.state.lock().expect("state").cluster.push(*event);
+        self.state.lock().expect("state").cluster.push(event.clone());
         self.more.notify_all();
     }
 
