@@ -295,6 +295,10 @@ impl Plan {
             }
         }
         let sharing = rivals(&mut Rng::new(seed ^ ROLES), &mut sources, no_faults);
+        if sharing == Sharing::Exclusive {
+            // The first release refuses who asks for a role.
+            hosts.iter_mut().for_each(|host| host.first = false);
+        }
         let (cluster, words) = words(&mut Rng::new(seed ^ CLUSTER), &hosts, &faults, &mut sources);
         let last_send =
             sources.iter().flat_map(|s| s.up.iter().chain(&s.down)).map(|s| s.at).max().unwrap_or(0);
