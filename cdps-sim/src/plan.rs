@@ -1,5 +1,7 @@
 //! What a seed stands for: the cluster, its configuration, the workloads, and the faults with their times.
 
+mod view;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use cdps_core::admission::Sharing;
@@ -9,6 +11,8 @@ use cdps_core::config::{
 };
 use cdps_core::id::{NodeId, Side, StreamId};
 use cdps_core::time::{Duration, nanos};
+
+use view::View;
 
 use crate::changes;
 use crate::env::{MS, SECOND};
@@ -721,66 +725,6 @@ fn switches(rng: &mut Rng, sources: &mut [SourcePlan]) {
             source.verbs.push((rng.below(last + 500 * MS), Verb::Switch));
         }
         source.verbs.sort_by_key(|v| v.0);
-    }
-}
-
-/// What is needed to say which faults hit whom.
-struct View<'a> {
-    hosts: &'a [HostPlan],
-    sources: usize,
-    paths: usize,
-    faults: &'a [Fault],
-    /// The first target is everybody's primary.
-    aimed: bool,
-}
-
-impl View<'_> {
-    /// The host has no fault but freezes that last no longer than this in all.
-    fn only_pauses(&self, host: usize, most: u64) -> bool {
-        let faults = || self.faults.iter().filter(|f| f.hits_host(host));
-        let sum: u64 = faults().map(|f| f.until - f.at).sum();
-        faults().all(|f| matches!(f.kind, FaultKind::Freeze { .. })) && sum <= most
-    }
-
-    fn untouched(&self, host: usize) -> bool {
-        !self.faults.iter().any(|f| f.hits_host(host))
-    }
-
-    /// A bit for each path that has no fault.
-    fn clean_paths(&self, host: usize, target: usize) -> u64 {
-        let targets = self.hosts.len() - self.sources;
-        let free = |index: &usize| {
-            let route = fault::route(host, target, *index, self.sources, self.paths, targets);
-            !self.faults.iter().any(|f| f.hits_route(route))
-        };
-        (0..self.paths).filter(free).fold(0, |mask, index| mask | 1 << index)
-    }
-
-    /// The target has no fault, and one path to it has none.
-    fn clean(&self, host: usize, target: usize) -> bool {
-        self.untouched(target) && self.clean_paths(host, target) != 0
-    }
-
-    /// What the faults leave to a session that connects to the target at `turn`.
-    fn promise(&self, config: &PortConfig, host: usize, order: &[usize], turn: usize) -> Promise {
-        let backup = |target: usize| self.clean(host, target) && self.hosts[target].users.refuse == 0;
-        let target = order[turn];
-        let clean_paths = self.clean_paths(host, target);
-        let both_well = self.untouched(host) && self.untouched(target);
-        // A pause of the target below the dead time, or of the source below the session's, is no loss of contact (F1, T9).
-        let pauses = (self.untouched(host) && self.only_pauses(target, 900 * MS))
-            || (self.only_pauses(host, 2000 * MS) && self.untouched(target));
-        Promise {
-            path_hidden: pauses && clean_paths != 0,
-            brisk: config.balance == Balance::Fastest
-                || !self.faults.iter().any(|f| matches!(f.kind, FaultKind::Slow { .. })),
-            prompt: self.hosts.iter().all(|h| h.users.is_quick()),
-            clean_paths: if both_well { clean_paths } else { 0 },
-            switch_hidden: self.untouched(host)
-                && config.autoswitch
-                && turn == 0
-                && order[1..].iter().any(|&t| backup(t)),
-        }
     }
 }
 

@@ -72,9 +72,10 @@ impl<S: Payload, R: Clone> Port<S, R> {
         at.ok_or(ChangeError::NotATarget { node })
     }
 
-    /// The port has paths to this node, or is about to have.
+    /// The port has paths to this node (also while it waits for its return, F5), or is about to have.
     fn is_with(&self, node: NodeId) -> bool {
-        self.peer == Some(node) && (self.attempt.is_some() || self.link == Link::Up)
+        let has_paths = self.link == Link::Up || !self.paths.is_empty();
+        self.peer == Some(node) && (self.attempt.is_some() || has_paths)
     }
 
     /// Adds an address to a target: at the end of its list, and if the port is connected to that target, or on its way there, as a path of the
