@@ -235,9 +235,13 @@ impl<S: Payload, R: Clone> Port<S, R> {
     /// # Errors
     /// The reason to answer with: there is no such session (any more), or the generation is not new.
     pub fn handle_reset(&mut self, now: Time, connect: &Connect, secret: Secret) -> Result<(), Reason> {
-        let serves = self.side == Side::Target && self.state == State::ConnectedTo && self.drain.is_none();
+        let serves = self.side == Side::Target && self.state == State::ConnectedTo;
         if !serves || connect.session != self.session {
             return Err(Reason::UnknownSession);
+        }
+        if self.drain.is_some() {
+            // It still delivers: whoever goes elsewhere has to take the session away first (F8).
+            return Err(Reason::Closed);
         }
         if connect.generation <= self.generation {
             return Err(Reason::StaleGeneration);
