@@ -149,6 +149,10 @@ impl<S: Payload, R: Clone> Port<S, R> {
         );
         self.link = if recovery.asked { Link::Resetting } else { Link::Drained };
         let mut next = Recovery { keeps: recovery.keeps && !lost, ..recovery };
+        if recovery.keeps && reason == Reason::UnsupportedFeature {
+            // It does not know of resets, and has the session still: that one is taken away first (F8).
+            self.give_up_peer(Lease::Unknown);
+        }
         let mut to = node;
         if self.config.autoswitch && !(recovery.keeps && lost) {
             to = self.target_after(node);
