@@ -165,7 +165,7 @@ static cdps_node_t *open_copy(const char *state, char *target, size_t cap)
 static unsigned remove_state(const char *state)
 {
     unsigned found = 0;
-    char path[600];
+    char path[800];
     DIR *folder = opendir(state);
     CHECK(folder);
     for (struct dirent *entry; (entry = readdir(folder));) {
@@ -180,11 +180,12 @@ static unsigned remove_state(const char *state)
     return found;
 }
 
-int main(void)
+/* `role FOLDER`: the generations are kept in a folder of their own below it. */
+int main(int argc, char **argv)
 {
-    char state[] = "/tmp/cdps-role-XXXXXX", target[80];
+    char state[512], target[80];
     cdps_node_t *copy, *nodes[2];
-    CHECK(mkdtemp(state));
+    CHECK(argc == 2 && snprintf(state, sizeof state, "%s/role-XXXXXX", argv[1]) < (int)sizeof state && mkdtemp(state));
     copy = open_copy(state, target, sizeof target);
     REACH(copying.effective, 1);
 

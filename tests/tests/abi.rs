@@ -362,7 +362,7 @@ fn figure_10() {
 /// [L4] Roles are reversed: the copy serves who has the higher role epoch, and nobody else.
 #[test]
 fn roles_are_reversed() {
-    run(&mut Command::new(program("role", "", &[])));
+    run(Command::new(program("role", "", &[])).arg(scratch()));
 }
 
 /// [A1] [A2] [A3] [M5] Fig. 9: a message and its acknowledgment, in each model, in order.
