@@ -156,6 +156,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
     fn remove_path(&mut self, now: Time, at: usize) {
         let path = self.paths[at].id;
         let dial = std::mem::replace(&mut self.paths[at].dial, Dial::Wait { at: Time::NEVER });
+        let was_up = matches!(dial, Dial::Up(_));
         if let Dial::Up(conn) = &dial {
             self.take_back(at, conn);
         }
@@ -176,7 +177,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         if removed.shown != Health::Dead {
             self.events.push(Event::Path { path, health: Health::Dead, reason: Reason::Closed });
         }
-        if self.paths_up() == 0 {
+        if was_up && self.paths_up() == 0 {
             self.pathless_since = now;
             self.hasten_dials(now);
         }

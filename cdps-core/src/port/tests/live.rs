@@ -63,6 +63,18 @@ fn a_standby_path_takes_over_from_one_that_is_removed() {
     assert_eq!(pair.source.path_stats(PathId(1)).unwrap().health, Health::Good);
 }
 
+/// [L8] An address may go while the target has not answered yet: the others are not dialled before it has. It would not know the session.
+#[test]
+fn removal_before_the_answer_dials_nobody() {
+    let Pair { source: mut port, now, .. } = Pair::new(config(2));
+    port.connect(now, None).unwrap();
+    port.remove_address(now, NodeId(2), remote(2)).unwrap();
+    port.handle_timeout(now + MS * 300);
+    let actions: Vec<_> = std::iter::from_fn(|| port.poll_action()).collect();
+    assert!(actions.iter().any(|a| matches!(a, Action::Tell { body: NodeBody::Connect(_), .. })));
+    assert!(!actions.iter().any(|a| matches!(a, Action::Dial { .. })), "{actions:?}");
+}
+
 /// [L8] What is refused changes nothing; what belongs to another target is a matter of the table alone.
 #[test]
 fn refused_changes_change_nothing() {
