@@ -595,7 +595,15 @@ fn words(
     for (host, plan) in hosts.iter().enumerate() {
         // Sources hear of it before the first fault: what a switch is promised to do needs a quorum.
         let late = plan.target && rng.chance(25);
-        words.push((if late { rng.below(400 * MS) } else { rng.below(15 * MS) }, host));
+        let at = if late { rng.below(400 * MS) } else { rng.below(15 * MS) };
+        words.push((at, host));
+        // A target that has not heard of it has no client registered yet (N3), and is no backup before.
+        if faults.iter().any(|fault| fault.at <= at) {
+            for source in sources.iter_mut().filter(|s| s.config.targets.iter().any(|t| t.node == plan.node))
+            {
+                source.promises.iter_mut().for_each(|promise| promise.switch_hidden = false);
+            }
+        }
     }
     for fault in faults {
         if let FaultKind::Kill { .. } | FaultKind::Freeze { .. } | FaultKind::Partition { .. } = fault.kind {

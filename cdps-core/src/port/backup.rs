@@ -77,10 +77,15 @@ impl<S: Payload, R: Clone> Port<S, R> {
     }
 
     fn end_switch(&mut self, now: Time, attempt: &Attempt, reason: Reason) {
-        let given_up = self.decision.as_ref().map(|d| d.node);
-        let node = given_up.or(attempt.tried.first().copied()).unwrap_or_default();
+        let node = self.given_up(attempt);
         let reason = if attempt.tried.len() > 1 && !ends_role(reason) { Reason::NoBackup } else { reason };
         self.go_down(now, node, reason, false);
+    }
+
+    /// The target that a switch leaves. It is not the first that failed if the switch was a planned one.
+    fn given_up(&self, attempt: &Attempt) -> NodeId {
+        let recorded = self.decision.as_ref().map(|d| d.node);
+        recorded.or(attempt.tried.first().copied()).unwrap_or_default()
     }
 
     // ---- asking ----
@@ -128,7 +133,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
                 return Err(ChoiceError::NotACandidate { node });
             }
             None => {
-                let node = attempt.tried.first().copied().unwrap_or_default();
+                let node = self.given_up(&attempt);
                 self.go_down(now, node, Reason::NoBackup, false);
             }
         }

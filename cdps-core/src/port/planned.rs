@@ -181,7 +181,10 @@ impl<S: Payload, R: Clone> Port<S, R> {
         // If the new target does not come up after all, the former one is tried again; others only if the port may choose.
         let tried = match self.config.autoswitch {
             true => Vec::new(),
-            false => self.config.targets.iter().map(|t| t.node).filter(|t| *t != from).collect(),
+            false => {
+                let others = self.config.targets.iter().map(|t| t.node).filter(|t| *t != from && *t != node);
+                std::iter::once(node).chain(others).collect()
+            }
         };
         self.attempt =
             Some(Attempt::answered(node, Purpose::Switch, tried, now + self.config.connect_timeout));

@@ -1,6 +1,7 @@
 //! A switch that the user asks for (F6), as one port sees it.
 
 use super::*;
+use crate::config::BackupSelection;
 use crate::id::Generation;
 use crate::wire::Connect;
 
@@ -138,6 +139,31 @@ fn takes_no_longer_than_its_timeout() {
     ));
     assert_eq!(pair.received().len(), 2);
     assert_eq!(pair.nacked(), []);
+}
+
+/// [F6] [L2] [F11] The new target fails after the commit, and the user wants nobody else: down is the target that the switch left, as its record says.
+#[test]
+fn the_target_that_was_left_is_down() {
+    let config = PortConfig { autoswitch: true, backup_selection: BackupSelection::Callback, ..config(1) };
+    let mut pair = Pair::connected(PortConfig { ack: AckModel::Asynchronous, ..config });
+    pair.source.switch(pair.now, NodeId(3)).unwrap();
+    let connect = asked(&mut pair.source).unwrap();
+    pair.source.handle_answer(pair.now, &answer(&connect, Reason::None, connect.generation.counter));
+    assert_eq!(pair.source.peer(), Some(NodeId(3)), "there was nothing to wait for");
+    pair.source.handle_bye(pair.now, connect.generation, Reason::UnknownSession);
+    let events: Vec<_> = std::iter::from_fn(|| pair.source.poll_event(true)).collect();
+    let asked = events.iter().find_map(|e| match e {
+        Event::Question(question) => Some((question.id, question.what.clone())),
+        _ => None,
+    });
+    let (id, what) = asked.expect("a question");
+    assert!(matches!(what, Asked::Backup { failed: NodeId(3), .. }), "{what:?}");
+    pair.source.choose_backup(pair.now, id, None).unwrap();
+    let down = std::iter::from_fn(|| pair.source.poll_event(true)).find_map(|e| match e {
+        Event::Status(ConnStatus::Down { node, decision, .. }) => Some((node, decision.node)),
+        _ => None,
+    });
+    assert_eq!(down, Some((NodeId(2), NodeId(2))));
 }
 
 /// [F6] [F7] A target that has accepted a newer generation of this client is asked again under one that is newer still.
