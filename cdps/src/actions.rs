@@ -50,15 +50,10 @@ fn watch(port: &Arc<PortShared>, path: PathId, node: NodeId, local: Option<IpAdd
         port.node.call(|engine, now| engine.unwatch(now, former));
     }
     port.node.watch(port, path, key);
-    let (link, peer, isolated) =
-        port.node.read(|engine| (engine.link_state(key), engine.peer_state(node), engine.isolated()));
-    port.call(|engine, now| {
-        engine.handle_isolated(isolated);
-        if let Some(peer) = peer {
-            engine.handle_peer(now, node, peer);
-        }
-        engine.handle_link(now, path, link);
-    });
+    port.tell(
+        |engine| Some(engine.link_state(key)),
+        |engine, now, state| engine.handle_link(now, path, state),
+    );
 }
 
 fn unwatch(port: &Arc<PortShared>, path: PathId) {

@@ -14,6 +14,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use cdps_core::id::{ConnId, Generation, LinkId, PathId, SessionId, Side};
+use cdps_core::node::Node;
 use cdps_core::port::{Action, Call, CreditToken, Event, Link, Queue, State, StateError};
 use cdps_core::time::Time;
 use parking_lot::{Condvar, Mutex};
@@ -589,12 +590,25 @@ impl PortShared {
     pub(crate) fn tell_peers(self: &Arc<Self>) {
         let targets = self.read(|engine| engine.config().targets.iter().map(|t| t.node).collect::<Vec<_>>());
         for node in targets.unwrap_or_default() {
-            if let Some(peer) = self.node.read(|engine| engine.peer_state(node)) {
-                self.call(|engine, now| engine.handle_peer(now, node, peer));
-            }
+            self.tell(
+                |engine| engine.peer_state(node),
+                |engine, now, peer| engine.handle_peer(now, node, peer),
+            );
         }
-        let isolated = self.node.read(cdps_core::node::Node::isolated);
-        self.call(|engine, _| engine.handle_isolated(isolated));
+        self.tell(|engine| Some(engine.isolated()), |engine, _, isolated| engine.handle_isolated(isolated));
+    }
+
+    /// Tells a port what the node knows; again if that has changed meanwhile, since the port may have been told the newer state first.
+    pub(crate) fn tell<T: PartialEq + Copy>(
+        self: &Arc<Self>,
+        known: impl Fn(&Node) -> Option<T>,
+        tell: impl Fn(&mut Engine, Time, T),
+    ) {
+        let mut told = None;
+        while let Some(state) = self.node.read(&known).filter(|state| told != Some(*state)) {
+            self.call(|engine, now| tell(engine, now, state));
+            told = Some(state);
+        }
     }
 
     /// Looks after the engine's timers, as long as the port lives.
