@@ -2,7 +2,7 @@
 
 use cdps_core::cluster::{Health, LinkState, OneWay};
 use cdps_core::config::Liveness;
-use cdps_core::id::{Generation, PathId};
+use cdps_core::id::{Generation, PathId, SessionId};
 use cdps_core::node::LinkKey;
 use cdps_core::port::Link;
 use cdps_core::reason::Reason;
@@ -10,7 +10,7 @@ use cdps_core::time::nanos;
 
 use crate::env::{Env, MS, SECOND};
 use crate::fault::Fault;
-use crate::host::Host;
+use crate::host::{Host, Slot};
 use crate::net::{ACCEPTOR, DIALLER, Side};
 use crate::rules::Invariant;
 
@@ -29,6 +29,7 @@ fn aftermath(live: &Liveness) -> u64 {
 pub(crate) struct Watched {
     host: usize,
     slot: usize,
+    session: SessionId,
     generation: Generation,
     path: PathId,
     side: Side,
@@ -60,14 +61,21 @@ impl Host {
                 // The first release has no word for it.
                 let told = others.map(|(_, c)| c).any(clean) && !self.plan.hosts.iter().any(|h| h.first);
                 let generation = s.port.generation();
-                found.push(Watched { host: self.index, slot, generation, path: *path, side, told });
+                let session = s.session;
+                found.push(Watched { host: self.index, slot, session, generation, path: *path, side, told });
             }
         }
         found
     }
 
-    /// The direction that was lost must be known by now at the end which can know.
-    pub(crate) fn check_one_way(&self, env: &mut Env, w: &Watched, direction: Side) {
+    /// A port here is an end of the session that was watched, and holds it.
+    pub(crate) fn holds(&self, w: &Watched) -> bool {
+        let of = |s: &Slot| s.session == w.session && s.port.generation() == w.generation;
+        self.slots.iter().flatten().any(|s| of(s) && s.port.link() == Link::Up)
+    }
+
+    /// The direction that was lost must be known by now at the end which can know, and at the other one if that can still be told.
+    pub(crate) fn check_one_way(&self, env: &mut Env, w: &Watched, direction: Side, both: bool) {
         let Some(s) = self.slots.get(w.slot).and_then(Option::as_ref).filter(|_| w.host == self.index) else {
             return;
         };
@@ -75,11 +83,11 @@ impl Host {
         if self.plan.sources[s.plan].moves_paths() {
             return;
         }
-        if s.port.generation() != w.generation || s.port.link() != Link::Up {
+        if !self.holds(w) {
             return;
         }
         let Some(stats) = s.port.path_stats(w.path) else { return };
-        let expected = match (w.side == direction, w.told) {
+        let expected = match (w.side == direction, w.told && both) {
             (true, _) => Reason::OneWayOut,
             (false, true) => Reason::OneWayIn,
             (false, false) => return,

@@ -587,14 +587,15 @@ impl Oracle {
                     && promise.switch_hidden
                 {
                     let took = self.now - at;
-                    if promise.prompt {
+                    let timed = promise.prompt && promise.next_well;
+                    if timed {
                         self.tally.longest_switch = self.tally.longest_switch.max(took);
                     }
                     let (invariant, within) = match self.budget {
                         Some(budget) => (Invariant::Budget, budget + DECIDES_WITHIN),
                         None => (Invariant::SwitchHidden, SWITCHES_WITHIN + nanos(s.grace)),
                     };
-                    if promise.prompt && took > within {
+                    if timed && took > within {
                         fault = Some((invariant, format!("the switch took {:.3} s", took as f64 / 1e9)));
                     }
                 }

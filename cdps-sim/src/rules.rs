@@ -131,6 +131,8 @@ pub(crate) struct Promise {
     pub(crate) path_hidden: bool,
     /// A backup is reachable and the port switches by itself: no nack (F5).
     pub(crate) switch_hidden: bool,
+    /// The first backup in order is reachable: the switch takes no longer than it must.
+    pub(crate) next_well: bool,
     /// A bit for each path that has no fault, if neither end has one: it is never given up.
     pub(crate) clean_paths: u64,
     /// Nothing is left to wait on a slow path: none is slow, or the scheduler avoids those that are.

@@ -314,8 +314,9 @@ impl World {
     fn inspect_one_way(&mut self, n: usize) {
         let FaultKind::OneWay { direction, .. } = self.plan.faults[n].kind else { return };
         for watched in self.watched.remove(&n).unwrap_or_default() {
+            let both = self.hosts.iter().filter(|host| host.holds(&watched)).count() == 2;
             for host in &self.hosts {
-                host.check_one_way(&mut self.env, &watched, direction);
+                host.check_one_way(&mut self.env, &watched, direction, both);
             }
         }
     }

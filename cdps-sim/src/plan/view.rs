@@ -63,6 +63,7 @@ impl View<'_> {
                 && config.autoswitch
                 && turn == 0
                 && order[1..].iter().any(|&t| backup(t)),
+            next_well: order.get(1).is_some_and(|&t| backup(t)),
         }
     }
 }
