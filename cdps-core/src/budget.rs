@@ -69,6 +69,7 @@ impl PortConfig {
             liveness: liveness.clone(),
             failover_budget: own_budget,
             switch_grace,
+            session_timeout: PortConfig::default().session_timeout.max(liveness.dead * 4),
             ..PortConfig::default()
         };
         let Some(budget) = start.budget() else { return start };
@@ -77,7 +78,6 @@ impl PortConfig {
         PortConfig {
             connect_timeout,
             ack_timeout: budget.saturating_sub(connect_timeout + liveness.heartbeat),
-            session_timeout: start.session_timeout.max(liveness.dead * 4),
             ..start
         }
     }

@@ -461,6 +461,7 @@ impl NodeShared {
         io.into_iter().for_each(IoThread::stop);
         others.for_each(CallbackThread::stop);
         self.ended.store(true, Ordering::Release);
+        self.state.iter().for_each(StateDir::release);
         if let Some(on_final) = on_final {
             threads::guarded(on_final);
         }

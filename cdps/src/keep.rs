@@ -43,7 +43,7 @@ pub(crate) struct StateDir {
     node: NodeId,
     kept: Mutex<HashMap<(Owner, String), Entries>>,
     /// Held as long as the node is open: another one of this id would undo what this one writes.
-    _lock: File,
+    lock: File,
 }
 
 impl StateDir {
@@ -63,7 +63,13 @@ impl StateDir {
                 fs::TryLockError::Error(error) => error.to_string(),
             },
         })?;
-        Ok(StateDir { path: path.to_owned(), node, kept: Mutex::default(), _lock: file })
+        Ok(StateDir { path: path.to_owned(), node, kept: Mutex::default(), lock: file })
+    }
+
+    /// The node has ended: another one of this id may be opened with this folder, also while handles of this one are left.
+    pub(crate) fn release(&self) {
+        // One that stays locked is refused by name when it is opened again.
+        let _ = self.lock.unlock();
     }
 
     /// What is kept; empty if nothing ever was.

@@ -282,6 +282,21 @@ fn source_to(id: u32, target: &Node, state: Option<&std::path::Path>) -> Node {
     open(options)
 }
 
+/// [F7] A folder belongs to one open node of an id, and to none once that has ended, whoever still has a handle of it.
+#[test]
+fn a_folder_is_free_when_its_node_has_ended() {
+    let kept = folder("generations-free");
+    let first = exclusive_target(&kept);
+    let mut again = options(3);
+    again.state_dir = Some(kept.clone());
+    let refused = Node::open(again, Box::new(|| ())).expect_err("the folder is in use");
+    assert!(refused.to_string().ends_with("node 3 is open already, with this folder"), "{refused}");
+    first.destroy_wait(DEADLINE).expect("ends");
+    let second = exclusive_target(&kept);
+    second.destroy_wait(DEADLINE).expect("ends");
+    drop(first);
+}
+
 /// [L4] [F7] With a folder for generations a target that was restarted remembers who had the role, and a source never asks for a generation
 /// again: also of a target that knows nothing of the earlier ones.
 #[test]
