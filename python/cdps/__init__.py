@@ -20,7 +20,7 @@ never run Python code.
 import atexit
 
 from . import _cdps
-from ._cdps import Client, Event, Message, Node, Port, SendHandle, __version__
+from ._cdps import Client, ClusterEvent, Event, Message, Node, Port, SendHandle, __version__
 from ._errors import (
     CdpsError,
     ClosedError,
@@ -37,11 +37,13 @@ from ._errors import (
     SystemCallError,
     WouldBlock,
 )
+from ._settings import NodeTimers, PortSettings
 
 __all__ = [
     "CdpsError",
     "Client",
     "ClosedError",
+    "ClusterEvent",
     "ConfigError",
     "DeadlineExceeded",
     "DeliveryError",
@@ -54,7 +56,9 @@ __all__ = [
     "MessageTooLarge",
     "Nacked",
     "Node",
+    "NodeTimers",
     "Port",
+    "PortSettings",
     "SendHandle",
     "StateError",
     "SystemCallError",

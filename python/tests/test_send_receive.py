@@ -7,96 +7,16 @@ import inspect
 import os
 import pickle
 import signal
-import subprocess
-import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal, Self
 
 import pytest
+from machinery import DEADLINE, Pair, Program, wait_both_paths, wait_for
 
 import cdps
 from cdps import _cdps
-
-# The longest that anything here may take. A test that waits for it has failed.
-DEADLINE = 60.0
-
-
-class Pair:
-    """A source port of node 1, connected over two paths to a target port of node 2."""
-
-    def __init__(self, *, ack: Literal["sync", "async"] = "sync", overdue: float | None = 30.0) -> None:
-        self.target_node = cdps.Node(
-            id=2, listen=["127.0.0.2:0", "127.0.0.3:0"], members={1: []}, security="plain"
-        )
-        self.client = self.target_node.register("copy")
-        self.source_node = cdps.Node(
-            id=1, members={2: self.target_node.listening}, local=["127.0.0.1"], security="plain"
-        )
-        self.source = self.source_node.register("writer", backlog=0).open_port(
-            "copy", targets=[2], ack=ack, user_ack_timeout=overdue
-        )
-        self.connected = self.source.connect(timeout=DEADLINE)
-        self.target = self.client.accept(DEADLINE)
-
-    def close(self) -> None:
-        self.source_node.close(DEADLINE)
-        self.target_node.close(DEADLINE)
-
-
-@pytest.fixture
-def pair() -> Iterator[Pair]:
-    pair = Pair()
-    yield pair
-    pair.close()
-
-
-def wait_for(port: cdps.Port, found: Callable[[cdps.Event], bool]) -> list[cdps.Event]:
-    """The events up to the first that fits."""
-    events: list[cdps.Event] = []
-    while not events or not found(events[-1]):
-        events.append(port.next_event(DEADLINE))
-    return events
-
-
-class Program:
-    """A Python program in a process of its own, which speaks line by line."""
-
-    def __init__(self, text: str, *arguments: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(text), *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        # What it says in vain fills a pipe, and a test that goes wrong must not wait for ever.
-        self.killer = threading.Timer(DEADLINE, self.process.kill)
-        self.killer.start()
-
-    def line(self) -> str:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline().strip()
-        assert line, f"the program ended: {self.process.communicate()[1]}"
-        return line
-
-    def send(self, sign: signal.Signals) -> None:
-        self.process.send_signal(sign)
-
-    def end(self) -> tuple[int, str]:
-        """Its exit status and what it wrote to standard error, once it has ended by itself."""
-        _, errors = self.process.communicate(timeout=DEADLINE)
-        return self.process.returncode, errors
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.killer.cancel()
-        self.process.kill()
-        self.process.communicate()
 
 
 def test_metrics_are_text_for_prometheus(pair: Pair) -> None:
@@ -159,16 +79,6 @@ def test_messages_are_acknowledged_with_return_codes(pair: Pair) -> None:
         received[0].ack()
     assert [handle.result(DEADLINE) for handle in handles] == [handle.sn * 7 - 100 for handle in handles]
     assert all(handle.done for handle in handles)
-
-
-def wait_both_paths(port: cdps.Port) -> list[cdps.Event]:
-    """The first good event of each of two paths."""
-    good: dict[int | None, cdps.Event] = {}
-    while len(good) < 2:
-        event = port.next_event(DEADLINE)
-        if event.kind == "path" and event.health == "good":
-            good.setdefault(event.path, event)
-    return list(good.values())
 
 
 def test_bytes_like_objects_are_copied(pair: Pair) -> None:
@@ -262,7 +172,7 @@ def test_a_slow_receiver_stops_the_sender() -> None:
 
 def test_a_message_that_nobody_acknowledges_is_overdue() -> None:
     """[A6] The event names it, and the send still waits."""
-    pair = Pair(overdue=0.2)
+    pair = Pair(user_ack_timeout=0.2)
     handle = pair.source.send(b"slow", stream=7)
     event = wait_for(pair.source, lambda event: event.kind == "overdue")[-1]
     assert (event.sn, event.stream) == (handle.sn, 7)
@@ -659,5 +569,6 @@ def test_the_stub_lists_what_there_is() -> None:
                 continue
             arguments = members[member].args
             stated = [(a.arg, False) for a in arguments.args] + [(a.arg, True) for a in arguments.kwonlyargs]
+            stated += [(arguments.kwarg.arg, False)] if arguments.kwarg else []
             parameters = inspect.signature(thing).parameters.values()
             assert stated == [(p.name, p.kind == p.KEYWORD_ONLY) for p in parameters], f"{name}.{member}"

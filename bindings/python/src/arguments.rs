@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use cdps::{AckModel, Address, Member, NodeId, Security};
+use cdps::{AckModel, Address, Member, NodeId, Security, Target};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyMapping, PyMemoryView};
@@ -60,6 +60,22 @@ pub(crate) fn members(mapping: Option<&Bound<'_, PyMapping>>) -> PyResult<Vec<Me
             .push(Member { node: NodeId(node), addresses: addresses(&format!("members[{node}]"), &texts)? });
     }
     Ok(members)
+}
+
+/// Nodes in order, with the addresses of each if it is a mapping.
+pub(crate) fn targets(given: &Bound<'_, PyAny>) -> PyResult<Vec<Target>> {
+    let mut targets = Vec::new();
+    if let Ok(mapping) = given.cast::<PyMapping>() {
+        for item in mapping.items()?.iter() {
+            let (node, texts): (u32, Vec<String>) = item.extract()?;
+            let addresses = texts.iter().map(|text| address(text)).collect::<Result<_, _>>()?;
+            targets.push(Target { node: NodeId(node), addresses });
+        }
+    } else {
+        let nodes: Vec<u32> = given.extract()?;
+        targets.extend(nodes.into_iter().map(|node| Target { node: NodeId(node), addresses: Vec::new() }));
+    }
+    Ok(targets)
 }
 
 pub(crate) fn security(name: &str) -> Result<Security, Failure> {

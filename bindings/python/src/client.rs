@@ -4,16 +4,19 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use cdps::{ClientHandler, ConnectRequest, Decision, NodeId, PortConfig, Target};
+use cdps::{ClientHandler, ClusterEvent as Told, ConnectRequest, Decision, PortConfig};
 use parking_lot::{Condvar, Mutex};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use crate::arguments;
 use crate::call::{self, Deadline};
+use crate::cluster::ClusterEvent;
 use crate::failure::Failure;
-use crate::mailbox::Mailbox;
+use crate::mailbox::{EVENTS, Mailbox};
 use crate::node::OpenNode;
 use crate::port::Port;
+use crate::settings::Settings;
 
 /// A registered client of a node. Sources that connect to its name are accepted, up to the backlog; accept gives their ports.
 #[pyclass(frozen, weakref, module = "cdps")]
@@ -42,41 +45,35 @@ impl Client {
         Ok(Port::new(port, mailbox, &self.node))
     }
 
+    /// The next event of the cluster: nodes and paths that come and go. Raises DeadlineExceeded after `timeout` seconds, and ClosedError once
+    /// the client is closed. Of events that nobody asks for the last 65536 are kept.
+    #[pyo3(signature = (timeout=None))]
+    fn next_event(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<ClusterEvent> {
+        let deadline = Deadline::after(arguments::timeout(timeout)?);
+        let event = call::wait(py, self.node.home, deadline, |until| self.arrivals.next_event(until))?;
+        event.ok_or_else(|| Failure::Deadline("nothing has happened in the cluster".into()).into())
+    }
+
     /// Makes a source port, ready to connect to the client named `to` on the first of the nodes `targets`; the others are backups, in
-    /// this order. They are reached at the addresses that the node's members have.
+    /// this order. They are reached at the addresses that the node's members have, or, if targets is a mapping, at those that it gives:
+    /// "IP:PORT", or "IP:PORT/standby" for a path that carries only while no other one does.
     ///
-    /// ack says when a send is complete: "sync", when the target's user acknowledges it; "async", when the target's port has it;
-    /// "sent", when it was handed to a transport. With autoswitch the port goes to the next backup by itself when its target fails; one that is
-    /// not heard is waited for first, for switch_grace seconds.
-    /// A message that the target's user has not acknowledged for user_ack_timeout seconds is the matter of an "overdue" event; None: never.
-    #[pyo3(signature = (to, *, targets, ack="sync", autoswitch=false, switch_grace=0.0, connect_timeout=5.0, user_ack_timeout=30.0))]
-    #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
+    /// settings are those of cdps.PortSettings, each of which has a default. Among them: ack says when a send is complete: "sync" (the
+    /// default), when the target's user acknowledges it; "async", when the target's port has it; "sent", when it was handed to a transport.
+    /// With autoswitch the port goes to the next backup by itself when its target fails. role_epoch is the claim to an exclusive client.
+    #[pyo3(signature = (to, *, targets, **settings))]
     fn open_port(
         &self,
         py: Python<'_>,
         to: String,
-        targets: Vec<u32>,
-        ack: &str,
-        autoswitch: bool,
-        switch_grace: f64,
-        connect_timeout: f64,
-        user_ack_timeout: Option<f64>,
+        targets: &Bound<'_, PyAny>,
+        settings: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Port> {
-        let target = |node| Target { node: NodeId(node), addresses: Vec::new() };
-        let config = PortConfig {
-            client: to,
-            targets: targets.into_iter().map(target).collect(),
-            ack: arguments::ack_model(ack)?,
-            autoswitch,
-            switch_grace: arguments::seconds_of("switch_grace", switch_grace)?,
-            connect_timeout: arguments::seconds_of("connect_timeout", connect_timeout)?,
-            user_ack_timeout: user_ack_timeout
-                .map(|seconds| arguments::seconds_of("user_ack_timeout", seconds))
-                .transpose()?,
-            ..PortConfig::default()
-        };
+        let targets = arguments::targets(targets)?;
+        let settings = Settings::from(settings)?;
         let mailbox = Mailbox::new();
         let port = call::detached(py, self.node.home, || {
+            let config = PortConfig { client: to, targets, ..settings.config(self.node.node.liveness()) };
             let port = self.node.node.create_port(config, Arc::clone(&mailbox) as _)?;
             let ready = port.register(&self.client).and_then(|()| port.initialize());
             if let Err(error) = ready {
@@ -107,9 +104,21 @@ impl Client {
 }
 
 impl Client {
-    pub(crate) fn register(node: &Arc<OpenNode>, name: &str, backlog: usize) -> Result<Client, Failure> {
+    /// `config` is that of its target ports.
+    pub(crate) fn register(
+        node: &Arc<OpenNode>,
+        name: &str,
+        backlog: usize,
+        exclusive: bool,
+        config: PortConfig,
+    ) -> Result<Client, Failure> {
+        config.check().map_err(|error| Failure::Config(error.to_string()))?;
         let arrivals = Arc::new(Arrivals { backlog, state: Mutex::default(), some: Condvar::new() });
-        let client = node.node.register(name, Arc::new(Doorman(Arc::clone(&arrivals))))?;
+        let doorman = Arc::new(Doorman { arrivals: Arc::clone(&arrivals), config });
+        let client = match exclusive {
+            true => node.node.register_exclusive(name, doorman)?,
+            false => node.node.register(name, doorman)?,
+        };
         Ok(Client { client, arrivals, node: Arc::clone(node) })
     }
 }
@@ -127,6 +136,8 @@ struct Waiting {
     ready: VecDeque<(cdps::Port, Arc<Mailbox>)>,
     /// Accepted, not connected.
     coming: usize,
+    /// Of the cluster, not asked for yet.
+    events: VecDeque<ClusterEvent>,
     closed: bool,
 }
 
@@ -141,10 +152,22 @@ impl Arrivals {
     }
 
     fn take(&self, until: Instant) -> Result<Option<(cdps::Port, Arc<Mailbox>)>, Failure> {
+        self.wait(until, |state| state.ready.pop_front())
+    }
+
+    fn next_event(&self, until: Instant) -> Result<Option<ClusterEvent>, Failure> {
+        self.wait(until, |state| state.events.pop_front())
+    }
+
+    fn wait<T>(
+        &self,
+        until: Instant,
+        mut look: impl FnMut(&mut Waiting) -> Option<T>,
+    ) -> Result<Option<T>, Failure> {
         let mut state = self.state.lock();
         loop {
-            if let Some(first) = state.ready.pop_front() {
-                return Ok(Some(first));
+            if let Some(found) = look(&mut state) {
+                return Ok(Some(found));
             }
             if state.closed {
                 return Err(Failure::Closed("the client is closed".into()));
@@ -195,27 +218,40 @@ impl Arrival {
 }
 
 /// Answers for the client, on a callback thread.
-struct Doorman(Arc<Arrivals>);
+struct Doorman {
+    arrivals: Arc<Arrivals>,
+    config: PortConfig,
+}
 
 impl ClientHandler for Doorman {
     fn connect_request(&self, _request: &ConnectRequest) -> Decision {
-        match self.0.reserve() {
+        match self.arrivals.reserve() {
             Some(place) => {
-                Decision::Accept { config: PortConfig::default(), handler: Mailbox::announcing(place) }
+                Decision::Accept { config: self.config.clone(), handler: Mailbox::announcing(place) }
             }
             None => Decision::Refuse {
-                text: format!("the client takes {} waiting sources, and no more", self.0.backlog),
+                text: format!("the client takes {} waiting sources, and no more", self.arrivals.backlog),
             },
         }
     }
 
+    fn cluster(&self, event: &Told) {
+        let mut state = self.arrivals.state.lock();
+        if state.events.len() >= EVENTS {
+            state.events.pop_front();
+        }
+        state.events.push_back(event.into());
+        drop(state);
+        self.arrivals.some.notify_all();
+    }
+
     fn closed(&self) {
         let ready = {
-            let mut state = self.0.state.lock();
+            let mut state = self.arrivals.state.lock();
             state.closed = true;
             std::mem::take(&mut state.ready)
         };
-        self.0.some.notify_all();
+        self.arrivals.some.notify_all();
         drop(ready);
     }
 }

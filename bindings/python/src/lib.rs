@@ -4,6 +4,7 @@
 //!
 //! - The library's threads never attach to Python. What they have to tell goes into bounded queues ([`mailbox`], [`client`],
 //!   [`sending`]); Python threads pull. So Python can neither hold up a heartbeat nor deadlock with a callback, at exit included.
+//!   A callback thread waits for Python only when a port was told to ask it something, and never for longer than the answer is worth.
 //! - No Python object is ever owned by something that a library thread may drop.
 //! - A call that may wait does so detached, in slices, and looks for signals in between ([`call::wait`]).
 //! - No lock is held while Python is attached to or called.
@@ -12,13 +13,16 @@
 mod arguments;
 mod call;
 mod client;
+mod cluster;
 mod event;
 mod failure;
+mod figures;
 mod mailbox;
 mod message;
 mod node;
 mod port;
 mod sending;
+mod settings;
 
 /// The native module `cdps._cdps`.
 #[pyo3::pymodule]
@@ -27,6 +31,8 @@ mod _cdps {
 
     #[pymodule_export]
     use crate::client::Client;
+    #[pymodule_export]
+    use crate::cluster::ClusterEvent;
     #[pymodule_export]
     use crate::event::Event;
     #[pymodule_export]

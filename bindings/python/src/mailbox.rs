@@ -4,7 +4,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cdps::{ConnStatus, Deliverable, Message, NodeId, PortEvent, PortHandler, Reason};
+use cdps::{
+    BackupChoice, ConnStatus, Deliverable, FenceRequest, Generation, Message, NodeId, PortEvent, PortHandler,
+    Reason, State as PortState,
+};
 use parking_lot::{Condvar, Mutex};
 
 use crate::client::{Arrival, Place};
@@ -13,11 +16,15 @@ use crate::failure::Failure;
 use crate::sending::{Outcome, Sending};
 
 /// Events that are kept, at most. A program that never asks for them loses the oldest, and is told how many.
-const EVENTS: usize = 1024;
+pub(crate) const EVENTS: usize = 65_536;
 /// How often a message that waits for the lease is looked at again.
 const LEASE_LOOK: Duration = Duration::from_millis(20);
+/// How often a callback thread that waits for an answer looks whether its port is still there.
+const ASKED_LOOK: Duration = Duration::from_millis(20);
+/// A lease that has run out, seen by the engine's clock, is not to be guarded any more.
+const AFTER_LEASE: Duration = Duration::from_millis(50);
 
-/// The queues of one port. The callback thread fills them and never waits.
+/// The queues of one port. The callback thread fills them, and waits for nothing but an answer that was asked for.
 pub(crate) struct Mailbox {
     state: Mutex<State>,
     /// Messages came, or none will.
@@ -35,9 +42,13 @@ struct State {
     /// Sends that have not ended, by context. Bounded by the port's send buffer and its span of message numbers.
     sends: HashMap<u64, Arc<Sending>>,
     last_context: u64,
-    /// How the connect that is under way has ended.
-    connect: Option<Result<Event, ConnectFailure>>,
-    connecting: bool,
+    /// The call that moves the port, if one is under way: connect, reset or switch.
+    moving: Option<Move>,
+    /// How it has ended.
+    moved: Option<Result<Event, MoveFailure>>,
+    /// What the callback thread waits for.
+    asked: Option<Asked>,
+    answer: Option<Answer>,
     /// There is, or may be, a session whose end has not been told.
     in_use: bool,
     drains: u64,
@@ -51,11 +62,56 @@ struct State {
     arrival: Option<Arrival>,
 }
 
-/// Why a connect has failed.
+/// A call that moves the port, whose end an event says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Move {
+    Connect,
+    Reset,
+    /// From the session of this generation to this node.
+    Switch {
+        to: NodeId,
+        from: Generation,
+    },
+}
+
+impl Move {
+    fn name(self) -> &'static str {
+        match self {
+            Move::Connect => "connects",
+            Move::Reset => "resets",
+            Move::Switch { .. } => "switches",
+        }
+    }
+}
+
+/// Why such a call has failed.
 #[derive(Clone, Copy)]
-pub(crate) struct ConnectFailure {
+pub(crate) struct MoveFailure {
     pub(crate) node: Option<NodeId>,
     pub(crate) reason: Reason,
+}
+
+/// What Python is to answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Backup,
+    Fence,
+}
+
+/// What it has answered.
+#[derive(Clone, Copy)]
+pub(crate) enum Answer {
+    Backup(Option<NodeId>),
+    Fence(bool),
+}
+
+impl Answer {
+    fn to(self) -> Asked {
+        match self {
+            Answer::Backup(_) => Asked::Backup,
+            Answer::Fence(_) => Asked::Fence,
+        }
+    }
 }
 
 /// What close waits for.
@@ -163,51 +219,48 @@ impl Mailbox {
         }
     }
 
-    // ---- connecting and closing ----
+    // ---- connecting, switching and closing ----
 
-    /// A connect begins.
+    /// A call that moves the port begins.
     ///
     /// # Errors
     /// Another one is under way.
-    pub(crate) fn begin_connect(&self) -> Result<(), Failure> {
+    pub(crate) fn begin(&self, moving: Move) -> Result<(), Failure> {
         let mut state = self.state.lock();
-        if std::mem::replace(&mut state.connecting, true) {
-            return Err(Failure::State("another thread connects this port".into()));
+        if let Some(other) = state.moving {
+            return Err(Failure::State(format!("another thread {} this port", other.name())));
         }
-        state.connect = None;
+        (state.moving, state.moved) = (Some(moving), None);
         Ok(())
     }
 
     /// The port has no session: waits until the end of the last one has been told, so that it is not taken for the end of the connect
-    /// that begins. That cannot take long, for the callback thread never waits.
+    /// that begins. That cannot take long, for the callback thread waits for nothing but answers.
     pub(crate) fn settle(&self) {
         let mut state = self.state.lock();
         while state.in_use && !state.finished {
             self.changed.wait(&mut state);
         }
-        state.connect = None;
+        state.moved = None;
     }
 
-    /// The port has taken it up.
+    /// The port has taken a connect up.
     pub(crate) fn connect_begun(&self) {
         let mut state = self.state.lock();
-        state.in_use |= state.connect.is_none();
+        state.in_use |= state.moved.is_none();
     }
 
-    /// The connect that was begun is over.
-    pub(crate) fn end_connect(&self) {
-        self.state.lock().connecting = false;
+    /// The call that was begun is over.
+    pub(crate) fn end_move(&self) {
+        self.state.lock().moving = None;
     }
 
-    /// How the connect has ended; `None` if it has not until then.
+    /// How it has ended; `None` if it has not until then.
     ///
     /// # Errors
     /// The port was closed.
-    pub(crate) fn connect_outcome(
-        &self,
-        until: Instant,
-    ) -> Result<Option<Result<Event, ConnectFailure>>, Failure> {
-        self.wait(until, |state| match state.connect.take() {
+    pub(crate) fn outcome(&self, until: Instant) -> Result<Option<Result<Event, MoveFailure>>, Failure> {
+        self.wait(until, |state| match state.moved.take() {
             Some(outcome) => Some(Ok(outcome)),
             None => state.finished.then(|| Err(Failure::Closed("the port is closed".into()))),
         })
@@ -235,13 +288,58 @@ impl Mailbox {
         }
     }
 
+    // ---- questions ----
+
+    /// Answers what was asked.
+    ///
+    /// # Errors
+    /// Nothing of that kind is asked, or not any more.
+    pub(crate) fn answer(&self, answer: Answer) -> Result<(), Failure> {
+        let mut state = self.state.lock();
+        if state.asked != Some(answer.to()) {
+            return Err(Failure::State("nobody asks for that, or not any more".into()));
+        }
+        (state.asked, state.answer) = (None, Some(answer));
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Nobody will answer: the port is being closed at once.
+    pub(crate) fn withdraw(&self) {
+        self.state.lock().asked = None;
+        self.changed.notify_all();
+    }
+
+    /// Asks Python, by an event, and waits for its answer; `None`: there was none in time, or the port is gone.
+    fn ask(&self, port: &cdps::Port, what: Asked, event: Event, limit: Duration) -> Option<Answer> {
+        let until = Instant::now() + limit;
+        let mut state = self.state.lock();
+        state.push(event);
+        (state.asked, state.answer) = (Some(what), None);
+        self.changed.notify_all();
+        loop {
+            let now = Instant::now();
+            if state.asked.is_none() || now >= until {
+                break;
+            }
+            self.changed.wait_until(&mut state, until.min(now + ASKED_LOOK));
+            let gone = parking_lot::MutexGuard::unlocked(&mut state, || port.state() == PortState::Destroyed);
+            if gone {
+                break;
+            }
+        }
+        state.asked = None;
+        state.answer.take()
+    }
+
     // ---- what the port tells ----
 
     fn status(&self, port: &cdps::Port, status: &ConnStatus) {
         let event = Event::status(status);
         let arrival = {
             let mut state = self.state.lock();
-            state.take_note(status, &event);
+            state.take_note(status);
+            state.note_move(status, &event);
             state.push(event);
             let up = matches!(status, ConnStatus::Connected { .. });
             if up { state.arrival.take() } else { None }
@@ -251,6 +349,11 @@ impl Mailbox {
         if let Some(arrival) = arrival {
             arrival.announce(port);
         }
+    }
+
+    fn note(&self, event: Event) {
+        self.state.lock().push(event);
+        self.changed.notify_all();
     }
 
     fn finish(&self) {
@@ -278,23 +381,48 @@ impl State {
         self.events.push_back(event);
     }
 
-    fn take_note(&mut self, status: &ConnStatus, event: &Event) {
+    /// How the call that is under way has ended, if this says it. What was queued before it began, of an earlier session, does not.
+    fn note_move(&mut self, status: &ConnStatus, event: &Event) {
+        let Some(moving) = self.moving else { return };
+        let failed = |node, reason| Some(Err(MoveFailure { node, reason }));
+        let ended = match (moving, status) {
+            (Move::Connect, ConnStatus::Connected { .. } | ConnStatus::Recovered { .. })
+            | (Move::Reset, ConnStatus::Recovered { .. }) => Some(Ok(event.clone())),
+            (Move::Connect, ConnStatus::ConnectFailed { node, reason }) => failed(Some(*node), *reason),
+            (Move::Switch { to, from }, ConnStatus::Switched { node, generation, .. })
+                if *generation > from =>
+            {
+                // Elsewhere: the new target has failed after all, and another one took over.
+                if *node == to { Some(Ok(event.clone())) } else { failed(Some(to), Reason::Unreachable) }
+            }
+            (Move::Switch { to, .. }, ConnStatus::SwitchFailed { node, reason }) if *node == to => {
+                failed(Some(to), *reason)
+            }
+            (Move::Switch { from, .. }, ConnStatus::Down { node, reason, decision })
+                if decision.generation >= from =>
+            {
+                failed(Some(*node), *reason)
+            }
+            (_, ConnStatus::Closed { reason }) => failed(None, *reason),
+            _ => None,
+        };
+        if ended.is_some() {
+            self.moved = ended;
+        }
+    }
+
+    fn take_note(&mut self, status: &ConnStatus) {
         match *status {
             ConnStatus::Connected { .. } | ConnStatus::Recovered { .. } => {
                 self.in_use = true;
                 self.over = None;
                 self.down = None;
-                self.connect = Some(Ok(event.clone()));
             }
-            ConnStatus::ConnectFailed { node, reason } => {
-                self.in_use = false;
-                self.connect = Some(Err(ConnectFailure { node: Some(node), reason }));
-            }
+            ConnStatus::ConnectFailed { .. } => self.in_use = false,
             ConnStatus::Closed { reason } => {
                 self.in_use = false;
                 self.closes += 1;
                 self.over = Some(reason);
-                self.connect = Some(Err(ConnectFailure { node: None, reason }));
             }
             ConnStatus::Drained => self.drains += 1,
             ConnStatus::Down { node, reason, .. } => self.down = Some((node, reason)),
@@ -313,24 +441,31 @@ impl PortHandler for Mailbox {
             }
             // Nothing is lent: every send is a copy.
             PortEvent::Released { .. } => {}
-            // A send that finds the buffer full waits, or says so; the marks below that are not passed on yet.
-            PortEvent::Flow { .. } => {}
-            // Said to no one yet: the send that it is about has ended.
-            PortEvent::Resolved { .. } => {}
+            PortEvent::Flow { on, reason, bytes, messages } => {
+                self.note(Event::flow(on, reason, bytes, messages));
+            }
+            PortEvent::Resolved { sn, verdict } => self.note(Event::resolved(sn, verdict)),
             PortEvent::Received(message) => {
                 self.state.lock().messages.push_back(message);
                 self.received.notify_one();
             }
             PortEvent::Status(status) => self.status(port, &status),
-            PortEvent::Path { path, health, reason } => {
-                self.state.lock().push(Event::path(path, health, reason));
-                self.changed.notify_all();
-            }
-            PortEvent::Overdue { sn, stream, waited } => {
-                self.state.lock().push(Event::overdue(sn, stream, waited));
-                self.changed.notify_all();
-            }
+            PortEvent::Path { path, health, reason } => self.note(Event::path(path, health, reason)),
+            PortEvent::Overdue { sn, stream, waited } => self.note(Event::overdue(sn, stream, waited)),
             PortEvent::Final => self.finish(),
         }
+    }
+
+    fn choose_backup(&self, port: &cdps::Port, choice: &BackupChoice) -> Option<NodeId> {
+        let limit = port.config().map_or(Duration::ZERO, |config| config.connect_timeout);
+        match self.ask(port, Asked::Backup, Event::choose_backup(choice), limit) {
+            Some(Answer::Backup(node)) => node,
+            Some(Answer::Fence(_)) | None => choice.candidates.first().copied(),
+        }
+    }
+
+    fn fence(&self, port: &cdps::Port, request: &FenceRequest) -> bool {
+        let limit = request.lease_left + AFTER_LEASE;
+        matches!(self.ask(port, Asked::Fence, Event::fence(request), limit), Some(Answer::Fence(true)))
     }
 }

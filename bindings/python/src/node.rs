@@ -1,17 +1,20 @@
 //! Nodes, and their end at the exit of the interpreter.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use cdps::{NodeId, NodeOptions, WaitError};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
-use pyo3::types::PyMapping;
+use pyo3::types::{PyDict, PyMapping};
 
 use crate::arguments;
 use crate::call::{self, Deadline, Home};
 use crate::client::Client;
 use crate::failure::Failure;
+use crate::figures;
+use crate::settings::{self, Settings};
 
 /// The open nodes of this process.
 static OPEN: Mutex<Vec<Weak<OpenNode>>> = Mutex::new(Vec::new());
@@ -80,9 +83,15 @@ impl Node {
     /// id is its number in the cluster, from 1. listen has the addresses that others reach it at, port 0 for a free one; none if it only
     /// connects. members maps the ids of the other nodes to their addresses; a node without addresses is one that connects to us, and
     /// a node that is not listed is refused. security must be "plain": no encryption, for networks that are trusted. local has the
-    /// addresses to connect from, paired with a member's addresses by position; none: the routing table decides.
+    /// addresses to connect from, paired with a member's addresses by position; none: the routing table decides. state_dir is a
+    /// folder that keeps generations across restarts; without it fencing begins anew with each node.
+    ///
+    /// timers are those of the links, in seconds (cdps.NodeTimers): failover_budget sets all of them, and those of ports.
     #[new]
-    #[pyo3(signature = (*, id, security, listen=Vec::new(), members=None, local=Vec::new(), name=None))]
+    #[pyo3(signature = (
+        *, id, security, listen=Vec::new(), members=None, local=Vec::new(), name=None, state_dir=None, **timers
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn new(
         py: Python<'_>,
         id: u32,
@@ -91,11 +100,15 @@ impl Node {
         members: Option<&Bound<'_, PyMapping>>,
         local: Vec<String>,
         name: Option<String>,
+        state_dir: Option<PathBuf>,
+        timers: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Node> {
         let mut options = NodeOptions::new(NodeId(id), arguments::security(security)?);
         options.listen = arguments::addresses("listen", &listen)?;
         options.members = arguments::members(members)?;
         options.local = arguments::local_addresses(&local)?;
+        options.state_dir = state_dir;
+        options.liveness = settings::liveness(timers)?;
         if let Some(name) = name {
             options.name = name;
         }
@@ -109,12 +122,24 @@ impl Node {
         self.open.node.id().0
     }
 
+    /// Random number of this opening.
+    #[getter]
+    fn incarnation(&self) -> u64 {
+        self.open.node.incarnation().0
+    }
+
     /// Where it listens, with the ports that were taken.
     #[getter]
     fn listening(&self, py: Python<'_>) -> PyResult<Vec<String>> {
         call::detached(py, self.open.home, || {
             Ok(self.open.node.listening().iter().map(ToString::to_string).collect())
         })
+    }
+
+    /// Figures of the node since it was opened, with the sums over all ports that it has had, as cdps_node_stats_t has them; times in seconds.
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let stats = call::detached(py, self.open.home, || Ok(self.open.node.stats()))?;
+        figures::node(py, &stats)
     }
 
     /// Statistics of the node, its ports and their paths as Prometheus text (exposition format 0.0.4), for a page that is scraped. Names
@@ -125,9 +150,23 @@ impl Node {
 
     /// Registers a client: a name of 1 to 255 bytes that sources on other nodes connect to, and that own ports are opened for. At most
     /// backlog accepted sources wait; further ones are refused (0: every one).
-    #[pyo3(signature = (name, *, backlog=128))]
-    fn register(&self, py: Python<'_>, name: &str, backlog: usize) -> PyResult<Client> {
-        call::detached(py, self.open.home, || Client::register(&self.open, name, backlog))
+    ///
+    /// An exclusive client serves one source at a time, the one with the highest role_epoch: when a higher one comes, the former's
+    /// port ends (SUPERSEDED); a lower or equal one is refused (ROLE_TAKEN). settings (cdps.PortSettings) are those of the target ports.
+    #[pyo3(signature = (name, *, backlog=128, exclusive=false, **settings))]
+    fn register(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        backlog: usize,
+        exclusive: bool,
+        settings: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Client> {
+        let settings = Settings::from(settings)?;
+        call::detached(py, self.open.home, || {
+            let config = settings.config(self.open.node.liveness());
+            Client::register(&self.open, name, backlog, exclusive, config)
+        })
     }
 
     /// Closes the node with its clients and ports, at once: unfinished sends are nacked. Waits until that is done; raises
