@@ -283,10 +283,10 @@ def test_settings_of_a_live_port(pair: Pair) -> None:
         ({"fragment": -1}, "fragment: "),
     ):
         with pytest.raises(cdps.ConfigError, match=text):
-            pair.source.reconfigure(**settings)  # type: ignore[arg-type]
+            pair.source.reconfigure(**settings)
     for settings, text in (({"patience": 1}, 'no setting "patience"'), ({"autoswitch": "yes"}, "autoswitch: ")):
         with pytest.raises(TypeError, match=text):
-            pair.source.reconfigure(**settings)  # type: ignore[arg-type]
+            pair.source.reconfigure(**settings)
     assert pair.source.timers()["ack_timeout"] == 2.5
     # Either end.
     pair.target.reconfigure(ack="sent")

@@ -166,6 +166,32 @@ fn the_target_that_was_left_is_down() {
     assert_eq!(down, Some((NodeId(2), NodeId(2))));
 }
 
+/// [F6] [M2] A new target that allows fewer streams than what is held needs is not gone to: it goes on with the present one.
+#[test]
+fn a_target_that_allows_too_few_streams() {
+    let mut pair = Pair::connected(PortConfig { ack: AckModel::Asynchronous, ..config(1) });
+    let before = pair.source.generation();
+    pair.source.switch(pair.now, NodeId(3)).unwrap();
+    let connect = asked(&mut pair.source).unwrap();
+    let few = Answer { max_streams: 3, ..answer(&connect, Reason::None, connect.generation.counter) };
+    pair.send(1, b"begun").unwrap();
+    pair.run();
+    pair.source.handle_answer(pair.now, &few);
+    for stream in 0..4 {
+        pair.send(stream, b"held").unwrap();
+    }
+    pair.pass(MS * 100);
+    assert_eq!((pair.received().len(), statuses(&pair).len()), (1, 0));
+    pair.give_back();
+    pair.pass(MS * 600);
+    assert!(matches!(
+        statuses(&pair)[..],
+        [ConnStatus::SwitchFailed { node: NodeId(3), reason: Reason::Limit }]
+    ));
+    assert_eq!((pair.source.peer(), pair.source.generation()), (Some(NodeId(2)), before));
+    assert_eq!((pair.received().len(), pair.nacked()), (4, Vec::new()));
+}
+
 /// [F6] [F7] A target that has accepted a newer generation of this client is asked again under one that is newer still.
 #[test]
 fn asks_again_with_a_newer_generation() {
