@@ -19,6 +19,7 @@ impl Liveness {
             suspect: budget / 15,
             dead: budget / 2,
             lease: budget * 2 / 5,
+            tcp_user_timeout: None,
             handshake_timeout: budget.max(Duration::from_secs(1)),
             redial_min: budget / 30,
             redial_max: Liveness::default().redial_max.max(budget / 30),
@@ -42,7 +43,7 @@ impl Liveness {
     /// After so long the kernel gives a connection up whose data is not acknowledged (`TCP_USER_TIMEOUT`): later than this library does.
     #[must_use]
     pub fn tcp_user_timeout(&self) -> Duration {
-        self.dead * 2
+        self.tcp_user_timeout.unwrap_or(self.dead * 2)
     }
 
     pub(crate) fn check_budget(&self) -> Result<(), ConfigError> {
@@ -57,8 +58,8 @@ impl Liveness {
 }
 
 impl PortConfig {
-    /// Start values of a port on a node with these timers: with a budget, the port's own or else the node's, its connect, ack and session
-    /// timeouts follow from it, and from what a grace for lost targets leaves of it.
+    /// Start values of a port on a node with these timers: with a budget, the port's own or else the node's, its connect, ack, switch and
+    /// session timeouts follow from it, and from what a grace for lost targets leaves of it.
     #[must_use]
     pub fn with_timers(
         liveness: &Liveness,
@@ -69,6 +70,7 @@ impl PortConfig {
             liveness: liveness.clone(),
             failover_budget: own_budget,
             switch_grace,
+            switch_timeout: PortConfig::default().switch_timeout.max(liveness.dead),
             session_timeout: PortConfig::default().session_timeout.max(liveness.dead * 4),
             ..PortConfig::default()
         };
@@ -78,6 +80,8 @@ impl PortConfig {
         PortConfig {
             connect_timeout,
             ack_timeout: budget.saturating_sub(connect_timeout + liveness.heartbeat),
+            // With the connecting of the new target that follows it, a planned switch holds messages for no longer than a loss does.
+            switch_timeout: budget.saturating_sub(connect_timeout),
             ..start
         }
     }
@@ -154,7 +158,8 @@ mod tests {
                 config.longest_pause() <= budget && config.longest_pause() > budget * 4 / 5,
                 "{budget:?}"
             );
-            assert!(config.ack_timeout > liveness.dead && liveness.tcp_user_timeout() > liveness.dead);
+            assert!(config.ack_timeout > liveness.dead && liveness.tcp_user_timeout() == liveness.dead * 2);
+            assert_eq!(config.switch_timeout + config.connect_timeout, budget);
         }
         let lan = Liveness {
             failover_budget: None,
@@ -169,11 +174,12 @@ mod tests {
     fn contradictions_are_refused() {
         let base = Liveness::for_budget(MS * 3000);
         type Change = fn(&mut Liveness);
-        let cases: [(Change, &str); 6] = [
+        let cases: [(Change, &str); 7] = [
             (
                 |l| l.dead = MS * 2900,
                 "failover_budget (3s) is below 3.18125s: detection 3.18125s, lease 0ns, connecting 0ns",
             ),
+            (|l| l.tcp_user_timeout = Some(MS * 1500), "dead (1.5s) must be below tcp_user_timeout (1.5s)"),
             (|l| l.lease = MS * 1500, "lease (1.5s) must be below dead (1.5s)"),
             (|l| l.suspect = MS * 31, "an eighth of the heartbeat (31.25ms) must be below suspect (31ms)"),
             (|l| l.heartbeat = MS * 600, "two heartbeats (1.2s) must be below lease (1.2s)"),
@@ -204,6 +210,15 @@ mod tests {
             config.check().unwrap_err().to_string(),
             "suspect (200ms) must be below ack_timeout (150ms)"
         );
+        config.ack_timeout = MS * 1500;
+        config.switch_timeout = MS * 250;
+        assert_eq!(
+            config.check().unwrap_err().to_string(),
+            "heartbeat (250ms) must be below switch_timeout (250ms)"
+        );
+        // A planned switch waits for users: it may take longer than the loss of a target.
+        config.switch_timeout = MS * 60_000;
+        config.check().unwrap();
         // A lease that ends close to the dead time adds what clocks may differ by.
         let late = Liveness { lease: MS * 1495, ..base.clone() };
         assert_eq!(late.lease_rest(), MS * 1495 * 51 / 50 - MS * 1500);
@@ -227,6 +242,18 @@ mod tests {
         free.check().unwrap();
         let text = PortConfig { switch_grace: MS * 8500, ..free }.check().unwrap_err().to_string();
         assert_eq!(text, "dead + switch_grace (10s) must be below session_timeout (10s)");
+    }
+
+    /// [F12] What is set singly holds; long timers of a node raise what its ports need, also without a budget.
+    #[test]
+    fn single_timers_hold() {
+        let set = Liveness { tcp_user_timeout: Some(MS * 7000), ..Liveness::for_budget(MS * 3000) };
+        set.check().unwrap();
+        assert_eq!((set.tcp_user_timeout(), Liveness::wan().tcp_user_timeout()), (MS * 7000, MS * 12_000));
+        let slow = Liveness { dead: MS * 40_000, ..Liveness::wan() };
+        let config = source(&slow, None);
+        config.check().unwrap();
+        assert_eq!((config.session_timeout, config.switch_timeout), (MS * 160_000, MS * 40_000));
     }
 
     /// [F12] A port may have a budget of its own on a node that has another, or none: what the links leave of it is the port's.

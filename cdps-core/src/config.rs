@@ -26,6 +26,9 @@ pub struct Liveness {
     pub dead: Duration,
     /// How long a target may deliver without an echo (F8). Below `dead`.
     pub lease: Duration,
+    /// After so long the kernel gives a connection up whose data is not acknowledged (`TCP_USER_TIMEOUT`). Above `dead`, since this library
+    /// is to notice first. `None`: twice `dead`.
+    pub tcp_user_timeout: Option<Duration>,
     /// A connection that has not finished its handshake by then is given up.
     pub handshake_timeout: Duration,
     /// First wait before a failed dial is tried again; doubles up to `redial_max`, with full jitter (T4).
@@ -44,6 +47,7 @@ impl Default for Liveness {
             suspect: Duration::from_millis(200),
             dead: Duration::from_millis(1500),
             lease: Duration::from_millis(1200),
+            tcp_user_timeout: None,
             handshake_timeout: Duration::from_secs(3),
             redial_min: Duration::from_millis(100),
             redial_max: Duration::from_secs(10),
@@ -90,6 +94,7 @@ impl Liveness {
         }
         order("lease", self.lease, "dead", self.dead)?;
         order("suspect", self.suspect, "dead", self.dead)?;
+        order("dead", self.dead, "tcp_user_timeout", self.tcp_user_timeout())?;
         order("two heartbeats", self.heartbeat * 2, "lease", self.lease)?;
         order("three heartbeats", self.heartbeat * 3, "dead", self.dead)?;
         // So late may a heartbeat be by itself: it is no sign of anything.
@@ -377,13 +382,15 @@ impl PortConfig {
                 return Err(ConfigError::TimerTooShort { name, value });
             }
         }
-        if self.ack_timeout <= self.liveness.suspect {
-            return Err(ConfigError::TimerOrder {
-                low: "suspect",
-                low_value: self.liveness.suspect,
-                high: "ack_timeout",
-                high_value: self.ack_timeout,
-            });
+        let Liveness { suspect, heartbeat, .. } = self.liveness;
+        for (low, low_value, high, high_value) in [
+            ("suspect", suspect, "ack_timeout", self.ack_timeout),
+            // So often the new target, and the present one, are asked again.
+            ("heartbeat", heartbeat, "switch_timeout", self.switch_timeout),
+        ] {
+            if high_value <= low_value {
+                return Err(ConfigError::TimerOrder { low, low_value, high, high_value });
+            }
         }
         self.check_budget()?;
         let kept = self.liveness.dead + self.switch_grace;

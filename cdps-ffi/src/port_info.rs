@@ -50,6 +50,8 @@ pub struct cdps_timers_t {
     pub session_timeout_ms: u64,
     /// How long the return of a lost target is waited for before a switch.
     pub switch_grace_ms: u64,
+    /// When a planned switch has failed that is not committed. Not in `pause_ms`, which is of losses.
+    pub switch_timeout_ms: u64,
 }
 
 // SAFETY: integers only.
@@ -115,6 +117,7 @@ pub unsafe extern "C" fn cdps_port_timers(port: *const cdps_port_t, out: *mut cd
             connect_timeout_ms: milliseconds(config.connect_timeout),
             session_timeout_ms: milliseconds(config.session_timeout),
             switch_grace_ms: milliseconds(config.switch_grace),
+            switch_timeout_ms: milliseconds(config.switch_timeout),
         };
         // SAFETY: the header asks for a structure of `struct_size` writable bytes, or NULL.
         unsafe { sized::write(out, &value) }

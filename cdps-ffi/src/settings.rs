@@ -114,7 +114,7 @@ impl Settings {
                 _ => OnUserAckTimeout::Event,
             },
             connect_timeout: self.ms_or("port.connect_timeout_ms", start.connect_timeout)?,
-            switch_timeout: self.ms("port.switch_timeout_ms")?,
+            switch_timeout: self.ms_or("port.switch_timeout_ms", start.switch_timeout)?,
             close_timeout: self.ms("port.close_timeout_ms")?,
             session_timeout: self.ms_or("port.session_timeout_ms", start.session_timeout)?,
             // Set by who has the callback.
@@ -174,6 +174,8 @@ impl Settings {
         ] {
             *timer = self.ms_or(name, *timer)?;
         }
+        timers.tcp_user_timeout =
+            Some(self.ms("liveness.tcp_user_timeout_ms")?).filter(|timeout| !timeout.is_zero());
         timers.rejoin = self.number("liveness.rejoin")?;
         Ok(timers)
     }
@@ -465,6 +467,13 @@ mod tests {
         assert!(config.connect_timeout < PortConfig::default().connect_timeout);
         settings.set("port.connect_timeout_ms", "77").unwrap();
         assert_eq!(settings.port(&liveness).unwrap().connect_timeout, Duration::from_millis(77));
+        assert_eq!(config.switch_timeout + config.connect_timeout, Duration::from_secs(6));
+        settings.set("port.switch_timeout_ms", "88000").unwrap();
+        assert_eq!(settings.port(&liveness).unwrap().switch_timeout, Duration::from_secs(88));
+        for (value, timeout) in [("0", 6000), ("7000", 7000)] {
+            settings.set("liveness.tcp_user_timeout_ms", value).unwrap();
+            assert_eq!(settings.liveness().unwrap().tcp_user_timeout(), Duration::from_millis(timeout));
+        }
         settings.set("liveness.dead_ms", "5900").unwrap();
         assert!(settings.liveness().unwrap().check().is_err());
         let own = set("port.failover_budget_ms", "2500").unwrap().port(&Liveness::default()).unwrap();

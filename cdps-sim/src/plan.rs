@@ -724,7 +724,8 @@ fn suspensions(rng: &mut Rng, sources: &mut [SourcePlan]) {
 /// Users go over to another target now and then (F6).
 fn switches(rng: &mut Rng, sources: &mut [SourcePlan]) {
     for source in sources.iter_mut().filter(|s| s.config.targets.len() > 1) {
-        source.config.switch_timeout = Duration::from_millis(rng.magnitude(200, 20_000));
+        let timeout = Duration::from_millis(rng.magnitude(200, 20_000));
+        source.config.switch_timeout = timeout.max(source.config.liveness.heartbeat * 2);
         if !rng.chance(30) {
             continue;
         }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use cdps_core::cluster::Health;
 use cdps_core::id::PathId;
-use cdps_core::port::{Asked, ChoiceError, ConnStatus, CreditToken, Event, Question, Received};
+use cdps_core::port::{Asked, ChoiceError, ConnStatus, CreditToken, Event, Question, Received, Trigger};
 use cdps_core::reason::Reason;
 use cdps_core::time::Duration;
 
@@ -309,8 +309,13 @@ impl User {
     fn log(&self, status: &ConnStatus) {
         let port = self.port.shared();
         if let ConnStatus::Down { decision, .. } | ConnStatus::Switched { decision, .. } = status {
-            let end = if matches!(status, ConnStatus::Down { .. }) { "down" } else { "switched" };
-            port.node.log(Level::Warn, "session", format_args!("port {}: {end}: {decision}", port.session));
+            let (end, level) = match (status, decision.trigger) {
+                (ConnStatus::Down { .. }, _) => ("down", Level::Warn),
+                // What its user asked for is nothing to warn of.
+                (_, Trigger::Asked) => ("switched", Level::Info),
+                (_, _) => ("switched", Level::Warn),
+            };
+            port.node.log(level, "session", format_args!("port {}: {end}: {decision}", port.session));
         }
     }
 

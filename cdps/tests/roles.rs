@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cdps::{
-    AckModel, Callbacks, ConnStatus, CreateError, Member, Node, NodeId, Port, PortConfig, PortEvent, Reason,
-    RegisterError, State, Trigger,
+    AckModel, Callbacks, ConnStatus, CreateError, Level, Log, Member, Node, NodeId, Port, PortConfig,
+    PortEvent, Reason, RegisterError, State, Trigger,
 };
 use cluster::*;
 
@@ -122,6 +122,41 @@ fn a_planned_switch_keeps_its_role() {
     send(&port, b"still there", 2).expect("is accepted");
     assert_eq!(user.wait_ends(2)[1], (2, 11));
     assert!(!user.seen().iter().any(|s| matches!(s, Seen::Status(ConnStatus::Down { .. }))));
+    rivals.end();
+}
+
+/// [U2] [F6] [F11] What was asked for is logged, and is no warning; what was not is one. Each line has the record.
+#[test]
+fn a_planned_switch_is_no_warning() {
+    let rivals = Rivals::new();
+    let lines = Arc::new(Lines::default());
+    let members = rivals.targets.iter().map(|n| Member { node: n.id(), addresses: n.listening() });
+    let mut options = options(1);
+    options.members = members.collect();
+    options.log = Log::new(Level::Info, lines.clone());
+    // In the place of the first source.
+    rivals.sources[0].destroy_wait(DEADLINE).expect("ends");
+    let source = open(options);
+    let user = User::new();
+    let port = connected(&source, rivals.config(1), &user);
+    port.switch(NodeId(4)).expect("begins");
+    user.wait_status("switched", |s| matches!(s, ConnStatus::Switched { node: NodeId(4), .. }));
+    let backup = PortConfig { targets: rivals.config(1).targets.split_off(1), ..rivals.config(2) };
+    let second = User::new();
+    let _second = connected(&rivals.sources[1], backup, &second);
+    user.wait_status("drained", |s| *s == ConnStatus::Drained);
+    let port = port.session();
+    let told = lines.all();
+    let records: Vec<_> = told.iter().filter(|line| line.contains(" given up: ")).collect();
+    let expected = [
+        format!("Info session node1: port {port}: switched: node 3 generation 1/1 given up: its user asked"),
+        format!("Warn session node1: port {port}: down: node 4 generation 1/2 given up: session ended"),
+    ];
+    assert_eq!(records.len(), expected.len(), "{told:?}");
+    for (record, start) in records.iter().zip(&expected) {
+        assert!(record.starts_with(start), "{record}");
+    }
+    source.destroy_wait(DEADLINE).expect("ends");
     rivals.end();
 }
 

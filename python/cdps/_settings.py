@@ -19,6 +19,8 @@ class NodeTimers(TypedDict, total=False):
     """No contact for this long: dead (1.5)."""
     lease: float
     """How long a target may deliver without hearing an echo (1.2)."""
+    tcp_user_timeout: float | None
+    """When the kernel gives up a connection whose data is not acknowledged (twice dead)."""
     handshake_timeout: float
     """When a connection is closed that has not finished its handshake (3)."""
     redial_min: float

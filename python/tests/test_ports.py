@@ -339,6 +339,7 @@ def test_every_setting_is_known() -> None:
         "suspect": 0.3,
         "dead": 2.5,
         "lease": 2.0,
+        "tcp_user_timeout": 5.5,
         "handshake_timeout": 4.0,
         "redial_min": 0.3,
         "redial_max": 20.0,

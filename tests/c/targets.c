@@ -221,6 +221,7 @@ static void budget(cdps_node_t *node, cdps_port_t *port, cdps_config_t *config, 
     CHECK(t.heartbeat_ms == 750 && t.suspect_ms == 600 && t.tcp_user_timeout_ms == 9000 && t.lease_rest_ms == 0);
     CHECK(t.detection_ms > t.dead_ms && t.session_timeout_ms > t.dead_ms && t.handshake_timeout_ms == 9000);
     CHECK(t.pause_ms >= t.detection_ms + t.connect_timeout_ms && t.pause_ms <= 9000 && t.ack_timeout_ms > t.dead_ms);
+    CHECK(t.switch_timeout_ms + t.connect_timeout_ms == 9000);
     table.on_final = on_final;
     check_set(config, "port.connect_timeout_ms", "4500");
     EXPECT_TEXT(CDPS_E_CONFLICT, "failover_budget (9s) is below", cdps_port_create(node, config, &table, NULL, &other, &err));

@@ -135,6 +135,7 @@ pub(crate) fn liveness(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Livenes
             "suspect" => timers.suspect = seconds(&name, &value)?,
             "dead" => timers.dead = seconds(&name, &value)?,
             "lease" => timers.lease = seconds(&name, &value)?,
+            "tcp_user_timeout" => timers.tcp_user_timeout = maybe_seconds(&name, &value)?,
             "handshake_timeout" => timers.handshake_timeout = seconds(&name, &value)?,
             "redial_min" => timers.redial_min = seconds(&name, &value)?,
             "redial_max" => timers.redial_max = seconds(&name, &value)?,
