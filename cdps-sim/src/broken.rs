@@ -93,6 +93,8 @@ variants! {
     Forgetful = "forgetful", "what generations were before a restart is not kept";
     /// Nobody asks for the role.
     NoRole = "no-role", "an exclusive client takes sources side by side";
+    /// Receipts are not doubled.
+    OneReceipt = "one-receipt", "while a path is in doubt, receipts travel on the first good path alone";
     /// A suspended port goes on.
     NoHold = "no-hold", "suspend does not reach the engine";
 }

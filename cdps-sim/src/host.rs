@@ -24,6 +24,7 @@ use crate::env::{Env, Event, MS, note};
 use crate::oracle::FlowKey;
 use crate::payload::{Buffer, Meter, Received, SentHandle};
 use crate::plan::Plan;
+use crate::receipts::Alone;
 use crate::rejoin::History;
 use crate::rules::Invariant;
 use crate::user::User;
@@ -89,6 +90,8 @@ pub(crate) struct Slot {
     pub(crate) timeouts: [u64; 4],
     /// Deaths and returns of its paths.
     pub(crate) history: History,
+    /// Its receipts of late have gone one way.
+    pub(crate) alone: Option<Alone>,
     /// Where its paths lead.
     pub(crate) remotes: BTreeMap<PathId, (NodeId, SocketAddr)>,
     /// Addresses that its user has removed.

@@ -19,6 +19,7 @@ mod one_way;
 mod oracle;
 mod payload;
 mod plan;
+mod receipts;
 mod rejoin;
 mod rng;
 mod rules;

@@ -41,6 +41,8 @@ pub enum Invariant {
     Changes,
     /// A path that works in one direction only is called that, and is no good one.
     OneWay,
+    /// While a path is in doubt, receipts travel on two.
+    Receipts,
     /// A path that was dead proves itself before it carries beside good ones, and a flapping one for longer.
     Rejoin,
     /// A reachable backup hides the target's faults.
@@ -94,6 +96,7 @@ impl fmt::Display for Invariant {
             }
             Invariant::Standby => ("T8", "standby paths carry only when no normal one is good"),
             Invariant::OneWay => ("T5", "one-way loss is named, and nothing else is"),
+            Invariant::Receipts => ("A5", "while a path is in doubt, receipts travel on two"),
             Invariant::Rejoin => ("T4", "what was dead proves itself, what flaps for longer"),
             Invariant::SwitchHidden => ("F5", "target faults are hidden by autoswitch"),
             Invariant::Grace => ("F5", "a lost target has its grace"),

@@ -317,6 +317,8 @@ impl<S: Payload, R: Clone> Port<S, R> {
         if !receipt && !completions {
             return;
         }
+        // Else one that is due would ride with the acknowledgments, on their path alone.
+        let receipt = receipt || (self.in_doubt && self.lazy_receipt);
         self.touch(now);
         let Some(at) = self.feedback_path() else {
             self.lazy_receipt |= receipt;

@@ -99,6 +99,7 @@ impl Host {
             came_up: now,
             timeouts: [0; 4],
             history: History::default(),
+            alone: None,
             remotes: BTreeMap::new(),
             removed: BTreeSet::new(),
         };

@@ -7,6 +7,7 @@ use cdps_core::wire::{self, Frame};
 
 use super::Host;
 use super::conn::{Stage, Use};
+use crate::broken::Broken;
 use crate::checksum::CRC;
 use crate::env::{Env, note};
 use crate::oracle::{FlowKey, Oracle};
@@ -102,6 +103,12 @@ impl Host {
                 let text = describe(frame);
                 note!(env, "n{node} p{slot}: path {path} conn {conn} <- {text}");
             }
+        }
+        if env.broken == Some(Broken::OneReceipt) {
+            s.drop_copies(path, &mut batch.frames);
+        }
+        if let Some(text) = s.lacks_a_copy(path, &batch.frames, env.now) {
+            env.oracle.fail(Invariant::Receipts, text);
         }
         let carries = batch.frames.iter().any(|frame| !matches!(frame, Outgoing::Control(_)));
         if carries && let Some(text) = s.is_removed(path) {

@@ -117,6 +117,22 @@ fn receipts_take_two_paths_while_one_is_suspect() {
     assert_eq!([of(0), of(1), of(2)], [1, 1, 0]);
 }
 
+/// [A5] [A1] A receipt that would ride with an acknowledgment takes two paths as well while one is suspect.
+#[test]
+fn receipts_with_acknowledgments_take_two_paths() {
+    for in_doubt in [false, true] {
+        let mut pair = Pair::connected(config(3));
+        if in_doubt {
+            doubt(&mut pair, 2, None);
+        }
+        // Acknowledged before its receipt is due by itself.
+        arrives_on_first(&mut pair);
+        let now = pair.now;
+        pair.target.as_mut().unwrap().ack(now, Sn(1), 0).unwrap();
+        assert_eq!(receipts(&mut pair).iter().sum::<usize>(), 1 + usize::from(in_doubt));
+    }
+}
+
 /// [A5] [T2] The first path of two that are left swallows receipts, and nobody knows yet: messages complete all the same, at once.
 #[test]
 fn a_second_copy_makes_up_for_a_loss() {
