@@ -97,7 +97,7 @@ pub struct cdps_node_stats_t {
 pub struct cdps_port_stats_t {
     /// Size of this structure, in bytes.
     pub struct_size: u32,
-    /// Paths of the present session: what cdps_port_path_stats() has.
+    /// Paths of the present session: what cdps_port_path_stats() has. At a target also those that its source has removed meanwhile.
     pub paths: u32,
     /// Messages accepted for sending.
     pub messages_sent: u64,

@@ -119,7 +119,9 @@ const TRAFFIC: &[Family<PortStats>] = &[
     ("pending_events", Gauge, "Ends of sends that the user has not been told of.", |s| {
         Count(s.pending_events)
     }),
-    ("paths", Gauge, "Paths that there are.", |s| Count(s.paths.into())),
+    ("paths", Gauge, "Paths that there are; at a target also those that its source has removed.", |s| {
+        Count(s.paths.into())
+    }),
     ("paths_up", Gauge, "Paths that have a connection.", |s| Count(s.paths_up.into())),
 ];
 

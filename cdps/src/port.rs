@@ -252,7 +252,8 @@ impl Port {
 
     /// Removes an address from a target of a source port (L8). If the port is connected to that target its path is given up at once: what was
     /// on its way there goes again on the others, or waits for one of them, and nothing is nacked for that. The last normal address may go
-    /// while a standby one is left. The peer sees a path that is lost.
+    /// while a standby one is left. The peer sees a path that is lost, and keeps it as dead
+    /// among its paths until the session ends: there [`PortStats::paths_up`] stays below [`PortStats::paths`].
     ///
     /// # Errors
     /// No target of this port, no such address, or the only one; the port is gone. Nothing has changed then.

@@ -2194,7 +2194,7 @@ typedef struct cdps_port_stats_t {
      */
     uint32_t struct_size;
     /**
-     * Paths of the present session: what cdps_port_path_stats() has.
+     * Paths of the present session: what cdps_port_path_stats() has. At a target also those that its source has removed meanwhile.
      */
     uint32_t paths;
     /**
@@ -2987,7 +2987,9 @@ int32_t cdps_port_add_address(struct cdps_port_t *port,
 /**
  * Removes an address from a target of a source port. If the port is connected to that target its path is given up at once: what was on its
  * way there goes again on the others, or waits for one of them, and nothing is nacked for that. The last normal address may go while a
- * standby one is left, which carries then. The peer sees a path that is lost.
+ * standby one is left, which carries then. The peer sees a path that is lost: it is not told
+ * that the path is gone, and keeps it as #CDPS_HEALTH_DEAD among its own (on_path, cdps_port_path_stats(), `paths` of its figures) until the
+ * session ends, or the number of the path is used again. So a monitor of paths is better placed at the source.
  *
  * @param port     the port.
  * @param node     the target, one of `port.targets`.

@@ -262,7 +262,8 @@ impl Port {
         call::detached(py, self.node.home, || Ok(self.port.add_address(NodeId(node), address)?))
     }
 
-    /// Removes an address from the target `node`. Its path is given up at once; what was on its way there goes again on the others. Raises
+    /// Removes an address from the target `node`. Its path is given up at once; what was on its way there goes again on the others. The other
+    /// end sees it as a dead one until the session ends. Raises
     /// ConfigError if the target does not have it, or has no other.
     fn remove_address(&self, py: Python<'_>, node: u32, address: &str) -> PyResult<()> {
         let address = arguments::address(address)?;

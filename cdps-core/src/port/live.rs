@@ -130,7 +130,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
 
     /// Removes an address from a target. If the port is connected to that target its path is given up at once: what was on its way there goes
     /// again on the others, or waits for one of them. The last normal address may go as long as a standby one is left, which carries then.
-    /// The peer sees a path that is lost.
+    /// The peer sees a path that is lost; it is not told that it is gone, and keeps it as dead among its paths until the session ends.
     ///
     /// # Errors
     /// No target of this port, no such address, or the only one; the port is gone.

@@ -8,14 +8,11 @@ use crate::config::PathClass;
 fn round_robin_takes_turns() {
     let balance = crate::config::Balance::RoundRobin;
     let mut pair = Pair::connected(PortConfig { ack: AckModel::Asynchronous, balance, ..config(3) });
-    let sent = |pair: &Pair| {
-        (0..3).map(|k| pair.source.path_stats(PathId(k)).unwrap().payload_sent).collect::<Vec<_>>()
-    };
     for k in 1..=9 {
         pair.send(0, &[0; 100]).unwrap();
         pair.run();
         let each = |path: usize| (k + 2 - path) / 3 * 104;
-        assert_eq!(sent(&pair), [each(0), each(1), each(2)].map(|b| b as u64), "after {k}");
+        assert_eq!(sent_bytes(&pair), [each(0), each(1), each(2)].map(|b| b as u64), "after {k}");
     }
 }
 
