@@ -236,6 +236,8 @@ def test_python_fences_a_target() -> None:
                     connect_timeout=DEADLINE,
                 )
                 port.connect(timeout=DEADLINE)
+                # What was delivered was delivered under the lease.
+                assert port.send(b"before").result(DEADLINE) == 7
                 lost.send(signal.SIGSTOP)
                 handle = port.send(b"fenced off", ack="async")
                 asked = wait_for(port, lambda event: event.kind == "fence")[-1]
