@@ -218,12 +218,10 @@ impl<S: Payload, R: Clone> Port<S, R> {
         }
     }
 
-    /// Receipts that may wait no longer, acknowledgments that may be lost, and credit that does not come.
+    /// Receipts that may wait no longer, acknowledgments that found no path or may be lost, and credit that does not come.
     fn tend_feedback(&mut self, now: Time) {
-        if self.lazy_receipt {
-            self.lazy_receipt = false;
-            self.feed_back_idle(now, true);
-        }
+        let receipt = std::mem::take(&mut self.lazy_receipt);
+        self.feed_back_idle(now, receipt);
         let heartbeat = self.config.liveness.heartbeat;
         if let Some((by, sent)) = self.completions_by
             && self.receiver.unconfirmed()

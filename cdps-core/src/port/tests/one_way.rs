@@ -41,6 +41,27 @@ fn nothing_goes_where_nobody_hears() {
     );
 }
 
+/// [T5] [A1] What the user acknowledges while no path will do goes when one is good again, though nothing else happens then.
+#[test]
+fn acknowledgments_wait_for_a_path() {
+    let mut pair = Pair::connected(PortConfig { ack: AckModel::Synchronous, ..config(1) });
+    let sn = pair.send(0, b"message").unwrap();
+    pair.pass(MS * 2000);
+    let now = pair.now;
+    pair.target.as_mut().unwrap().handle_link(now, PathId(0), UNHEARD);
+    pair.pass(MS * 100);
+    pair.target.as_mut().unwrap().ack(pair.now, sn, 3).unwrap();
+    // What is asked for is answered all the same, so that no receipt waits for a path.
+    pair.source.paths[0].conn_mut().unwrap().due.probe = true;
+    pair.source.kick(0);
+    pair.pass(MS * 100);
+    assert_eq!(pair.completed(), []);
+    let now = pair.now;
+    pair.target.as_mut().unwrap().handle_link(now, PathId(0), GOOD);
+    pair.pass(MS * 100);
+    assert_eq!(pair.completed(), [(sn.0, 3)]);
+}
+
 /// [T5] If every path is in doubt, the one on which the peer hears this end is better than the one on which this end hears the peer.
 #[test]
 fn the_peers_hearing_decides() {
