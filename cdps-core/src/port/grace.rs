@@ -40,11 +40,13 @@ impl<S: Payload, R: Clone> Port<S, R> {
 
     /// A connection of the session is up: if its target was waited for, it is back.
     pub(super) fn end_grace(&mut self, now: Time) {
-        let Some(grace) = self.grace.take() else { return };
+        if self.grace.take().is_none() {
+            return;
+        }
         self.link = Link::Up;
         self.decision = None;
         // Its user could not be heard.
-        self.overdue.forgive(now, now.since(grace.since));
+        self.overdue.skip(now);
     }
 
     /// The target has not returned in time.

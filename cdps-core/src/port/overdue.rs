@@ -64,6 +64,11 @@ impl Overdue {
         self.looked_at = (self.looked_at + time).min(now);
     }
 
+    /// Forgives the time since this was looked at last.
+    pub(super) fn skip(&mut self, now: Time) {
+        self.forgive(now, now.since(self.looked_at));
+    }
+
     /// Notes what has been received, and by when what was received before should have been acknowledged.
     fn sample(&mut self, now: Time, received: Sn, timeout: Duration, step: Duration) {
         while let Some(&(at, sn)) = self.samples.front()
@@ -115,14 +120,12 @@ impl<S: Payload, R: Clone> Port<S, R> {
     /// Says that the user at the other end owes an acknowledgment for longer than the timeout, and acts on it.
     pub(super) fn tend_overdue(&mut self, now: Time) {
         let Some(timeout) = self.config.user_ack_timeout else { return };
-        let pause = now.since(self.overdue.looked_at);
+        if self.grace.is_some() || (self.awaits_user() && self.paths_up() == 0) {
+            // What was acknowledged cannot be heard.
+            return self.overdue.skip(now);
+        }
         self.overdue.looked_at = now;
         if !self.awaits_user() {
-            return;
-        }
-        if self.paths_up() == 0 {
-            // What was acknowledged cannot be heard.
-            self.overdue.forgive(now, pause);
             return;
         }
         if self.overdue.excused.is_some_and(|last| self.sender.oldest() > last) {

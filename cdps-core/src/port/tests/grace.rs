@@ -68,6 +68,37 @@ fn a_target_that_returns_keeps_its_session() {
     assert!(pair.now.since(lost) >= GRACE && pair.now.since(lost) < GRACE + MS * 50);
 }
 
+/// [A6] [F5] [T9] What passes in the grace is held against nobody, and is left out once, also where this process was away for a part of it.
+#[test]
+fn the_grace_is_left_out_once() {
+    const TIMEOUT: Duration = Duration::from_millis(800);
+    let config = PortConfig {
+        ack: AckModel::Synchronous,
+        autoswitch: true,
+        switch_grace: GRACE,
+        user_ack_timeout: Some(TIMEOUT),
+        ..config(1)
+    };
+    let mut pair = Pair::connected(config);
+    pair.source.handle_peer(pair.now, NodeId(2), PeerState::Reachable { incarnation: Incarnation(22) });
+    let sn = pair.send(7, b"kept").unwrap();
+    pair.pass(TIMEOUT / 2);
+    lose(&mut pair);
+    assert_eq!(pair.source.link(), Link::Switching);
+    pair.now = pair.now + GRACE / 2;
+    pair.pass(MS * 100);
+    heal(&mut pair);
+    pair.pass(MS * 250);
+    assert_eq!(pair.source.link(), Link::Up);
+    let told = |pair: &Pair| {
+        pair.source_events.iter().any(|e| matches!(e, Event::Overdue { sn: late, .. } if *late == sn))
+    };
+    assert!(!told(&pair), "the grace was counted");
+    // An eighth for the sample, and a tick for each look.
+    pair.pass(TIMEOUT / 2 + TIMEOUT / 8 + MS * 60 - MS * 200);
+    assert!(told(&pair), "the absence was left out twice");
+}
+
 /// [F5] [F11] After the grace the port switches as without one, and says how long it waited; what was sent meanwhile goes to the backup.
 #[test]
 fn after_the_grace_it_switches() {
