@@ -199,11 +199,11 @@ impl<S: Payload> Sender<S> {
         self.starved &= self.has_new();
     }
 
-    /// Nothing is held any more. True: something was to be.
+    /// Nothing is held any more. True: something that was may go now.
     pub(super) fn let_go(&mut self) -> bool {
         let held = std::mem::replace(&mut self.held_from, OPEN) != OPEN;
         self.settle_stop();
-        held
+        held && self.has_new()
     }
 
     pub(super) fn holds(&self) -> bool {

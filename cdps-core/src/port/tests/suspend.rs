@@ -52,6 +52,16 @@ fn sends_wait_while_suspended() {
     pair.source.sender.check();
 }
 
+/// [L7] Who resumes a port that holds nothing starts no timer.
+#[test]
+fn nothing_held_is_nothing_to_do() {
+    let mut pair = Pair::connected(asynchronous());
+    pair.pass(MS * 60_000);
+    pair.source.suspend().unwrap();
+    pair.resume();
+    assert_eq!(pair.source.poll_timeout(), Time::NEVER);
+}
+
 /// [L7] A target's user holds its own sends in the same way.
 #[test]
 fn a_target_holds_its_sends() {
