@@ -381,7 +381,8 @@ impl Host {
                 if *reason == Reason::RoleTaken {
                     // While anything may still happen to the other one, it is worth trying again, now and then.
                     let again = env.now + env.rng.within(100 * MS, 1000 * MS);
-                    s.user.resume_at = if again < self.plan.quiet_at { again } else { u64::MAX };
+                    let worth = again < self.plan.quiet_at || s.user.finishing;
+                    s.user.resume_at = if worth { again } else { u64::MAX };
                 }
             }
             ConnStatus::Drained => {
