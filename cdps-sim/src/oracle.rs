@@ -1,5 +1,6 @@
 //! The oracle: knows what was sent, handed over, received, delivered and answered, and says when the rules are broken.
 
+mod arrival;
 mod barrier;
 mod choice;
 mod deadline;
@@ -79,6 +80,9 @@ struct Receiver {
     arrived: BTreeSet<Sn>,
     arrived_at: BTreeMap<Sn, u64>,
     partial: BTreeMap<Sn, Vec<(u32, u32)>>,
+    lines: BTreeMap<StreamId, arrival::Line>,
+    /// What a reset has dropped (F3).
+    dropped: BTreeSet<Sn>,
     delivered: BTreeSet<Sn>,
     next: BTreeMap<StreamId, Ssn>,
     /// (stream, first, next): numbers that were passed over, as tombstones or before the generation began. All must be over.
@@ -261,44 +265,6 @@ impl Oracle {
             }
             None => self.fail(Invariant::Sanity, format!("{flow:?}: {sn} travels, but was never accepted")),
         }
-    }
-
-    /// Part `offset..offset + len` of a message of `total` bytes is about to be shown to the receiving engine.
-    pub(crate) fn arrived(
-        &mut self,
-        flow: FlowKey,
-        at: Generation,
-        sn: Sn,
-        offset: u32,
-        len: u32,
-        total: u32,
-    ) {
-        let f = self.flows.entry(flow).or_default();
-        let receiver = f.receivers.entry(at).or_default();
-        if receiver.arrived.contains(&sn) || !receiver.part(sn, offset, len, total) {
-            return;
-        }
-        receiver.arrived.insert(sn);
-        receiver.arrived_at.insert(sn, self.now);
-        receiver.partial.remove(&sn);
-        if let FlowKey::Up(session) = flow
-            && f.receivers.last_key_value().is_some_and(|r| *r.0 == at)
-            && self.sessions.get(&session).is_some_and(|s| s.promise.is_timed())
-            && let Some(record) = f.record(sn).filter(|r| r.end.is_none())
-        {
-            let took = self.now.saturating_sub(record.handed_at);
-            self.tally.longest_arrival = self.tally.longest_arrival.max(took);
-            if took > ARRIVES_WITHIN {
-                let text =
-                    format!("{flow:?}: {sn} was handed over and took {:.3} s to arrive", took as f64 / 1e9);
-                self.fail(Invariant::PathHidden, text);
-            }
-        }
-    }
-
-    /// Whether a whole message was shown to the receiving engine already.
-    pub(crate) fn has_arrived(&self, flow: FlowKey, at: Generation, sn: Sn) -> bool {
-        self.flows.get(&flow).and_then(|f| f.receivers.get(&at)).is_some_and(|r| r.arrived.contains(&sn))
     }
 
     /// Whether anything of this generation was shown to the receiving engine, and the source's user has not closed it.
@@ -662,41 +628,6 @@ impl Oracle {
         }
     }
 
-    /// A target's user had closed gracefully, and now the session has ended in time.
-    pub(crate) fn closed_well(&mut self, flow: FlowKey, at: Generation) {
-        self.tally.closed_well += 1;
-        self.flows.entry(flow).or_default().receivers.entry(at).or_default().closed_well = true;
-    }
-
-    /// At the very end: a target that closed gracefully has delivered what it had taken for good, and its answers have arrived.
-    pub(crate) fn check_closed(&mut self) {
-        let mut found = None;
-        for (key, f) in self.flows.iter().filter(|(_, f)| !f.void) {
-            for (generation, receiver) in f.receivers.iter().filter(|r| r.1.closed_well) {
-                let lost = receiver.arrived.difference(&receiver.delivered).find(|sn| {
-                    let record = f.record(**sn);
-                    record.is_some_and(|r| r.end == Some(End::Completed) && r.model == AckModel::Asynchronous)
-                });
-                let unheard = receiver.answers.keys().find(|sn| {
-                    f.record(**sn).is_some_and(|r| r.end == Some(End::Nacked(Reason::PeerClosed)))
-                });
-                if let Some(sn) = lost {
-                    found.get_or_insert(format!(
-                        "{key:?} generation {generation}: {sn} was completed, and its target closed without delivering it"
-                    ));
-                }
-                if let Some(sn) = unheard {
-                    found.get_or_insert(format!(
-                        "{key:?} generation {generation}: {sn} was acknowledged before its target closed, and nacked"
-                    ));
-                }
-            }
-        }
-        if let Some(text) = found {
-            self.fail(Invariant::Drain, text);
-        }
-    }
-
     /// At the very end: every send has ended and every payload is free.
     pub(crate) fn check_ends(&mut self) {
         self.check_passed();
@@ -717,25 +648,6 @@ impl Oracle {
         if let Some(text) = found {
             self.fail(Invariant::OneEnd, text);
         }
-    }
-}
-
-impl Receiver {
-    /// Notes a part; true: the message is whole.
-    fn part(&mut self, sn: Sn, offset: u32, len: u32, total: u32) -> bool {
-        if len == total {
-            return true;
-        }
-        let parts = self.partial.entry(sn).or_default();
-        parts.push((offset, offset + len));
-        parts.sort_unstable();
-        let mut covered = 0;
-        for &(from, to) in parts.iter() {
-            if from <= covered {
-                covered = covered.max(to);
-            }
-        }
-        covered == total
     }
 }
 

@@ -1,6 +1,6 @@
 //! From the network to the engines: read, decode, hand in.
 
-use cdps_core::id::{ConnId, Generation, PathId, Side as PortSide, Sn};
+use cdps_core::id::{ConnId, Generation, PathId, Side as PortSide};
 use cdps_core::port::{Inbound, Placement};
 use cdps_core::reason::Reason;
 use cdps_core::wire::{FragmentHead, Frame, Item, Items, Step, item};
@@ -11,7 +11,6 @@ use crate::broken::Broken;
 use crate::checksum::CRC;
 use crate::env::{Env, note};
 use crate::net::ReadEnd;
-use crate::oracle::FlowKey;
 use crate::payload::{Buffer, Received};
 use crate::rules::Invariant;
 
@@ -214,16 +213,17 @@ impl Host {
     ) {
         let Some(s) = self.slots[serves.slot].as_mut() else { return };
         let flow = s.flow_in(serves.generation);
-        if it.flags & item::TOMBSTONE == 0 {
-            if env.broken == Some(Broken::NoDedup)
-                && s.side == PortSide::Target
-                && env.oracle.has_arrived(flow, serves.generation, it.sn)
-            {
-                env.broke += 1;
-                crate::mutate::deliver_again(env, s, serves.generation, &it, &payload);
-            }
-            env.oracle.arrived(flow, serves.generation, it.sn, 0, it.len, it.len);
+        let Item { sn, stream, ssn, flags, len, .. } = it;
+        if flags & item::TOMBSTONE == 0
+            && env.broken == Some(Broken::NoDedup)
+            && s.side == PortSide::Target
+            && env.oracle.has_arrived(flow, serves.generation, sn)
+        {
+            env.broke += 1;
+            crate::mutate::deliver_again(env, s, serves.generation, &it, &payload);
         }
+        let head = FragmentHead { sn, ssn, stream, offset: 0, total: len, flags };
+        s.shown(env, serves, &head, len);
         items.push(Inbound::Message { item: it, payload });
     }
 
@@ -276,8 +276,7 @@ impl Host {
             return Err(Reason::BadChecksum);
         }
         let Some((serves, s)) = self.serves(c) else { return Err(Reason::UnknownSession) };
-        let flow = s.flow_in(serves.generation);
-        let FragmentHead { sn, ssn, stream, offset, total, flags } = body.head;
+        let FragmentHead { sn, ssn, stream, offset, flags, .. } = body.head;
         let len = body.len;
         match body.place {
             Place::Nowhere => {}
@@ -286,20 +285,24 @@ impl Host {
                 self.whole(env, serves, item, payload, items);
             }
             Place::Into(_) => {
-                self.part(env, flow, serves, (sn, offset, len, total));
+                s.shown(env, serves, &body.head, len);
                 items.push(Inbound::Fragment { sn, offset, len });
             }
             Place::Aside(payload) => {
-                self.part(env, flow, serves, (sn, offset, len, total));
+                s.shown(env, serves, &body.head, len);
                 items.push(Inbound::Aside { sn, offset, len, payload });
             }
         }
         Ok(())
     }
+}
 
-    fn part(&self, env: &mut Env, flow: FlowKey, serves: Serves, part: (Sn, u32, u32, u32)) {
-        let (sn, offset, len, total) = part;
-        env.oracle.arrived(flow, serves.generation, sn, offset, len, total);
+impl Slot {
+    /// The engine is about to be shown a message, or a part of it; it looks at none of a session that it has ended.
+    fn shown(&self, env: &mut Env, serves: Serves, head: &FragmentHead, len: u32) {
+        if self.port.path_ids().any(|path| path == serves.path) {
+            env.oracle.arrived(self.flow_in(serves.generation), serves.generation, head, len);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the oracle holds against a planned switch (F6).
 
-use cdps_core::id::{SessionId, Sn};
+use cdps_core::id::SessionId;
 use cdps_core::port::ConnStatus;
 
 use super::{FlowKey, Oracle};
@@ -26,11 +26,7 @@ impl Oracle {
                 // Not what was lost before, nor what a reset has dropped.
                 let (since, flow) = (s.since, self.flows.get(&FlowKey::Up(session)));
                 let former = flow.into_iter().flat_map(|f| f.receivers.range(since..*generation));
-                let dropped = |sn: &&Sn| flow.and_then(|f| f.record(**sn)).is_some_and(|r| r.undelivered);
-                left = former
-                    .flat_map(|(_, r)| r.arrived.difference(&r.delivered))
-                    .find(|sn| !dropped(sn))
-                    .copied();
+                left = former.flat_map(|(_, r)| r.untold()).next();
             }
             ConnStatus::SwitchFailed { .. } => self.tally.planned[1] += 1,
             ConnStatus::Connected { .. }

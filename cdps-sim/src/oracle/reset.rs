@@ -9,6 +9,7 @@ use crate::rules::Invariant;
 impl Oracle {
     /// A target port goes on under a new generation. Its own numbers go on too; what it had not finished has been nacked.
     pub(crate) fn reset(&mut self, session: SessionId, from: Generation, to: Generation) {
+        self.drop_waiting(session, from);
         let before = self.flows.entry(FlowKey::Down(session, from)).or_default();
         let after = Flow {
             streams: before.streams.clone(),
