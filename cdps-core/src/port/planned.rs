@@ -95,11 +95,21 @@ impl<S: Payload, R: Clone> Port<S, R> {
         }
     }
 
+    /// The engine with a quorum says that this node is down: nothing is held for it any more.
+    pub(super) fn planned_down(&mut self, now: Time, node: NodeId) {
+        if self.planned.as_ref().is_some_and(|p| p.node == node && p.holds()) {
+            self.cancel_switch(now, Trigger::NodeDown.reason());
+        }
+    }
+
     /// An answer that is not the present session's.
     pub(super) fn handle_planned_answer(&mut self, now: Time, answer: &Answer) {
         let Some(planned) = self.planned.as_mut().filter(|p| p.generation == answer.generation) else {
             return;
         };
+        if is_down(&self.peers, planned.node) {
+            return; // It was asked before the engine said so.
+        }
         if answer.reason == Reason::StaleGeneration as u16
             && answer.highest.role_epoch == planned.generation.role_epoch
         {

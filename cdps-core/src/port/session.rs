@@ -208,6 +208,9 @@ impl<S: Payload, R: Clone> Port<S, R> {
             return self.handle_planned_answer(now, answer);
         }
         let Some(attempt) = self.attempt.as_mut().filter(|a| !a.answered) else { return };
+        if is_down(&self.peers, attempt.node) {
+            return; // It was asked before the engine said so, and will be again when that is taken back (N5).
+        }
         if answer.reason == Reason::StaleGeneration as u16 && answer.highest >= self.generation {
             if answer.highest.role_epoch > self.generation.role_epoch {
                 return self.fail_attempt(now, Reason::StaleGeneration);
@@ -619,6 +622,9 @@ impl<S: Payload, R: Clone> Port<S, R> {
             }
             self.planned_heard(now, node);
         }
+        if state == PeerState::Down {
+            self.planned_down(now, node);
+        }
         self.learn_of_former(now, node, state);
         // A target's peer is one incarnation of the source; the driver ends the session when that is over.
         let another =
@@ -661,7 +667,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
     }
 
     /// A lost target is waited for, and has not answered.
-    fn awaits_return(&self) -> bool {
+    pub(super) fn awaits_return(&self) -> bool {
         self.attempt.as_ref().is_some_and(|a| !a.answered && matches!(a.purpose, Purpose::Recovery(_)))
     }
 

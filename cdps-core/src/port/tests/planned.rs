@@ -192,6 +192,30 @@ fn a_target_that_allows_too_few_streams() {
     assert_eq!((pair.received().len(), pair.nacked()), (4, Vec::new()));
 }
 
+/// [F6] [N5] The new target is down by the word of an engine with a quorum: what was held goes on with the present one, at once. An answer of it
+/// that comes after that word holds nothing.
+#[test]
+fn nothing_is_held_for_a_node_that_is_down() {
+    for answered in [true, false] {
+        let mut pair = Pair::connected(config(1));
+        pair.send(1, b"kept").unwrap();
+        pair.run();
+        pair.source.switch(pair.now, NodeId(3)).unwrap();
+        let connect = asked(&mut pair.source).unwrap();
+        let answer = answer(&connect, Reason::None, connect.generation.counter);
+        if answered {
+            pair.source.handle_answer(pair.now, &answer);
+        }
+        pair.source.handle_peer(pair.now, NodeId(3), PeerState::Down);
+        if !answered {
+            pair.source.handle_answer(pair.now, &answer);
+        }
+        pair.send(1, b"goes on").unwrap();
+        pair.run();
+        assert_eq!((pair.received().len(), pair.source.is_switching()), (2, !answered));
+    }
+}
+
 /// [F6] [F7] A target that has accepted a newer generation of this client is asked again under one that is newer still.
 #[test]
 fn asks_again_with_a_newer_generation() {

@@ -49,6 +49,23 @@ fn late_frames_are_counted() {
     assert_eq!((target.stats().late, target.state()), (2, State::ConnectedTo));
 }
 
+/// [N5] [F3] An answer that was on its way when the engine said that the target is down leads to nothing; when that is taken back it is asked again.
+#[test]
+fn a_late_answer_of_a_node_that_is_down_is_not_heeded() {
+    let mut pair = Pair::connected(config(1));
+    pair.cut();
+    pair.source.handle_peer(pair.now, NodeId(2), PeerState::Down);
+    let late = Answer {
+        generation: pair.source.generation(),
+        secret: Secret::new([7; 32]),
+        ..pair.target.as_ref().unwrap().answer(Vec::new())
+    };
+    pair.source.handle_answer(pair.now, &late);
+    assert!(pair.source.awaits_return());
+    pair.heal();
+    assert_eq!((pair.source.link(), pair.source.stats().resets), (Link::Up, 1));
+}
+
 /// [F3] Each message that was nacked as unknown is resolved once, before the port is up again; the session goes on with the next numbers.
 #[test]
 fn what_was_unknown_is_resolved() {
