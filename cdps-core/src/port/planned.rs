@@ -21,6 +21,8 @@ const HEADROOM: u64 = 1 << 32;
 pub(super) struct Planned {
     node: NodeId,
     generation: Generation,
+    /// The new target's own numbers begin there.
+    first: Sn,
     /// Given up then.
     pub(super) deadline: Time,
     /// When the new target is asked (again).
@@ -62,6 +64,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         self.planned = Some(Planned {
             node: to,
             generation: self.next_generation(),
+            first: Sn(0),
             deadline: now + self.config.switch_timeout,
             ask_at: now,
             answer: None,
@@ -77,11 +80,11 @@ impl<S: Payload, R: Clone> Port<S, R> {
         let Some(planned) = &mut self.planned else { return };
         planned.ask_at = now + self.config.liveness.heartbeat;
         planned.probed_at = now;
-        let (node, generation) = (planned.node, planned.generation);
+        planned.first = Sn(self.receiver.highest().0 + HEADROOM);
+        let Planned { node, generation, first, .. } = *planned;
         if is_down(&self.peers, node) {
             return;
         }
-        let first = Sn(self.receiver.highest().0 + HEADROOM);
         let listed = self.config.targets.iter().find(|t| t.node == node);
         let paths = listed.map_or(0, |t| t.addresses.len());
         let connect = self.connect_to(generation, paths, first, 0);
@@ -179,7 +182,8 @@ impl<S: Payload, R: Clone> Port<S, R> {
         if self.planned.as_ref().is_some_and(|p| needed > allowed(p)) {
             return self.cancel_switch(now, Reason::Limit);
         }
-        let Some(Planned { node, generation, answer: Some((answer, _)), .. }) = self.planned.take() else {
+        let Some(Planned { node, generation, first, answer: Some((answer, _)), .. }) = self.planned.take()
+        else {
             return;
         };
         let Some(from) = self.peer else { return };
@@ -199,6 +203,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         self.attempt =
             Some(Attempt::answered(node, Purpose::Switch, tried, now + self.config.connect_timeout));
         self.begin_session(now, node);
+        self.receiver.expect_from(first);
         self.enter_session(now, &answer);
         if !self.suspended {
             self.sender.let_go();

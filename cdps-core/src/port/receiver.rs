@@ -54,7 +54,7 @@ pub(super) struct Receiver<R> {
     base: Option<Sn>,
     cumulative: Sn,
     above: VecDeque<bool>,
-    /// Highest SN ever received, in whatever generation.
+    /// Highest SN ever received, in whatever generation, or kept for a peer.
     highest: Sn,
     streams: Vec<Stream<R>>,
     index: BTreeMap<StreamId, usize>,
@@ -200,9 +200,14 @@ impl<R: Clone> Receiver<R> {
         (self.window, (self.retained + self.spent).saturating_sub(self.released))
     }
 
-    /// Highest SN ever received.
+    /// Highest SN ever received, or kept for a peer.
     pub(super) fn highest(&self) -> Sn {
         self.highest
+    }
+
+    /// The peer's numbers start here or below; none of them is given to another peer, whether it has been heard of or not.
+    pub(super) fn expect_from(&mut self, first: Sn) {
+        self.highest = self.highest.max(first);
     }
 
     /// The peer states where its numbers start. `Err`: it said something else before.

@@ -192,6 +192,23 @@ fn a_target_that_allows_too_few_streams() {
     assert_eq!((pair.received().len(), pair.nacked()), (4, Vec::new()));
 }
 
+/// [F6] [M3] Each target has numbers of its own for what it sends, also one that has sent nothing yet when the next switch is asked for.
+#[test]
+fn targets_do_not_share_numbers() {
+    let mut pair = Pair::connected(config(1));
+    pair.backup = true;
+    pair.source.switch(pair.now, NodeId(3)).unwrap();
+    pair.run();
+    assert_eq!((pair.source.peer(), pair.source.link()), (Some(NodeId(3)), Link::Up));
+    let start = pair.target.as_ref().unwrap().sender.start();
+    pair.source.switch(pair.now, NodeId(2)).unwrap();
+    let asked = std::iter::from_fn(|| pair.source.poll_action()).find_map(|action| match action {
+        Action::Tell { node: NodeId(2), body: NodeBody::Connect(connect), .. } => Some(connect),
+        _ => None,
+    });
+    assert!(asked.expect("a request").first.0 >= start.0 + (1 << 32));
+}
+
 /// [F6] [N5] The new target is down by the word of an engine with a quorum: what was held goes on with the present one, at once. An answer of it
 /// that comes after that word holds nothing.
 #[test]
