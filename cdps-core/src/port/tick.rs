@@ -5,6 +5,7 @@ use super::path::Dial;
 use super::session::Lease;
 use super::state::State;
 use super::{Action, Payload, Port};
+use crate::cluster::Health;
 use crate::id::Side;
 use crate::reason::Reason;
 use crate::time::{Duration, Time};
@@ -177,11 +178,30 @@ impl<S: Payload, R: Clone> Port<S, R> {
             } else if waited > patience.min(dead) && !conn.suspect {
                 conn.suspect = true;
                 self.show_health(now, at, Reason::Timeout);
+            } else if now.since(oldest) > self.config.ack_timeout / 2 {
+                self.rescue(now, at);
             }
         }
         if timed_out && self.side == Side::Source {
             self.lose_target(now, Trigger::NoReceipt);
         }
+    }
+
+    /// What is on its way on a path that receipts, but too slowly for the receipt timeout, also goes on a good one: the timeout judges the target,
+    /// not one of its paths (F1, T2).
+    fn rescue(&mut self, now: Time, at: usize) {
+        let limit = self.config.ack_timeout / 2;
+        let good = |k: usize| k != at && self.paths[k].health() == Health::Good;
+        if !(0..self.paths.len()).any(good) {
+            return;
+        }
+        let Some(conn) = self.paths[at].conn_mut() else { return };
+        if !conn.flights.iter().any(|f| !f.moved && now.since(f.at) > limit) {
+            return;
+        }
+        conn.suspect = true;
+        self.move_flights(at);
+        self.show_health(now, at, Reason::Timeout);
     }
 
     /// Gives up what has waited past its deadline (M10).

@@ -435,7 +435,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
     }
 
     /// What is on its way on a path in doubt is also sent elsewhere.
-    fn move_flights(&mut self, at: usize) {
+    pub(super) fn move_flights(&mut self, at: usize) {
         let path = &mut self.paths[at];
         let Dial::Up(conn) = &mut path.dial else { return };
         for flight in conn.flights.iter_mut().filter(|f| !f.moved) {

@@ -150,6 +150,38 @@ fn a_second_copy_makes_up_for_a_loss() {
     }
 }
 
+/// [F1] [T2] [T3] A path that receipts what it carries, but too slowly for the receipt timeout, does not take the connection down while another one is good:
+/// what is too old goes there as well.
+#[test]
+fn a_slow_path_is_no_lost_target() {
+    let config = PortConfig {
+        ack: AckModel::Asynchronous,
+        balance: crate::config::Balance::RoundRobin,
+        ack_timeout: MS * 1000,
+        ..config(2)
+    };
+    let mut pair = Pair::connected(config);
+    pair.silent = vec![PathId(0)];
+    for stream in 0..40 {
+        pair.send(stream, b"message").unwrap();
+        pair.run();
+    }
+    let (slow, good) = (pair.conns[0], pair.conns[1]);
+    assert_eq!((slow.0, good.0), (PathId(0), PathId(1)));
+    for k in 1..15 {
+        pair.pass(MS * 100);
+        let mut receipt = pair.target.as_mut().unwrap().receiver.receipt();
+        receipt.paths = vec![wire::PathRecord { path: slow.0, conn: slow.1, frames: 1 + k }];
+        let (frames, mut items) =
+            (pair.frames[&(false, good.0)], vec![Inbound::Frame(Box::new(Frame::Receipt(receipt)))]);
+        pair.source.handle_inbound(pair.now, good.0, good.1, frames, &mut items, true).unwrap();
+        pair.run();
+    }
+    assert_eq!(pair.source.stats().downs, 0);
+    // What was receipted before that never arrived here; 20 went on the good path at once.
+    assert!(pair.received().len() > 30, "{}", pair.received().len());
+}
+
 /// [F9] [T3] A connection whose peer does not answer what it was asked is given up, also when no message is on its way there: so a source
 /// that is gone without a word is noticed by a target that merely waits for its acknowledgments to be confirmed.
 #[test]
