@@ -135,6 +135,8 @@ struct Session {
     orderly: Option<Generation>,
     /// Generation in which the present target was connected to.
     since: Generation,
+    /// The newest one that the source's user was told of.
+    told: Generation,
     /// The target that is being given up.
     leaving: Option<NodeId>,
     /// What its user was asked last, and has answered.
@@ -490,6 +492,12 @@ impl Oracle {
         let s = self.sessions.entry(session).or_default();
         let promise = s.promise;
         let mut fault = None;
+        if let ConnStatus::Connected { generation, .. }
+        | ConnStatus::Recovered { generation, .. }
+        | ConnStatus::Switched { generation, .. } = status
+        {
+            s.told = *generation;
+        }
         match status {
             ConnStatus::Down { reason, .. } => {
                 self.tally.downs += 1;
@@ -534,7 +542,8 @@ impl Oracle {
                 }
                 s.refusing = false;
                 if matches!(status, ConnStatus::Closed { reason: Reason::Closed }) {
-                    s.closed = newest;
+                    // What was sent there may still have to arrive.
+                    s.closed = newest.max(Some(s.told));
                 }
             }
             ConnStatus::Switched { generation, decision, .. } if decision.trigger == Trigger::Asked => {
