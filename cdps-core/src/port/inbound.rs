@@ -37,10 +37,10 @@ impl<S: Payload, R: Clone> Port<S, R> {
         live.frames_in = frames;
         live.heard_at = now;
         live.asked_at = None;
+        let mut duplicate = std::mem::take(&mut live.discards);
         self.last_contact = now;
         self.freshest = Some(path);
         let mut eager = false;
-        let mut duplicate = false;
         let mut feedback = false;
         for item in items.drain(..) {
             match item {
@@ -244,12 +244,14 @@ impl<S: Payload, R: Clone> Port<S, R> {
         len: u32,
         offered: Option<R>,
     ) -> Result<Placement<R>, Reason> {
-        let live = self.path_index(path).is_some_and(|at| self.paths[at].live(conn).is_some());
-        if !live {
+        let known = self.path_index(path);
+        let Some(live) = known.and_then(|at| self.paths[at].live(conn)) else {
             self.stats.late += 1;
             return Ok(Placement::Discard);
-        }
-        self.receiver.begin_fragment(path, conn, head, len, offered)
+        };
+        let placement = self.receiver.begin_fragment(path, conn, head, len, offered)?;
+        live.discards |= matches!(placement, Placement::Discard);
+        Ok(placement)
     }
 
     /// The parts of a message, for [`Action::Assemble`].

@@ -77,6 +77,8 @@ pub(super) struct Conn {
     pub(super) status_due: Vec<PathId>,
     /// A probe has been sent since the last progress.
     pub(super) probed: bool,
+    /// A fragment comes, or has come, that was here already.
+    pub(super) discards: bool,
     /// No receipt for too long (T3).
     pub(super) suspect: bool,
     /// What the peer thinks of the path.
@@ -100,6 +102,7 @@ impl Conn {
             due: Due::default(),
             status_due: vec![path],
             probed: false,
+            discards: false,
             suspect: false,
             opinion: Opinion::Good,
         }

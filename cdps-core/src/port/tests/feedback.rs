@@ -150,6 +150,22 @@ fn a_second_copy_makes_up_for_a_loss() {
     }
 }
 
+/// [A5] A fragment that is here already is answered on the path that brought it, as a message is: the sender waits for that there.
+#[test]
+fn a_fragment_that_comes_again_is_answered() {
+    let mut pair = Pair::connected(PortConfig { ack: AckModel::Asynchronous, ..config(2) });
+    pair.send(0, &[1; 100]).unwrap();
+    pair.pass(MS * 2000);
+    assert_eq!(receipts(&mut pair), [0, 0]);
+    let (path, conn) = pair.conns[1];
+    let head = FragmentHead { sn: Sn(1), ssn: Ssn(1), stream: StreamId(0), offset: 0, total: 100, flags: 0 };
+    let (now, frames) = (pair.now, pair.frames[&(true, path)]);
+    let target = pair.target.as_mut().unwrap();
+    assert_eq!(target.begin_fragment(now, path, conn, &head, 50, None), Ok(Placement::Discard));
+    target.handle_inbound(now, path, conn, frames + 1, &mut Vec::new(), true).unwrap();
+    assert_eq!(receipts(&mut pair), [0, 1]);
+}
+
 /// [F1] [T2] [T3] A path that receipts what it carries, but too slowly for the receipt timeout, does not take the connection down while another one is good:
 /// what is too old goes there as well.
 #[test]
