@@ -69,7 +69,7 @@ pub(super) struct Sender<S> {
     credit: u64,
     spent: u64,
     unfinished: Unfinished,
-    /// Runs that were nacked as unknown, ascending: what a reset may resolve (F3).
+    /// Runs that were nacked as unknown: what a reset may resolve (F3).
     unknown: Vec<(Sn, Sn)>,
     /// Payload bytes behind the cursor.
     queued: u64,

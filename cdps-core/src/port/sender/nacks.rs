@@ -58,8 +58,9 @@ impl<S: Payload> Sender<S> {
         }
     }
 
-    /// What was nacked as unknown since the last call.
+    /// What was nacked as unknown since the last call, ascending. A stop after a switch nacks what was about to go again before what has.
     pub(in crate::port) fn take_unknown(&mut self) -> Vec<(Sn, Sn)> {
+        self.unknown.sort_unstable();
         std::mem::take(&mut self.unknown)
     }
 }

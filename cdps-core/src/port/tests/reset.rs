@@ -103,6 +103,32 @@ fn what_was_unknown_is_resolved() {
     assert!(matches!(&pair.target_events[..], [.., Event::Received(Received { ssn: Ssn(5), .. })]));
 }
 
+/// [F3] [L5] What is unknown is resolved oldest first, also where a stop has nacked a message before an older one: one that was to go again after
+/// a switch, and had not yet.
+#[test]
+fn what_a_stop_leaves_unknown_is_in_order() {
+    let mut pair = Pair::connected(PortConfig { autoswitch: true, window: 100_000, ..config(1) });
+    pair.backup = true;
+    pair.send(1, &[1; 60_000]).unwrap();
+    pair.run();
+    let credit = pair.target_events.iter().find_map(|e| match e {
+        Event::Received(m) => Some(m.credit),
+        _ => None,
+    });
+    pair.target.as_mut().unwrap().release(pair.now, credit.expect("a message"));
+    pair.send(1, &[2; 60_000]).unwrap();
+    pair.run();
+    assert_eq!(pair.received().len(), 2);
+    pair.source.handle_peer(pair.now, NodeId(2), PeerState::Down);
+    pair.run();
+    assert_eq!((pair.source.peer(), pair.source.link()), (Some(NodeId(3)), Link::Up));
+    pair.source.stop(pair.now).unwrap();
+    pair.source.reset(pair.now).unwrap();
+    pair.act(true);
+    assert_eq!(pair.nacked().iter().map(|n| n.0).collect::<Vec<_>>(), [2, 1]);
+    assert_eq!(pair.source.sender.take_unknown(), [(Sn(1), Sn(1)), (Sn(2), Sn(2))]);
+}
+
 /// [F3] What was not whole is dropped with its buffer, and the first credit is the window less what the target's user still keeps.
 #[test]
 fn credit_after_a_reset() {
