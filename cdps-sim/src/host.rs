@@ -520,6 +520,10 @@ impl Host {
                 }
             }
             Action::Assemble { sn } => {
+                if let Some(s) = self.slots[slot].as_ref() {
+                    let generation = s.port.generation();
+                    env.oracle.assembling(s.flow_in(generation), generation, sn);
+                }
                 let wait = if env.rng.chance(50) { 0 } else { env.rng.below(MS) };
                 self.later(env, wait, HostEvent::Assemble { slot, sn });
             }
@@ -550,6 +554,9 @@ impl Host {
                 bytes[*offset as usize..(offset + len) as usize]
                     .copy_from_slice(&part.bytes.borrow()[..*len as usize]);
             }
+        }
+        if s.port.peer().is_some() {
+            env.oracle.assembled(s.flow_in(generation), generation, sn);
         }
         s.port.handle_assembled(now, sn, whole);
     }

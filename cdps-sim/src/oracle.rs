@@ -81,6 +81,8 @@ struct Receiver {
     arrived_at: BTreeMap<Sn, u64>,
     partial: BTreeMap<Sn, Vec<(u32, u32)>>,
     lines: BTreeMap<StreamId, arrival::Line>,
+    /// All parts are there, and are being put together: it counts as received when that is done.
+    assembling: BTreeSet<Sn>,
     /// What a reset has dropped (F3).
     dropped: BTreeSet<Sn>,
     delivered: BTreeSet<Sn>,

@@ -6,7 +6,7 @@ use cdps_core::id::{Generation, SessionId, Sn, Ssn};
 use cdps_core::reason::Reason;
 use cdps_core::wire::{FragmentHead, item};
 
-use super::{ARRIVES_WITHIN, End, FlowKey, Oracle, Receiver};
+use super::{ARRIVES_WITHIN, End, Flow, FlowKey, Oracle, Receiver};
 use crate::rules::Invariant;
 
 /// A stream at a receiver, in the order of its messages.
@@ -56,9 +56,14 @@ impl Receiver {
     pub(super) fn untold(&self) -> impl Iterator<Item = Sn> {
         self.arrived.difference(&self.delivered).copied().filter(|sn| !self.dropped.contains(sn))
     }
+}
 
-    fn is_waiting(&self, sn: Sn) -> bool {
-        self.lines.values().any(|line| line.waiting.values().any(|w| *w == sn))
+impl Flow {
+    /// What came and is not due: it, or something before it in its stream, is not whole, or is being put together.
+    fn waits(&self, receiver: &Receiver, sn: Sn) -> bool {
+        let stream = |sn| self.record(sn).map(|r| r.stream);
+        let in_parts = receiver.assembling.iter().any(|part| *part <= sn && stream(*part) == stream(sn));
+        in_parts || receiver.lines.values().any(|line| line.waiting.values().any(|w| *w == sn))
     }
 }
 
@@ -93,6 +98,16 @@ impl Oracle {
         }
     }
 
+    /// The engine wants the parts of a message put together.
+    pub(crate) fn assembling(&mut self, flow: FlowKey, at: Generation, sn: Sn) {
+        self.flows.entry(flow).or_default().receivers.entry(at).or_default().assembling.insert(sn);
+    }
+
+    /// They are.
+    pub(crate) fn assembled(&mut self, flow: FlowKey, at: Generation, sn: Sn) {
+        self.flows.entry(flow).or_default().receivers.entry(at).or_default().assembling.remove(&sn);
+    }
+
     /// Whether a whole message was shown to the receiving engine already.
     pub(crate) fn has_arrived(&self, flow: FlowKey, at: Generation, sn: Sn) -> bool {
         self.flows.get(&flow).and_then(|f| f.receivers.get(&at)).is_some_and(|r| r.arrived.contains(&sn))
@@ -101,11 +116,11 @@ impl Oracle {
     /// A target is reset: what waits there for something before it goes (F3), also what was completed when it was handed over (A3), of which
     /// nobody is told.
     pub(super) fn drop_waiting(&mut self, session: SessionId, at: Generation) {
-        let receivers = self.flows.get_mut(&FlowKey::Up(session)).map(|f| &mut f.receivers);
-        if let Some(receiver) = receivers.and_then(|r| r.get_mut(&at)) {
-            for line in receiver.lines.values_mut() {
-                receiver.dropped.extend(std::mem::take(&mut line.waiting).into_values());
-            }
+        let Some(f) = self.flows.get_mut(&FlowKey::Up(session)) else { return };
+        let Some(receiver) = f.receivers.get(&at) else { return };
+        let dropped: Vec<Sn> = receiver.untold().filter(|sn| f.waits(receiver, *sn)).collect();
+        if let Some(receiver) = f.receivers.get_mut(&at) {
+            receiver.dropped.extend(dropped);
         }
     }
 
@@ -123,7 +138,7 @@ impl Oracle {
                 let unheard = receiver.answers.keys().find(|sn| {
                     f.record(**sn).is_some_and(|r| r.end == Some(End::Nacked(Reason::PeerClosed)))
                 });
-                if let Some(sn) = receiver.untold().find(|sn| !receiver.is_waiting(*sn)) {
+                if let Some(sn) = receiver.untold().find(|sn| !f.waits(receiver, *sn)) {
                     found.get_or_insert(format!(
                         "{key:?} generation {generation}: {sn} was there, and its target closed without delivering it"
                     ));
