@@ -271,9 +271,9 @@ impl<S: Payload, R: Clone> Port<S, R> {
 
     /// connectcomplete, or the end of a switch: the first path is up, and no former target can deliver any more.
     pub(super) fn try_complete(&mut self, now: Time) {
+        self.settle_former(now);
         let Some(attempt) = &self.attempt else { return };
-        let fenced = self.former.as_ref().is_none_or(|f| f.lease.end(now).is_some());
-        if !attempt.answered || self.paths_up() == 0 || !fenced || !self.has_ledger() {
+        if !attempt.answered || self.paths_up() == 0 || self.former.is_some() || !self.has_ledger() {
             return;
         }
         let Some(attempt) = self.attempt.take() else { return };
@@ -453,14 +453,20 @@ impl<S: Payload, R: Clone> Port<S, R> {
 
     /// Goes on once the former target cannot deliver any more.
     pub(super) fn tend_former(&mut self, now: Time) {
-        if let Some((generation, end)) =
-            self.former.as_ref().and_then(|f| Some((f.generation, f.lease.end(now)?)))
-        {
-            self.note_lease(now, generation, end);
-            self.former = None;
+        if self.settle_former(now) {
             self.try_complete(now);
         }
         self.tend_fence(now);
+    }
+
+    /// Lets go the former target if it cannot deliver any more, and notes how that became certain (F11). True: it was so just now.
+    fn settle_former(&mut self, now: Time) -> bool {
+        let over = self.former.as_ref().and_then(|f| Some((f.generation, f.lease.end(now)?)));
+        if let Some((generation, end)) = over {
+            self.note_lease(now, generation, end);
+            self.former = None;
+        }
+        over.is_some()
     }
 
     /// F2: down, then every unfinished message nacked, oldest first, then drained. From there on the target is waited for (F3); it has

@@ -192,6 +192,28 @@ fn a_target_that_allows_too_few_streams() {
     assert_eq!((pair.received().len(), pair.nacked()), (4, Vec::new()));
 }
 
+/// [F11] [F8] The record says how the former target's lease ended also where that was not noticed before the new one's path came up.
+#[test]
+fn the_end_of_the_lease_is_in_the_record() {
+    let mut pair = Pair::connected(config(1));
+    let former = pair.source.generation();
+    pair.source.switch(pair.now, NodeId(3)).unwrap();
+    let connect = asked(&mut pair.source).unwrap();
+    pair.source.handle_answer(pair.now, &answer(&connect, Reason::None, connect.generation.counter));
+    let dialled = std::iter::from_fn(|| pair.source.poll_action()).find_map(|action| match action {
+        Action::Dial { path, conn, .. } => Some((path, conn)),
+        _ => None,
+    });
+    let (path, conn) = dialled.expect("a dial");
+    pair.source.handle_fenced(pair.now, former, pair.now + MS * 100);
+    pair.source.handle_conn_up(pair.now + MS * 200, path, conn);
+    let lease = std::iter::from_fn(|| pair.source.poll_event(true)).find_map(|e| match e {
+        Event::Status(ConnStatus::Switched { decision, .. }) => decision.lease,
+        _ => None,
+    });
+    assert_eq!(lease, Some((LeaseEnd::Expired, MS * 200)));
+}
+
 /// [F6] [M3] Each target has numbers of its own for what it sends, also one that has sent nothing yet when the next switch is asked for.
 #[test]
 fn targets_do_not_share_numbers() {
