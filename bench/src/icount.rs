@@ -171,7 +171,7 @@ impl Bench {
         if work >= Work::Receive {
             self.receive(Side::Target)?;
             self.target.take_events(true, &mut self.events);
-            let mut credit = CreditToken { epoch: 0, cost: 0 };
+            let mut credit = CreditToken { account: 0, cost: 0 };
             while let Some(event) = self.events.pop_front() {
                 if let Event::Received(message) = event {
                     credit = CreditToken { cost: credit.cost + message.credit.cost, ..message.credit };

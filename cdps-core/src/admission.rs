@@ -145,6 +145,7 @@ mod tests {
             paths: 1,
             features: 0,
             window: 1 << 20,
+            high_window: 0,
             max_message: 1 << 20,
             max_streams: 1,
             session_timeout_ms: 1000,

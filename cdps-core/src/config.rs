@@ -155,6 +155,26 @@ pub enum AckModel {
     Sent,
 }
 
+/// How urgent the messages of a stream are (M11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(u8)]
+pub enum Priority {
+    /// They take their turn.
+    #[default]
+    Normal = 0,
+    /// They go before all normal ones, and have credit of their own: they never wait for what the peer's user keeps of the others.
+    High = 1,
+}
+
+/// What holds for the messages of a stream (M11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct StreamContract {
+    /// Acknowledgment model of those that name none; `None`: the port's.
+    pub ack: Option<AckModel>,
+    /// How urgent they are.
+    pub priority: Priority,
+}
+
 /// What a path is for (T8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum PathClass {
@@ -276,6 +296,8 @@ pub struct PortConfig {
     pub balance: Balance,
     /// Cost that the peer may have outstanding here: bytes + 256 a message, until the user has released it (M7).
     pub window: u64,
+    /// The same for messages of high priority, which the peer may have outstanding besides (M11). 64 KiB to 1 TiB.
+    pub high_window: u64,
     /// Bytes of payload that may be queued or unfinished here; past it a send waits or says AGAIN (M6).
     pub send_buffer_max: u64,
     /// Share of `send_buffer_max` above which the user is told to hold back, in percent (M7).
@@ -324,6 +346,7 @@ impl Default for PortConfig {
             fence: false,
             balance: Balance::default(),
             window: 16 << 20,
+            high_window: 1 << 20,
             send_buffer_max: 64 << 20,
             flow_high: 75,
             flow_low: 50,
@@ -359,6 +382,7 @@ impl PortConfig {
             }
         };
         range("window", self.window, 64 << 10, 1 << 40)?;
+        range("high_window", self.high_window, 64 << 10, 1 << 40)?;
         range("send_buffer_max", self.send_buffer_max, 1, 1 << 40)?;
         range("flow_high", u64::from(self.flow_high), 1, 100)?;
         range("flow_low", u64::from(self.flow_low), 0, u64::from(self.flow_high) - 1)?;

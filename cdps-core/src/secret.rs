@@ -53,6 +53,7 @@ mod tests {
             paths: 1,
             features: 0,
             window: 0,
+            high_window: 0,
             max_message: 0,
             max_streams: 0,
             session_timeout_ms: 0,

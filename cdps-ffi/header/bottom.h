@@ -1,6 +1,7 @@
 
 /* Initial values: struct_size set, the rest default. */
 #define CDPS_ERROR_INIT { (uint32_t)sizeof(cdps_error_t), 0, 0, 0, { 0 } }
+#define CDPS_STREAM_CONTRACT_INIT { (uint32_t)sizeof(cdps_stream_contract_t), 0, 0, 0 }
 #define CDPS_SEND_OPTS_INIT { (uint32_t)sizeof(cdps_send_opts_t), 0, 0, 0, 0, 0, NULL, 0, 0 }
 #define CDPS_PORT_CALLBACKS_INIT \
     { (uint32_t)sizeof(cdps_port_callbacks_t), 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }

@@ -153,6 +153,7 @@ pub(crate) static KEYS: &[Key] = &[
         c"How the path of a message is chosen: the one that delivers first, in rotation, or the one that has nothing to do; live",
     ),
     key(c"port.window", Shape::Number, Some(c"16777216"), c"65536..1099511627776", c"bytes", c"What the peer may have outstanding here, until the user has released it; each message costs 256 more"),
+    key(c"port.high_window", Shape::Number, Some(c"1048576"), c"65536..1099511627776", c"bytes", c"The same for messages of streams of high priority, which come on top of the others"),
     key(c"port.send_buffer_max", Shape::Number, Some(c"67108864"), c"1..1099511627776", c"bytes", c"Payload that may be queued or unfinished here; past it a send waits, or fails with CDPS_E_AGAIN; live"),
     key(
         c"port.flow_high_percent",

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use cdps::{
-    AckModel, BackupSelection, CreateError, NodeId, Port, PortError, SendError, SendOptions, Sn, StreamId,
+    AckModel, BackupSelection, ContractError, CreateError, NodeId, Port, PortError, Priority, SendError,
+    SendOptions, Sn, StreamContract, StreamId,
 };
 
 use crate::callback::{self, User};
@@ -29,8 +30,9 @@ use crate::port_bridge::PortBridge;
 use crate::sized;
 use crate::types::{
     CDPS_ACK_ASYNC, CDPS_ACK_DEFAULT, CDPS_ACK_SENT, CDPS_ACK_SYNC, CDPS_CLOSE_DRAIN, CDPS_CLOSE_IMMEDIATE,
-    CDPS_SEND_BARRIER, CDPS_SEND_BORROW, CDPS_SEND_STREAM, CDPS_WAIT_FOREVER, cdps_client_t, cdps_config_t,
-    cdps_iov_t, cdps_node_t, cdps_port_callbacks_t, cdps_port_t, cdps_send_opts_t,
+    CDPS_PRIORITY_HIGH, CDPS_PRIORITY_NORMAL, CDPS_SEND_BARRIER, CDPS_SEND_BORROW, CDPS_SEND_STREAM,
+    CDPS_STREAM_OWN, CDPS_WAIT_FOREVER, cdps_client_t, cdps_config_t, cdps_iov_t, cdps_node_t,
+    cdps_port_callbacks_t, cdps_port_t, cdps_send_opts_t, cdps_stream_contract_t,
 };
 
 /// Pieces of one message, as IOV_MAX.
@@ -266,6 +268,65 @@ pub unsafe extern "C" fn cdps_port_switch(port: *mut cdps_port_t, node: u32, err
     unsafe { verb(port, err, |port| port.switch(NodeId(node))) }
 }
 
+/// Says what holds for the messages of a stream, before its first one: the acknowledgment model of those that name none, and their priority.
+/// Messages of high priority go before all others that wait, and have credit of their own (`port.high_window` of the other end), so that they
+/// never wait for what its user keeps of the others; only 32768 messages before them that have not arrived hold them back. The contract lasts as long
+/// as the port, and holds in this direction. One made before the port is connected holds for whatever target it goes to. A target of a first
+/// release knows no priorities: there they go first as well, but share the credit of the others.
+///
+/// @param port      the port.
+/// @param stream    0 to 2147483647, or #CDPS_STREAM_OWN: the stream of the calling thread, which has sent nothing on this port yet.
+/// @param contract  the contract; copied.
+/// @param err       detail of a failure, or NULL.
+/// @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_WRONG_STATE (the stream has messages already), #CDPS_E_LIMIT (more
+///         streams than the 1048576 that a port remembers), #CDPS_E_UNSUPPORTED (high priority, and the present peer does not know what that
+///         is; a value or field that this library does not know), #CDPS_E_FORKED. Nothing has changed then.
+///
+/// Threads: any. Callbacks: allowed.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn cdps_port_set_stream(
+    port: *mut cdps_port_t,
+    stream: u32,
+    contract: *const cdps_stream_contract_t,
+    err: *mut cdps_error_t,
+) -> i32 {
+    let body = || {
+        let entry = live::port(port)?;
+        // SAFETY: the header asks for a structure of `struct_size` bytes.
+        let contract = stream_contract(&unsafe { sized::read(contract) }?)?;
+        let stream = (stream != CDPS_STREAM_OWN).then_some(StreamId(stream));
+        entry.port.set_stream(stream, contract).map_err(|e| refused(&e))
+    };
+    // SAFETY: the header asks for a whole structure, or NULL.
+    unsafe { guard_detail(err, body) }
+}
+
+fn stream_contract(contract: &cdps_stream_contract_t) -> Result<StreamContract, Failure> {
+    if contract.flags != 0 {
+        return Err(unknown_flags(contract.flags, 0));
+    }
+    let priority = match contract.priority {
+        CDPS_PRIORITY_NORMAL => Priority::Normal,
+        CDPS_PRIORITY_HIGH => Priority::High,
+        unknown => {
+            let text = format_args!("priority {unknown} is none that this library knows");
+            return Err(Failure::new(CDPS_E_UNSUPPORTED, text));
+        }
+    };
+    Ok(StreamContract { ack: ack_model(contract.ack)?, priority })
+}
+
+fn ack_model(ack: i32) -> Result<Option<AckModel>, Failure> {
+    match ack {
+        CDPS_ACK_DEFAULT => Ok(None),
+        CDPS_ACK_SYNC => Ok(Some(AckModel::Synchronous)),
+        CDPS_ACK_ASYNC => Ok(Some(AckModel::Asynchronous)),
+        CDPS_ACK_SENT => Ok(Some(AckModel::Sent)),
+        _ => Err(Failure::bare(CDPS_E_UNSUPPORTED)),
+    }
+}
+
 /// Holds traffic without closing: sends are taken as before, up to `port.send_buffer_max`, and none of them begins to travel. What has begun
 /// finishes, also over another path or at a backup, and receiving goes on. It lasts until cdps_port_resume(), cdps_port_stop(), a
 /// cdps_port_close() that leaves no other user, or the end of the session; a connection that is down and is connected again is still
@@ -472,6 +533,10 @@ fn refused(error: &PortError) -> Failure {
             CDPS_E_WRONG_STATE
         }
         PortError::Unregistered { .. } => CDPS_E_CLOSED,
+        PortError::StreamRange { .. } => CDPS_E_INVALID,
+        PortError::Contract(ContractError::InUse { .. }) => CDPS_E_WRONG_STATE,
+        PortError::Contract(ContractError::TooManyStreams { .. }) => CDPS_E_LIMIT,
+        PortError::Contract(ContractError::NoClasses { .. }) => CDPS_E_UNSUPPORTED,
     };
     Failure::new(code, error)
 }
@@ -499,13 +564,7 @@ fn options(opts: &cdps_send_opts_t) -> Result<SendOptions, Failure> {
     if opts.reserved0 != 0 || opts.reserved1 != 0 || (!named && opts.stream != 0) {
         return Err(Failure::bare(CDPS_E_INVALID));
     }
-    let ack = match opts.ack {
-        CDPS_ACK_DEFAULT => None,
-        CDPS_ACK_SYNC => Some(AckModel::Synchronous),
-        CDPS_ACK_ASYNC => Some(AckModel::Asynchronous),
-        CDPS_ACK_SENT => Some(AckModel::Sent),
-        _ => return Err(Failure::bare(CDPS_E_UNSUPPORTED)),
-    };
+    let ack = ack_model(opts.ack)?;
     Ok(SendOptions {
         stream: named.then_some(StreamId(opts.stream)),
         ack,

@@ -96,6 +96,7 @@ impl Settings {
                 _ => Balance::Fastest,
             },
             window: self.number("port.window")?,
+            high_window: self.number("port.high_window")?,
             send_buffer_max: self.number("port.send_buffer_max")?,
             max_pending_events: self.number("port.max_pending_events")?,
             flow_high: self.number("port.flow_high_percent")?,

@@ -44,6 +44,13 @@ pub const CDPS_ACK_ASYNC: i32 = 2;
 /// Complete when its last byte was handed to a transport.
 pub const CDPS_ACK_SENT: i32 = 3;
 
+/// cdps_stream_contract_t.priority: messages take their turn (the default).
+pub const CDPS_PRIORITY_NORMAL: i32 = 0;
+/// cdps_stream_contract_t.priority: messages go before all normal ones that wait, and have credit of their own.
+pub const CDPS_PRIORITY_HIGH: i32 = 1;
+/// cdps_port_set_stream(): the stream of the calling thread.
+pub const CDPS_STREAM_OWN: u32 = 0xffff_ffff;
+
 /// cdps_send_opts_t.flags: the payload is copied (the default).
 pub const CDPS_SEND_COPY: u32 = 0;
 /// cdps_send_opts_t.flags: the payload is not copied; it is the library's, unchanged, until on_release with the same `context`.
@@ -150,6 +157,20 @@ pub struct cdps_send_opts_t {
     pub deadline_ms: u32,
     /// 0.
     pub reserved1: u32,
+}
+
+/// What holds for the messages of a stream. All zero but `struct_size` (#CDPS_STREAM_CONTRACT_INIT) is what holds without one.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct cdps_stream_contract_t {
+    /// Size of this structure, in bytes.
+    pub struct_size: u32,
+    /// 0.
+    pub flags: u32,
+    /// CDPS_ACK_*: of messages that are sent with #CDPS_ACK_DEFAULT.
+    pub ack: i32,
+    /// CDPS_PRIORITY_*.
+    pub priority: i32,
 }
 
 /// A send is complete.
@@ -608,6 +629,7 @@ macro_rules! sized {
 // The sizes of the first release, 0.1.
 sized! {
     cdps_send_opts_t = 32;
+    cdps_stream_contract_t = 16;
     cdps_complete_t = 32;
     cdps_nack_t = 48;
     cdps_release_t = 24;

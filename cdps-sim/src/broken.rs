@@ -95,6 +95,8 @@ variants! {
     NoRole = "no-role", "an exclusive client takes sources side by side";
     /// Receipts are not doubled.
     OneReceipt = "one-receipt", "while a path is in doubt, receipts travel on the first good path alone";
+    /// Control waits for bulk.
+    SharedCredit = "shared-credit", "messages of high priority have no credit of their own";
     /// A suspended port goes on.
     NoHold = "no-hold", "suspend does not reach the engine";
 }

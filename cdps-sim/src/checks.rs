@@ -103,7 +103,8 @@ impl Host {
         );
         let per_path = 2 * fragment + 2 * self.plan.read_chunk as u64 + 65_536;
         // A message that is put together from parts is held twice for a moment.
-        let bound = c.window.max(longest) + longest + per_path * self.plan.paths as u64;
+        let high = if source.contracts.is_empty() { 0 } else { c.high_window.max(longest) };
+        let bound = c.window.max(longest) + high + longest + per_path * self.plan.paths as u64;
         for (generation, meter) in &s.meters {
             if meter.peak() > bound {
                 let text = format!(

@@ -4,7 +4,7 @@
 use cdps_core::id::NodeId;
 use cdps_core::port::Inbound;
 use cdps_core::reason::Reason;
-use cdps_core::wire::{Connect, Frame, NodeBody, Opinion, feature};
+use cdps_core::wire::{Connect, Frame, NodeBody, Opinion, feature, item};
 
 use crate::broken::Broken;
 use crate::env::Env;
@@ -44,6 +44,9 @@ impl Host {
         } else if env.broken == Some(Broken::NoFeatures) && *features != feature::ALL {
             env.broke += 1;
             *features = feature::ALL;
+        } else if env.broken == Some(Broken::SharedCredit) && *features & feature::CLASSES != 0 {
+            env.broke += 1;
+            *features &= !feature::CLASSES;
         }
         body
     }
@@ -62,14 +65,18 @@ impl Host {
             return;
         }
         let node: NodeId = self.node();
-        for item in items {
-            let Inbound::Frame(frame) = item else { continue };
-            let is_new = match &**frame {
-                Frame::PathStatus(status) => status.opinion == Opinion::Unheard,
-                frame => matches!(frame, Frame::ResetAck(_)),
+        for sent in items {
+            let is_new = match sent {
+                Inbound::Frame(frame) => match &**frame {
+                    Frame::PathStatus(status) => status.opinion == Opinion::Unheard,
+                    Frame::Receipt(receipt) => receipt.high_credit.is_some(),
+                    frame => matches!(frame, Frame::ResetAck(_)),
+                },
+                Inbound::Message { item, .. } => item.flags & item::HIGH != 0,
+                Inbound::Fragment { .. } | Inbound::Aside { .. } => false,
             };
             if is_new {
-                let text = format!("node {node} is of the first release, and was sent {frame:?}");
+                let text = format!("node {node} is of the first release, and was sent {sent:?}");
                 env.oracle.fail(Invariant::Releases, text);
             }
         }

@@ -11,6 +11,7 @@ mod checksum;
 mod env;
 mod fault;
 mod first;
+mod hoard;
 mod host;
 mod hour;
 mod mutate;

@@ -3,6 +3,7 @@
 mod arrival;
 mod barrier;
 mod choice;
+mod closing;
 mod deadline;
 mod decision;
 mod grace;
@@ -10,6 +11,7 @@ mod open;
 mod overdue;
 mod paths;
 mod planned;
+mod priority;
 mod reset;
 mod role;
 
@@ -62,6 +64,8 @@ struct SendRecord {
     len: u32,
     model: AckModel,
     end: Option<End>,
+    /// When.
+    accepted_at: u64,
     handed: bool,
     /// When it was first handed over in a generation.
     handed_at: u64,
@@ -232,6 +236,7 @@ impl Oracle {
             len: sent.len,
             model,
             end: None,
+            accepted_at: self.now,
             handed: false,
             handed_at: u64::MAX,
             ended_at: 0,

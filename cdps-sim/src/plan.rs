@@ -1,5 +1,6 @@
 //! What a seed stands for: the cluster, its configuration, the workloads, and the faults with their times.
 
+mod classes;
 mod view;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -7,7 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use cdps_core::admission::Sharing;
 use cdps_core::cluster::{ClusterKind, MembershipChange};
 use cdps_core::config::{
-    AckModel, BackupSelection, Balance, Liveness, OnUserAckTimeout, PathClass, PortConfig, Target,
+    AckModel, BackupSelection, Balance, Liveness, OnUserAckTimeout, PathClass, PortConfig, StreamContract,
+    Target,
 };
 use cdps_core::id::{NodeId, Side, StreamId};
 use cdps_core::time::{Duration, nanos};
@@ -59,6 +61,12 @@ const CLUSTER: u64 = 0x7175_6f72_7500_0001;
 
 /// As [`STANDBY`], for generations that are kept.
 const KEEPS: u64 = 0x6b65_6570_7300_0001;
+
+/// As [`STANDBY`], for streams of high priority.
+const CLASSES: u64 = 0x436c_6173_7365_7321;
+
+/// So long a target's user keeps the bulk that it gets (M11).
+pub(crate) const HOARDING: u64 = 12 * SECOND;
 
 /// A user that hesitates acknowledges after this time at most, which a close still waits for.
 pub(crate) const HESITATION: u64 = 4 * SECOND;
@@ -163,6 +171,10 @@ pub(crate) struct SourcePlan {
     pub(crate) up: Vec<Send>,
     pub(crate) down: Vec<Send>,
     pub(crate) verbs: Vec<(u64, Verb)>,
+    /// What holds for streams of both directions.
+    pub(crate) contracts: Vec<(StreamId, StreamContract)>,
+    /// The target's user keeps all bulk for a while, and times say something of what is not bulk.
+    pub(crate) hoards: bool,
     /// What the faults leave to a session that connects to each of the targets.
     pub(crate) promises: Vec<Promise>,
 }
@@ -285,6 +297,7 @@ impl Plan {
         deadlines(&mut Rng::new(seed ^ DEADLINES), &mut sources);
         barriers(&mut Rng::new(seed ^ BARRIERS), &mut sources);
         changes::plan(&mut Rng::new(seed ^ CHANGES), &mut sources);
+        classes::plan(&mut Rng::new(seed ^ CLASSES), &mut hosts, &mut sources);
         selections(&mut Rng::new(seed ^ CHOICE), &mut hosts, &mut sources);
         graces(&mut Rng::new(seed ^ GRACE), &liveness, &mut sources);
         few_streams(&mut Rng::new(seed ^ STREAMS), &mut sources);
@@ -532,7 +545,17 @@ fn source_plan(rng: &mut Rng, number: usize, view: &View<'_>, liveness: &Livenes
     let promise =
         |turn| if meddling { Promise::default() } else { view.promise(&config, host, &order, turn) };
     let promises = (0..order.len()).map(promise).collect();
-    SourcePlan { host, config, target_config, up, down, verbs, promises }
+    SourcePlan {
+        host,
+        config,
+        target_config,
+        up,
+        down,
+        verbs,
+        contracts: Vec::new(),
+        hoards: false,
+        promises,
+    }
 }
 
 /// In some runs some paths, or all, are standby (T8).

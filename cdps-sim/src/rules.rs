@@ -63,6 +63,8 @@ pub enum Invariant {
     Drain,
     /// Nothing passes a barrier.
     Barrier,
+    /// What is of high priority does not wait for the credit of the rest.
+    Priority,
     /// Nothing begins to travel after its deadline, and who sent it hears of that.
     Deadline,
     /// A suspended port begins no message, and one that is stopped or closed is not suspended any more.
@@ -107,6 +109,7 @@ impl fmt::Display for Invariant {
             Invariant::Releases => ("U7", "the first release is sent nothing that it refuses"),
             Invariant::Drain => ("L5", "a graceful close drains"),
             Invariant::Barrier => ("M9", "nothing passes a barrier"),
+            Invariant::Priority => ("M11", "control is not stuck behind bulk"),
             Invariant::Deadline => ("M10", "nothing begins to travel after its deadline"),
             Invariant::Held => ("L7", "a suspended port begins no message"),
             Invariant::Timers => ("timers", "bounded steps per virtual second"),
@@ -156,6 +159,8 @@ impl Promise {
 pub struct Tally {
     /// Sends accepted.
     pub sent: u64,
+    /// Urgent ones that were looked for while their target's user kept all bulk.
+    pub urgent: u64,
     /// Sends completed.
     pub completed: u64,
     /// Sends nacked.

@@ -35,6 +35,8 @@ pub(crate) enum Errand {
     Fence { question: QuestionId, generation: Generation, done: bool },
     /// Give a message back.
     Release(u64),
+    /// Give back all the bulk that was kept (M11).
+    Sell,
     /// Look at the port's state and see what should be done.
     Tick,
     /// Do what the plan says.
@@ -48,6 +50,10 @@ pub(crate) struct User {
     pub(crate) next_send: usize,
     pub(crate) held: BTreeMap<u64, (CreditToken, Received)>,
     holds: u64,
+    /// Since when it keeps all bulk (M11).
+    pub(crate) hoards_since: Option<u64>,
+    /// Whether it has had enough of that.
+    pub(crate) sold: bool,
     stash: Option<Event<SentHandle, Received>>,
     /// Not before this moment is the port connected again.
     resume_at: u64,
@@ -75,6 +81,8 @@ impl User {
             next_send: 0,
             held: BTreeMap::new(),
             holds: 0,
+            hoards_since: None,
+            sold: false,
             stash: None,
             resume_at: 0,
             turn: 0,
@@ -309,7 +317,12 @@ impl Host {
             redelivered,
             wants_ack,
         });
-        if env.rng.chance(users.retain) {
+        let hoards = self.hoards(env, slot, credit.priority());
+        let Some(s) = self.slots[slot].as_mut() else { return };
+        if hoards {
+            s.user.holds += 1;
+            s.user.held.insert(s.user.holds, (credit, payload));
+        } else if env.rng.chance(users.retain) && (s.user.hoards_since.is_none() || s.user.sold) {
             s.user.holds += 1;
             let id = s.user.holds;
             s.user.held.insert(id, (credit, payload));
@@ -449,6 +462,7 @@ impl Host {
                     }
                 }
             }
+            Errand::Sell => self.sell(env, slot),
             Errand::Tick => self.tick(env, slot),
             Errand::Verb(n) => self.verb(env, slot, n),
         }
@@ -496,6 +510,7 @@ impl Host {
 
     fn send(&mut self, env: &mut Env, slot: usize, next: crate::plan::Send) -> Result<(), SendError> {
         let now = self.clock(env);
+        let contract = self.contract(env, slot, next.stream);
         let node = self.node();
         let Some(s) = self.slots[slot].as_mut() else { return Ok(()) };
         env.payloads += 1;
@@ -510,7 +525,7 @@ impl Host {
             barrier: next.barrier && env.broken != Some(Broken::NoBarrier),
             payload: payload.clone(),
         };
-        let model = next.ack.unwrap_or(s.port.config().ack);
+        let model = next.ack.or(contract.ack).unwrap_or(s.port.config().ack);
         match s.port.send(now, message) {
             Ok(sn) => {
                 note!(

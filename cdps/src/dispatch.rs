@@ -68,7 +68,7 @@ struct Current {
     reference: ManuallyDrop<Cell<Option<Arc<PortShared>>>>,
 }
 
-const NO_CREDIT: CreditToken = CreditToken { epoch: 0, cost: 0 };
+const NO_CREDIT: CreditToken = CreditToken { account: 0, cost: 0 };
 
 thread_local! {
     static CURRENT: Current = const {
@@ -94,10 +94,10 @@ pub(crate) fn collect(port: Arc<PortShared>, token: CreditToken) -> Result<(), A
     CURRENT.with(|current| {
         let sum = current.credit.get();
         let here = std::ptr::eq(current.port.get(), Arc::as_ptr(&port));
-        if !here || (sum.cost != 0 && sum.epoch != token.epoch) {
+        if !here || (sum.cost != 0 && sum.account != token.account) {
             return Err(port);
         }
-        current.credit.set(CreditToken { epoch: token.epoch, cost: sum.cost + token.cost });
+        current.credit.set(CreditToken { account: token.account, cost: sum.cost + token.cost });
         current.reference.set(Some(port));
         Ok(())
     })
@@ -276,8 +276,8 @@ impl User {
     fn receive(&self, received: Received<ReceivedBuf>) {
         let port = self.port.shared();
         self.tell(PortEvent::Received(Message::new(port, received)));
-        let waits = CURRENT.with(|current| current.credit.get().cost);
-        if waits > port.window() / CREDIT_PART
+        let waits = CURRENT.with(|current| current.credit.get());
+        if waits.cost > port.window(waits.priority()) / CREDIT_PART
             && let Some(token) = collected()
         {
             port.call(|engine, now| engine.release(now, token));

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use cdps_core::config::ConfigError;
 use cdps_core::id::{NodeId, StreamId};
-use cdps_core::port::{ChangeError, ConnectError, SendError as Refusal, StateError};
+use cdps_core::port::{ChangeError, ConnectError, ContractError, SendError as Refusal, StateError};
 use thiserror::Error;
 
 use crate::keep::KeepError;
@@ -130,6 +130,15 @@ pub enum PortError {
     /// The port cannot be changed like that (L8).
     #[error(transparent)]
     Change(ChangeError),
+    /// A stream did not get its contract (M11).
+    #[error(transparent)]
+    Contract(#[from] ContractError),
+    /// The stream named is in the range of the automatic ones.
+    #[error("stream {stream} is not below 2147483648")]
+    StreamRange {
+        /// The stream named.
+        stream: StreamId,
+    },
 }
 
 impl From<ChangeError> for PortError {

@@ -59,13 +59,13 @@ pub use cdps_core::cluster::{
 };
 pub use cdps_core::config::{
     AckModel, Address, AddressError, BackupSelection, Balance, ConfigError, Liveness, Member,
-    OnUserAckTimeout, PathClass, PortConfig, Target,
+    OnUserAckTimeout, PathClass, PortConfig, Priority, StreamContract, Target,
 };
 pub use cdps_core::id::{Generation, Incarnation, LinkId, NodeId, PathId, SessionId, Sn, Ssn, StreamId};
 pub use cdps_core::node::LinkKey;
 pub use cdps_core::port::{
-    AckError, Certainty, ChangeError, ConnStatus, FlowReason, LeaseEnd, Link, LossRecord, PathEvidence,
-    PathStats as PathFigures, State, StateError, Stats as PortStats, Timer, Trigger, Verdict,
+    AckError, Certainty, ChangeError, ConnStatus, ContractError, FlowReason, LeaseEnd, Link, LossRecord,
+    PathEvidence, PathStats as PathFigures, State, StateError, Stats as PortStats, Timer, Trigger, Verdict,
 };
 pub use cdps_core::reason::Reason;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cdps_core::cluster::Health;
-use cdps_core::config::{AckModel, Address, Liveness, PortConfig};
+use cdps_core::config::{AckModel, Address, Liveness, PortConfig, StreamContract};
 use cdps_core::id::{Generation, NodeId, PathId, SessionId, Sn, StreamId};
 use cdps_core::port::{
     AckError, Call, Certainty, ChangeError, ConnStatus, FlowReason, Link, Outbound, Refused,
@@ -299,6 +299,27 @@ impl Port {
     /// Neither connected nor connecting.
     pub fn resume(&self) -> Result<(), PortError> {
         Ok(self.verb(Call::Resume, |engine, now| engine.resume(now))?)
+    }
+
+    /// Says what holds for the messages of a stream, before its first one (M11): the acknowledgment model of those that name none, and their
+    /// priority. `None`: the calling thread's own stream, before its first message on this port. Messages of high priority go before all
+    /// others that wait, and have credit of their own (`PortConfig::high_window` of the other end), so that they never wait for what its user keeps of the
+    /// others. The contract lasts as long as the port; one made before the port is connected holds for whatever target it goes to. A target of
+    /// the first release knows no priorities: there high messages go first as well, but share the credit of the others.
+    ///
+    /// # Errors
+    /// The stream has messages already, is one too many, or is in the range of the automatic ones; high priority, and the present peer does
+    /// not know what that is.
+    pub fn set_stream(&self, stream: Option<StreamId>, contract: StreamContract) -> Result<(), PortError> {
+        let set = |stream| -> Result<(), PortError> {
+            let result = self.shared.call(|engine, _| engine.set_stream(stream, contract));
+            Ok(result.ok_or_else(|| self.shared.refusal(Call::Send))??)
+        };
+        match stream {
+            None => streams::own_under(&self.shared, contract, set),
+            Some(stream) if stream < StreamId::FIRST_AUTOMATIC => set(stream),
+            Some(stream) => Err(PortError::StreamRange { stream }),
+        }
     }
 
     /// Halts sending and keeps the paths (L5).

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use cdps_core::config::Priority;
 use cdps_core::id::{ConnId, Generation, LinkId, PathId, SessionId, Side};
 use cdps_core::node::Node;
 use cdps_core::port::{Action, Call, CreditToken, Event, Link, Queue, State, StateError};
@@ -83,7 +84,7 @@ pub(crate) struct PortShared {
     pub(crate) finish: Condvar,
     pub(crate) streams: Mutex<Automatic>,
     /// Window that it grants; known once it has an engine.
-    window: AtomicU64,
+    windows: [AtomicU64; 2],
 }
 
 struct PortState {
@@ -178,7 +179,7 @@ impl PortShared {
         handler: Option<Arc<dyn PortHandler>>,
         lease: Option<Arc<AtomicU64>>,
     ) -> Arc<PortShared> {
-        let window = AtomicU64::new(engine.as_ref().map_or(0, |e| e.config().window));
+        let windows = engine.as_ref().map_or([0, 0], |e| [e.config().window, e.config().high_window]);
         let state = PortState {
             engine,
             actions: VecDeque::new(),
@@ -212,20 +213,22 @@ impl PortShared {
             finished: Mutex::new(false),
             finish: Condvar::new(),
             streams: Mutex::new(Automatic::default()),
-            window,
+            windows: windows.map(AtomicU64::new),
         })
     }
 
     /// Gives an accepted target its engine.
     pub(crate) fn install(&self, engine: Engine) {
         self.decided.store(true, Ordering::Release);
-        self.window.store(engine.config().window, Ordering::Relaxed);
+        let [normal, high] = &self.windows;
+        normal.store(engine.config().window, Ordering::Relaxed);
+        high.store(engine.config().high_window, Ordering::Relaxed);
         self.state.lock().engine = Some(engine);
     }
 
-    /// Window that it grants to its peer.
-    pub(crate) fn window(&self) -> u64 {
-        self.window.load(Ordering::Relaxed)
+    /// Window that it grants to its peer for a class of messages.
+    pub(crate) fn window(&self, class: Priority) -> u64 {
+        self.windows[class as usize].load(Ordering::Relaxed)
     }
 
     /// Calls the engine, then does what the call left to be done. `None` if there is no engine.

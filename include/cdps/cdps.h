@@ -140,6 +140,21 @@
 #define CDPS_ACK_SENT 3
 
 /**
+ * cdps_stream_contract_t.priority: messages take their turn (the default).
+ */
+#define CDPS_PRIORITY_NORMAL 0
+
+/**
+ * cdps_stream_contract_t.priority: messages go before all normal ones that wait, and have credit of their own.
+ */
+#define CDPS_PRIORITY_HIGH 1
+
+/**
+ * cdps_port_set_stream(): the stream of the calling thread.
+ */
+#define CDPS_STREAM_OWN 4294967295
+
+/**
  * cdps_send_opts_t.flags: the payload is copied (the default).
  */
 #define CDPS_SEND_COPY 0
@@ -1873,6 +1888,28 @@ typedef struct cdps_client_callbacks_t {
 } cdps_client_callbacks_t;
 
 /**
+ * What holds for the messages of a stream. All zero but `struct_size` (#CDPS_STREAM_CONTRACT_INIT) is what holds without one.
+ */
+typedef struct cdps_stream_contract_t {
+    /**
+     * Size of this structure, in bytes.
+     */
+    uint32_t struct_size;
+    /**
+     * 0.
+     */
+    uint32_t flags;
+    /**
+     * CDPS_ACK_*: of messages that are sent with #CDPS_ACK_DEFAULT.
+     */
+    int32_t ack;
+    /**
+     * CDPS_PRIORITY_*.
+     */
+    int32_t priority;
+} cdps_stream_contract_t;
+
+/**
  * A piece of a message. Laid out as `struct iovec`.
  */
 typedef struct cdps_iov_t {
@@ -2824,6 +2861,29 @@ int32_t cdps_port_switch(struct cdps_port_t *port,
                          struct cdps_error_t *err);
 
 /**
+ * Says what holds for the messages of a stream, before its first one: the acknowledgment model of those that name none, and their priority.
+ * Messages of high priority go before all others that wait, and have credit of their own (`port.high_window` of the other end), so that they
+ * never wait for what its user keeps of the others; only 32768 messages before them that have not arrived hold them back. The contract lasts as long
+ * as the port, and holds in this direction. One made before the port is connected holds for whatever target it goes to. A target of a first
+ * release knows no priorities: there they go first as well, but share the credit of the others.
+ *
+ * @param port      the port.
+ * @param stream    0 to 2147483647, or #CDPS_STREAM_OWN: the stream of the calling thread, which has sent nothing on this port yet.
+ * @param contract  the contract; copied.
+ * @param err       detail of a failure, or NULL.
+ * @return #CDPS_OK, #CDPS_E_INVALID, #CDPS_E_BAD_HANDLE, #CDPS_E_WRONG_STATE (the stream has messages already), #CDPS_E_LIMIT (more
+ *         streams than the 1048576 that a port remembers), #CDPS_E_UNSUPPORTED (high priority, and the present peer does not know what that
+ *         is; a value or field that this library does not know), #CDPS_E_FORKED. Nothing has changed then.
+ *
+ * Threads: any. Callbacks: allowed.
+ */
+CDPS_MUST_USE
+int32_t cdps_port_set_stream(struct cdps_port_t *port,
+                             uint32_t stream,
+                             const struct cdps_stream_contract_t *contract,
+                             struct cdps_error_t *err);
+
+/**
  * Holds traffic without closing: sends are taken as before, up to `port.send_buffer_max`, and none of them begins to travel. What has begun
  * finishes, also over another path or at a backup, and receiving goes on. It lasts until cdps_port_resume(), cdps_port_stop(), a
  * cdps_port_close() that leaves no other user, or the end of the session; a connection that is down and is connected again is still
@@ -3171,6 +3231,7 @@ void cdps_msg_generation(const struct cdps_msg_t *msg, struct cdps_generation_t 
 
 /* Initial values: struct_size set, the rest default. */
 #define CDPS_ERROR_INIT { (uint32_t)sizeof(cdps_error_t), 0, 0, 0, { 0 } }
+#define CDPS_STREAM_CONTRACT_INIT { (uint32_t)sizeof(cdps_stream_contract_t), 0, 0, 0 }
 #define CDPS_SEND_OPTS_INIT { (uint32_t)sizeof(cdps_send_opts_t), 0, 0, 0, 0, 0, NULL, 0, 0 }
 #define CDPS_PORT_CALLBACKS_INIT \
     { (uint32_t)sizeof(cdps_port_callbacks_t), 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }

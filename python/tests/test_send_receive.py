@@ -201,6 +201,25 @@ def test_a_suspended_port_holds_its_sends(pair: Pair) -> None:
         unconnected.suspend()
 
 
+def test_a_stream_has_a_contract_of_its_own(pair: Pair) -> None:
+    """[M11] It comes before the first message: what is high overtakes what waits, and a model of its own does not wait for an answer."""
+    pair.source.set_stream(9, ack="async", high=True)
+    pair.source.suspend()
+    pair.source.send(b"bulk", stream=1)
+    urgent = pair.source.send(b"urgent", stream=9)
+    pair.source.resume()
+    assert urgent.result(DEADLINE) == 0
+    first, second = pair.target.recv(DEADLINE), pair.target.recv(DEADLINE)
+    assert (bytes(first.data), first.wants_ack) == (b"urgent", False)
+    assert (bytes(second.data), second.wants_ack) == (b"bulk", True)
+    with pytest.raises(cdps.StateError, match="stream 9"):
+        pair.source.set_stream(9)
+    with pytest.raises(cdps.ConfigError, match="2147483648"):
+        pair.source.set_stream(1 << 31, high=True)
+    pair.source.set_stream(ack="async")
+    assert pair.source.send(b"own").result(DEADLINE) == 0
+
+
 def test_nothing_passes_a_barrier() -> None:
     """[M9] Streams of their own, sizes of all kinds: each message comes on its side of every barrier."""
     pair = Pair(ack="async")

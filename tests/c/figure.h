@@ -104,6 +104,9 @@ struct end {
 static struct end source = {.side = 'S'}, target = {.side = 'T'};
 static cdps_node_t *source_node, *target_node;
 
+/* Is shown each message first, if it is set. */
+static void (*look_at)(const struct end *end, const cdps_received_t *e);
+
 static const char *text_of(const void *data, size_t size)
 {
     static _Thread_local char text[32];
@@ -115,6 +118,8 @@ static void on_received(void *user, const cdps_received_t *e)
 {
     struct end *end = user;
     const char *text = text_of(e->data, e->size);
+    if (look_at)
+        look_at(end, e);
     tell("%c: received %s%s", end->side, text, e->flags & CDPS_RECEIVED_REDELIVERED ? " again" : "");
     if (end->rc < 0 || !(e->flags & CDPS_RECEIVED_WANTS_ACK) || (end->holds && text[0] == end->holds))
         return;

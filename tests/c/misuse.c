@@ -33,6 +33,11 @@ static cdps_client_callbacks_t client_table = CDPS_CLIENT_CALLBACKS_INIT;
 static int32_t register_(cdps_port_t *p, cdps_error_t *err) { return cdps_port_register(p, client, err); }
 static int32_t switch_(cdps_port_t *p, cdps_error_t *err) { return cdps_port_switch(p, 2, err); }
 static int32_t connect_(cdps_port_t *p, cdps_error_t *err) { return cdps_port_connect(p, 0, err); }
+static int32_t set_stream_(cdps_port_t *p, cdps_error_t *err)
+{
+    cdps_stream_contract_t contract = CDPS_STREAM_CONTRACT_INIT;
+    return cdps_port_set_stream(p, 1, &contract, err);
+}
 static int32_t close_(cdps_port_t *p, cdps_error_t *err) { return cdps_port_close(p, CDPS_CLOSE_DRAIN, err); }
 static int32_t send_(cdps_port_t *p, cdps_error_t *err) { (void)err; return cdps_port_send(p, NULL, 0, NULL, NULL); }
 static int32_t ack_(cdps_port_t *p, cdps_error_t *err) { (void)err; return cdps_port_ack(p, 1, 0); }
@@ -81,6 +86,7 @@ static const struct {
     {"cdps_port_initialize", cdps_port_initialize, true},
     {"cdps_port_connect", connect_, true},
     {"cdps_port_switch", switch_, true},
+    {"cdps_port_set_stream", set_stream_, true},
     {"cdps_port_suspend", cdps_port_suspend, true},
     {"cdps_port_resume", cdps_port_resume, true},
     {"cdps_port_reset", cdps_port_reset, true},

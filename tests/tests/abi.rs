@@ -135,8 +135,9 @@ fn the_header_compiles_alone() {
              cdps_node_callbacks_t e = CDPS_NODE_CALLBACKS_INIT;\ncdps_node_stats_t f = CDPS_NODE_STATS_INIT;\n\
              cdps_port_stats_t g = CDPS_PORT_STATS_INIT;\ncdps_path_stats_t h = CDPS_PATH_STATS_INIT;\n\
              cdps_port_info_t i = CDPS_PORT_INFO_INIT;\ncdps_config_key_t j = CDPS_CONFIG_KEY_INIT;\ncdps_timers_t k = CDPS_TIMERS_INIT;\n\
+             cdps_stream_contract_t l = CDPS_STREAM_CONTRACT_INIT;\n\
              used = (int)(a.struct_size + b.struct_size + c.struct_size + d.struct_size + e.struct_size + f.struct_size\n\
-             + g.struct_size + h.struct_size + i.struct_size + j.struct_size + k.struct_size);\n}\n";
+             + g.struct_size + h.struct_size + i.struct_size + j.struct_size + k.struct_size + l.struct_size);\n}\n";
         std::fs::write(&source, text).expect("a scratch file");
         let mut gcc = Command::new(compiler);
         gcc.args(["-x", language, &format!("-std={standard}")]).args(STRICT);
@@ -317,6 +318,12 @@ fn logs_go_where_they_should() {
 #[test]
 fn send_options() {
     run(&mut Command::new(program("send_opts", "", &[])));
+}
+
+/// [M11] Contracts of streams from C: a target whose user keeps all the bulk that it gets, and control goes through.
+#[test]
+fn stream_contracts() {
+    run(&mut Command::new(program("priority", "", &[])));
 }
 
 /// [L1] [L3] [L5] Fig. 6: the calls and callbacks of both sides from registering to closing, in order.

@@ -3,8 +3,8 @@
 use std::any::Any;
 
 use cdps::{
-    AckError, Certainty, CreateError, NodeId, OpenError, PortError, Reason, RegisterError, SendError, State,
-    StateError,
+    AckError, Certainty, ContractError, CreateError, NodeId, OpenError, PortError, Reason, RegisterError,
+    SendError, State, StateError,
 };
 use pyo3::PyErr;
 
@@ -171,8 +171,14 @@ impl From<PortError> for Failure {
             | PortError::NotATarget { .. }
             | PortError::NoTarget
             | PortError::There { .. }
-            | PortError::Change(_) => Failure::Config(text),
-            PortError::OtherTarget { .. } | PortError::Switching { .. } => Failure::State(text),
+            | PortError::Change(_)
+            | PortError::StreamRange { .. }
+            | PortError::Contract(ContractError::NoClasses { .. }) => Failure::Config(text),
+            PortError::OtherTarget { .. }
+            | PortError::Switching { .. }
+            | PortError::Contract(ContractError::InUse { .. } | ContractError::TooManyStreams { .. }) => {
+                Failure::State(text)
+            }
         }
     }
 }

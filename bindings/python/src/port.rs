@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cdps::{Link, NodeId, SendError, SendOptions, State, StreamId};
+use cdps::{Link, NodeId, Priority, SendError, SendOptions, State, StreamContract, StreamId};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -242,6 +242,18 @@ impl Port {
         let deadline = Deadline::after(arguments::timeout(timeout)?);
         let event = call::wait(py, self.node.home, deadline, |until| self.mailbox.next_event(until))?;
         event.ok_or_else(|| Failure::Deadline("no event has come".into()).into())
+    }
+
+    /// Says what holds for a stream before its first message: `ack`, when a send that is made on it is complete ("sync", "async" or "sent"; None: as for
+    /// the port), and whether it is `high`: its messages go before all others that wait, and never wait for what the other end's user
+    /// keeps of those. Without `stream` the calling thread's own. Raises StateError if the stream has messages, ConfigError if the other end is of a
+    /// release that does not know priorities.
+    #[pyo3(signature = (stream=None, *, ack=None, high=false))]
+    fn set_stream(&self, py: Python<'_>, stream: Option<u32>, ack: Option<&str>, high: bool) -> PyResult<()> {
+        let ack = ack.map(arguments::ack_model).transpose()?;
+        let priority = if high { Priority::High } else { Priority::Normal };
+        let contract = StreamContract { ack, priority };
+        call::detached(py, self.node.home, || Ok(self.port.set_stream(stream.map(StreamId), contract)?))
     }
 
     /// Holds traffic without closing: sends are taken as before, and none begins to travel, until resume or close. Receiving goes on.

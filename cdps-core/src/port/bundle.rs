@@ -40,7 +40,7 @@ impl OpenBundle {
     }
 
     /// Adds a small message; returns its length on the wire.
-    #[inline]
+    #[inline(always)]
     pub(super) fn add<S: Payload>(
         &mut self,
         sn: Sn,

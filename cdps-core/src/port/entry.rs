@@ -45,6 +45,11 @@ pub(super) struct Entry<S> {
 }
 
 impl<S> Entry<S> {
+    /// Its stream is of high priority (M11).
+    pub(super) fn is_high(&self) -> bool {
+        self.flags & item::HIGH != 0
+    }
+
     pub(super) fn awaits_ack(&self) -> bool {
         self.model == AckModel::Synchronous && self.phase == Phase::Received && self.ready
     }

@@ -150,8 +150,9 @@ impl<R> Received<R> {
 /// Credit that goes back to the peer when a message is released.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CreditToken {
-    /// Session that the message belongs to, counted within the port: credit of a former one is not owed any more.
-    pub epoch: u32,
+    /// What the message was charged to: the session, counted within the port, since credit of a former one is not owed any more, and the
+    /// class (M11). Costs of one account may be added up.
+    pub account: u32,
     /// Cost of the message.
     pub cost: u64,
 }

@@ -79,8 +79,8 @@ pub enum SendError {
         /// How many wait.
         pending: u32,
     },
-    /// No more streams can be opened (M2).
-    #[error("stream {stream} would be one more than the {max} streams that both ends allow")]
+    /// No more streams can be remembered (M2).
+    #[error("stream {stream} would be one more than the {max} streams that a port remembers")]
     TooManyStreams {
         /// The stream.
         stream: StreamId,
@@ -158,6 +158,35 @@ pub enum ConnectError {
     Switching {
         /// Where it goes.
         to: NodeId,
+    },
+}
+
+/// Why a stream did not get a contract (M11). Nothing has changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum ContractError {
+    /// Messages of it have been sent already.
+    #[error("stream {stream} has messages already; its contract comes before the first")]
+    InUse {
+        /// The stream.
+        stream: StreamId,
+    },
+    /// No more streams can be remembered (M2).
+    #[error("stream {stream} would be one more than the {max} streams that a port remembers")]
+    TooManyStreams {
+        /// The stream.
+        stream: StreamId,
+        /// What is allowed.
+        max: u32,
+    },
+    /// The other end does not know priorities: it is of an earlier release.
+    #[error(
+        "node {node} does not know priorities; stream {stream} can have none while the port is connected to it"
+    )]
+    NoClasses {
+        /// The stream.
+        stream: StreamId,
+        /// The node at the other end.
+        node: NodeId,
     },
 }
 
@@ -294,6 +323,6 @@ pub enum ItemBytes {
     None,
     /// At the start of the next of [`Batch::payloads`].
     Next,
-    /// In the same payload as those of the item before, behind them.
+    /// In the same payload as those of the last item that has some, behind them; that item may be of a bundle before.
     Joined,
 }

@@ -114,7 +114,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             Frame::Receipt(receipt) => self.handle_receipt(now, &receipt),
             Frame::Completions(completions) => self.handle_completions(now, &completions),
             Frame::Probe => {
-                self.receiver.credit_wanted = true;
+                self.receiver.want_credit();
                 if let Some(conn) = self.paths[at].conn_mut() {
                     conn.due.receipt = true;
                 }
@@ -148,9 +148,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         self.sender
             .handle_receipt(receipt.cumulative, &receipt.gaps, &mut self.events)
             .map_err(|_| Reason::ProtocolError)?;
-        let starved = self.sender.starved;
-        self.sender.raise_credit(receipt.credit);
-        if starved && !self.sender.starved {
+        if self.sender.raise_credit(receipt.credit, receipt.high_credit) {
             self.credit_asked = false;
         }
         Ok(())

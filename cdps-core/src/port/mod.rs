@@ -14,6 +14,7 @@ mod event;
 mod exchange;
 mod fence;
 mod grace;
+mod grant;
 mod inbound;
 mod live;
 mod overdue;
@@ -43,8 +44,8 @@ pub use event::{
     Verdict,
 };
 pub use exchange::{
-    AckError, Batch, ConnectError, Inbound, ItemBytes, OutItem, Outbound, Outgoing, Parts, Payload,
-    Placement, Refused, SendError,
+    AckError, Batch, ConnectError, ContractError, Inbound, ItemBytes, OutItem, Outbound, Outgoing, Parts,
+    Payload, Placement, Refused, SendError,
 };
 pub use live::ChangeError;
 pub use queue::Queue;

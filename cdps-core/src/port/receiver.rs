@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::early::Early;
 use super::event::{CreditToken, Received};
+use super::grant::Grant;
 use super::{AckError, Events, Parts, Placement};
+use crate::config::Priority;
 use crate::id::{ConnId, Generation, PathId, Sn, Ssn, StreamId};
 use crate::reason::Reason;
 use crate::wire::{self, CompletionRecord, Completions, FragmentHead, Item, LedgerRecord, Receipt, item};
@@ -47,8 +49,8 @@ pub(super) enum Arrival {
 }
 
 pub(super) struct Receiver<R> {
-    /// Session within the port; credit of a former one is not owed.
-    pub(super) epoch: u32,
+    /// What messages of the present session are charged to; credit of a former one is not owed.
+    account: u32,
     pub(super) generation: Generation,
     /// First SN of the generation, once the peer has stated it.
     base: Option<Sn>,
@@ -63,18 +65,10 @@ pub(super) struct Receiver<R> {
     max_message: u64,
     assemblies: BTreeMap<Sn, Assembly<R>>,
     window: u64,
-    /// Cost of every message begun in this generation.
-    spent: u64,
-    /// Cost of every message that the user has released.
-    released: u64,
-    /// Cost of what the user had not released when the session was reset: the window is smaller by it, until it is released (F3).
-    retained: u64,
-    /// Credit that the last receipt announced.
-    announced: u64,
+    /// Credit of each class, by [`Priority`]; of the high one only in sessions with classes (M11).
+    grants: [Grant; 2],
     /// The session is being closed: what was announced is all that there will be.
     pub(super) frozen: bool,
-    /// The peer waits for credit: announce the next that there is.
-    pub(super) credit_wanted: bool,
     /// Sync messages delivered and not acknowledged: one flag per SN from `owed_base` on.
     owed: VecDeque<bool>,
     owed_base: Sn,
@@ -94,14 +88,14 @@ pub(super) struct Receiver<R> {
 
 impl<R: Clone> Receiver<R> {
     pub(super) fn new(
-        epoch: u32,
+        account: u32,
         generation: Generation,
         window: u64,
         max_streams: u32,
         max_message: u64,
     ) -> Self {
         Receiver {
-            epoch,
+            account,
             generation,
             base: None,
             cumulative: Sn(0),
@@ -114,12 +108,8 @@ impl<R: Clone> Receiver<R> {
             max_message,
             assemblies: BTreeMap::new(),
             window,
-            spent: 0,
-            released: 0,
-            retained: 0,
-            announced: window,
+            grants: [Grant::new(Some(window), 0), Grant::new(None, 0)],
             frozen: false,
-            credit_wanted: false,
             owed: VecDeque::new(),
             owed_base: Sn(1),
             log: VecDeque::new(),
@@ -135,7 +125,13 @@ impl<R: Clone> Receiver<R> {
 
     /// A new generation: what is half here is dropped, what was delivered stays delivered.
     pub(super) fn restart(&mut self, generation: Generation, max_streams: u32, max_message: u64) {
-        let fresh = Receiver::new(self.epoch + 1, generation, self.window, max_streams, max_message);
+        let fresh = Receiver::new(
+            self.account.wrapping_add(CreditToken::SESSION),
+            generation,
+            self.window,
+            max_streams,
+            max_message,
+        );
         let (duplicates, delivered, bytes) = (self.duplicates, self.delivered, self.delivered_bytes);
         *self = Receiver { duplicates, delivered, delivered_bytes: bytes, highest: self.highest, ..fresh };
     }
@@ -154,8 +150,10 @@ impl<R: Clone> Receiver<R> {
         let cost = |flags: u8, len: u32| {
             if flags & item::TOMBSTONE == 0 { u64::from(len) + wire::MESSAGE_COST } else { 0 }
         };
-        let given_up: u64 = held().map(|h| cost(h.flags, h.len)).sum::<u64>()
-            + self.assemblies.values().map(|a| cost(a.head.flags, a.head.total)).sum::<u64>();
+        let held_costs = held().map(|h| (h.flags, cost(h.flags, h.len)));
+        let parts = self.assemblies.values().map(|a| (a.head.flags, cost(a.head.flags, a.head.total)));
+        let mut given_up = [0; 2];
+        held_costs.chain(parts).for_each(|(flags, cost)| given_up[class_of(flags) as usize] += cost);
         let mut records = Vec::new();
         if let Some(base) = self.base
             && base <= self.cumulative
@@ -177,27 +175,41 @@ impl<R: Clone> Receiver<R> {
             last: Sn(r.sn.0 + u64::from(r.count - 1)),
             rc: Some(r.rc),
         }));
-        let retained = (self.retained + self.spent).saturating_sub(given_up + self.released);
-        let epoch = self.epoch;
+        let [normal, high] = &self.grants;
+        let (normal, high) = (normal.kept(given_up[0]), high.kept(given_up[1]));
+        let account = self.account;
         self.restart(generation, max_streams, max_message);
-        (self.epoch, self.retained) = (epoch, retained);
-        self.announced = self.granted();
+        self.account = account;
+        self.grants = [Grant::new(Some(self.window), normal), Grant::new(None, high)];
         records
     }
 
     /// Whether a message of this generation has come, or a part of one.
     pub(super) fn has_begun(&self) -> bool {
-        self.spent > 0 || self.base.is_some_and(|base| base <= self.cumulative) || !self.above.is_empty()
+        self.grants.iter().any(Grant::is_spent)
+            || self.base.is_some_and(|base| base <= self.cumulative)
+            || !self.above.is_empty()
     }
 
-    /// What the peer may spend in this generation.
-    pub(super) fn granted(&self) -> u64 {
-        (self.window + self.released).saturating_sub(self.retained)
+    /// The session that begins has classes, with this window for the high one, or it has not (M11).
+    pub(super) fn open_high(&mut self, window: Option<u64>) {
+        self.grants[Priority::High as usize].open(window);
+    }
+
+    /// What the peer may spend in this generation, and of the high class, if there are classes.
+    pub(super) fn granted(&self) -> (u64, Option<u64>) {
+        let [normal, high] = &self.grants;
+        (normal.granted(), high.is_open().then(|| high.granted()))
+    }
+
+    /// The peer waits for credit: it is told of the next that there is.
+    pub(super) fn want_credit(&mut self) {
+        self.grants.iter_mut().for_each(|g| g.wanted = true);
     }
 
     /// What this end grants, and the cost of what its user has not released.
     pub(super) fn window(&self) -> (u64, u64) {
-        (self.window, (self.retained + self.spent).saturating_sub(self.released))
+        (self.window, self.grants[Priority::Normal as usize].kept(0))
     }
 
     /// Highest SN ever received, or kept for a peer.
@@ -237,7 +249,7 @@ impl<R: Clone> Receiver<R> {
             return Ok(false);
         }
         let ahead = sn.0 - self.cumulative.0 - 1;
-        if ahead >= self.announced / wire::MESSAGE_COST + SPARE_SPAN {
+        if ahead >= self.grants[0].announced() / wire::MESSAGE_COST + SPARE_SPAN {
             return Err(Reason::Limit);
         }
         Ok(self.above.get(usize::try_from(ahead).unwrap_or(usize::MAX)).copied().unwrap_or(false))
@@ -246,19 +258,27 @@ impl<R: Clone> Receiver<R> {
     /// Takes a message's cost from the credit that was granted.
     #[inline]
     fn charge(&mut self, flags: u8, len: u64) -> Result<(), Reason> {
+        if flags & (item::TOMBSTONE | item::HIGH) != 0 {
+            return self.charge_other(flags, len);
+        }
+        if len > self.max_message {
+            return Err(Reason::Limit);
+        }
+        self.grants[Priority::Normal as usize].charge(len)
+    }
+
+    /// One that costs nothing, or is of the high class.
+    fn charge_other(&mut self, flags: u8, len: u64) -> Result<(), Reason> {
+        if flags & item::HIGH != 0 && !self.grants[Priority::High as usize].is_open() {
+            return Err(Reason::UnsupportedFeature);
+        }
         if flags & item::TOMBSTONE != 0 {
             return if len == 0 { Ok(()) } else { Err(Reason::ProtocolError) };
         }
         if len > self.max_message {
             return Err(Reason::Limit);
         }
-        let cost = len + wire::MESSAGE_COST;
-        let alone = cost > self.window && self.announced.checked_sub(self.window) == Some(self.spent);
-        if self.spent + cost > self.announced && !alone {
-            return Err(Reason::Limit);
-        }
-        self.spent += cost;
-        Ok(())
+        self.grants[Priority::High as usize].charge(len)
     }
 
     /// A whole message.
@@ -395,7 +415,7 @@ impl<R: Clone> Receiver<R> {
             ssn,
             generation: self.generation,
             flags: u32::from(held.flags),
-            credit: CreditToken { epoch: self.epoch, cost: u64::from(held.len) + wire::MESSAGE_COST },
+            credit: CreditToken::new(self.account, held.flags, u64::from(held.len) + wire::MESSAGE_COST),
             payload: held.payload,
         });
     }
@@ -441,15 +461,10 @@ impl<R: Clone> Receiver<R> {
 
     /// The user gives a message back. Says whether the peer should be told at once.
     pub(super) fn release(&mut self, token: CreditToken) -> bool {
-        if token.epoch != self.epoch {
+        if !token.is_of(self.account) {
             return false;
         }
-        self.released += token.cost;
-        if self.frozen {
-            return false;
-        }
-        let grown = self.granted() - self.announced;
-        grown >= self.window / 8 || (self.credit_wanted && grown > 0)
+        self.grants[token.priority() as usize].release(token.cost) && !self.frozen
     }
 
     // ---- fragments ----
@@ -580,13 +595,14 @@ impl<R: Clone> Receiver<R> {
 
     /// What has arrived, and what the peer may send: absolute values, so that repeating them is harmless.
     pub(super) fn receipt(&mut self) -> Receipt {
-        if !self.frozen && self.granted() > self.announced {
-            self.announced = self.granted();
-            self.credit_wanted = false;
+        if !self.frozen {
+            self.grants.iter_mut().for_each(Grant::announce);
         }
+        let [normal, high] = &self.grants;
         Receipt {
             cumulative: self.cumulative,
-            credit: self.announced,
+            credit: normal.announced(),
+            high_credit: high.is_open().then(|| high.announced()),
             completions_seen: self.completions_seen,
             gaps: self.gaps(),
             paths: Vec::new(),
@@ -696,4 +712,9 @@ fn add_range(ranges: &mut Vec<(u32, u32)>, offset: u32, len: u32) {
 
 fn covered(ranges: &[(u32, u32)], offset: u32, len: u32) -> bool {
     ranges.iter().any(|r| r.0 <= offset && offset + len <= r.1)
+}
+
+/// Class of a message with these item flags.
+fn class_of(flags: u8) -> Priority {
+    if flags & item::HIGH == 0 { Priority::Normal } else { Priority::High }
 }

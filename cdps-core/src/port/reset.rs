@@ -5,8 +5,7 @@
 //! anything else, until the source sends something: so one that is lost with its connection comes again.
 
 use super::event::{ConnStatus, Event, Verdict};
-use super::session::ends_role;
-use super::session::{Lease, Purpose};
+use super::session::{Lease, Offer, Purpose, ends_role};
 use super::state::{self, Call, Link, State, StateError};
 use super::{Payload, Port};
 use crate::id::{ConnId, NodeId, PathId, Side, Sn};
@@ -29,6 +28,8 @@ pub(super) struct Kept {
     records: Vec<LedgerRecord>,
     /// First credit of the generation.
     credit: u64,
+    /// Of the high class, if the session has classes (M11).
+    high_credit: Option<u64>,
 }
 
 /// Source side: the ledger, as far as it has come.
@@ -205,7 +206,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         if self.verdicts.records.len() != ack.first as usize {
             return Err(Reason::ProtocolError);
         }
-        self.sender.raise_credit(ack.credit);
+        self.sender.raise_credit(ack.credit, ack.high_credit);
         self.verdicts.records.extend(&ack.records);
         if self.verdicts.records.len() == ack.total as usize {
             self.verdicts.complete = true;
@@ -265,8 +266,9 @@ impl<S: Payload, R: Clone> Port<S, R> {
         let max_message = u64::from(self.config.max_message);
         records.extend(self.receiver.reset(connect.generation, self.config.max_streams, max_message));
         records.truncate(MAX_LEDGER as usize);
-        self.kept = Some(Kept { records, credit: self.receiver.granted() });
-        self.settle_limits(connect.window, connect.max_message, connect.max_streams);
+        self.settle_limits(&Offer::of_connect(connect));
+        let (credit, high_credit) = self.receiver.granted();
+        self.kept = Some(Kept { records, credit, high_credit });
         (self.freshest, self.completions_by) = (None, None);
         (self.lazy_receipt, self.unreceipted, self.credit_asked) = (false, 0, false);
         (self.pathless_since, self.last_contact) = (now, now);
@@ -292,6 +294,8 @@ impl<S: Payload, R: Clone> Port<S, R> {
         let records: Vec<_> =
             kept.records.iter().skip(from as usize).take(MAX_LEDGER_RECORDS).copied().collect();
         let next = from + records.len() as u32;
-        Some((ResetAck { first: from, total, credit: kept.credit, records }, (next < total).then_some(next)))
+        let (credit, high_credit) = (kept.credit, kept.high_credit);
+        let ack = ResetAck { first: from, total, credit, high_credit, records };
+        Some((ack, (next < total).then_some(next)))
     }
 }

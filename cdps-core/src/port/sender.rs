@@ -4,26 +4,30 @@
 //! is chosen as late as possible, and a message needs no second place.
 
 mod barriers;
+mod classes;
 mod deadlines;
 mod figures;
 mod nacks;
+mod purse;
+mod receipts;
 mod streams;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use self::barriers::Barriers;
+use self::classes::High;
 use self::deadlines::Deadlines;
+use self::purse::Purse;
 use self::streams::Streams;
 use super::bundle::OpenBundle;
 use super::entry::{Entry, Phase, Unfinished};
-use super::event::Event;
 use super::path::Flight;
 use super::receiver::SPARE_SPAN;
-use super::{Batch, Events, Outgoing, Payload, Refused, SendError};
-use crate::config::AckModel;
+use super::{Batch, Outgoing, Payload, Refused, SendError};
+use crate::config::{AckModel, Priority, StreamContract};
 use crate::id::{Sn, StreamId};
 use crate::time::Time;
-use crate::wire::{self, CompletionRecord, FragmentHead, item};
+use crate::wire::{self, FragmentHead, item};
 
 /// Messages between the oldest unfinished one and the newest; past it a send says AGAIN.
 pub(super) const MAX_SPAN: usize = 1 << 20;
@@ -65,9 +69,12 @@ pub(super) struct Sender<S> {
     /// Of messages that have not begun to travel; others may be among them.
     deadlines: Deadlines,
     streams: Streams,
-    window: u64,
-    credit: u64,
-    spent: u64,
+    /// Credit of the normal class, or of both where the peer has one only.
+    purse: Purse,
+    /// Credit of the high class (M11), if the peer has classes.
+    express: Option<Purse>,
+    /// What is of high priority, once there was something.
+    high: Option<Box<High>>,
     unfinished: Unfinished,
     /// Runs that were nacked as unknown: what a reset may resolve (F3).
     unknown: Vec<(Sn, Sn)>,
@@ -75,7 +82,7 @@ pub(super) struct Sender<S> {
     queued: u64,
     pub(super) resent: u64,
     /// The last take stopped for want of credit.
-    pub(super) starved: bool,
+    starved: bool,
 }
 
 /// What goes next: a message, or a part of one.
@@ -106,9 +113,9 @@ impl<S: Payload> Sender<S> {
             again: BTreeMap::new(),
             deadlines: Deadlines::default(),
             streams: Streams::new(max_streams),
-            window: 0,
-            credit: 0,
-            spent: 0,
+            purse: Purse::default(),
+            express: None,
+            high: None,
             unfinished: Unfinished::default(),
             unknown: Vec::new(),
             queued: 0,
@@ -134,7 +141,7 @@ impl<S: Payload> Sender<S> {
 
     /// Something was handed out in this generation and has not ended.
     pub(super) fn has_unfinished_out(&self) -> bool {
-        !self.is_empty() && (self.base < self.cursor || self.cursor_offset > 0)
+        self.has_begun(true)
     }
 
     /// The message that was given to send last.
@@ -172,18 +179,26 @@ impl<S: Payload> Sender<S> {
 
     /// Whether a path could be given something now.
     pub(super) fn has_work(&self) -> bool {
-        !self.again.is_empty() || (self.has_new() && self.may_start())
+        !self.again.is_empty()
+            || (self.has_new_normal() && self.may_start())
+            || (self.high.is_some() && self.has_high_work())
     }
 
     /// Whether a message that is not held waits for its first byte to be handed out.
+    #[inline]
     pub(super) fn has_new(&self) -> bool {
+        self.has_new_normal() || (self.high.is_some() && self.has_new_high())
+    }
+
+    /// The same of normal priority.
+    #[inline]
+    pub(super) fn has_new_normal(&self) -> bool {
         self.cursor.0 < self.end() && !self.holds_next()
     }
 
     /// Nothing that was begun is unfinished, and the peer's user has given everything back (F6).
     pub(super) fn is_quiet(&self) -> bool {
-        let begun = self.entries.front().is_some_and(|e| e.handed);
-        !begun && self.credit.checked_sub(self.window) == Some(self.spent)
+        !self.has_begun(false) && self.purse.is_whole() && self.express.as_ref().is_none_or(Purse::is_whole)
     }
 
     /// Holds every message of which no byte has been handed out yet, in whatever generation; the others go on (L7).
@@ -191,17 +206,17 @@ impl<S: Payload> Sender<S> {
         if self.holds() {
             return;
         }
-        // Messages are handed out in order of their numbers: those that were are the oldest.
-        let handed = self.entries.partition_point(|e| e.handed);
-        self.held_from = Sn(self.base.0 + handed as u64);
+        self.hold_classes();
         self.settle_stop();
         self.hold_no_tombstones();
-        self.starved &= self.has_new();
+        self.starved &= self.has_new_normal();
+        self.feed_high();
     }
 
     /// Nothing is held any more. True: something that was may go now.
     pub(super) fn let_go(&mut self) -> bool {
         let held = std::mem::replace(&mut self.held_from, OPEN) != OPEN;
+        self.let_high_go();
         self.settle_stop();
         held && self.has_new()
     }
@@ -232,7 +247,8 @@ impl<S: Payload> Sender<S> {
     }
 
     fn may_start(&self) -> bool {
-        self.entry(self.cursor).is_some_and(|entry| self.may_start_with(entry))
+        !(self.high.is_some() && self.normal_waits())
+            && self.entry(self.cursor).is_some_and(|entry| self.may_start_with(entry))
     }
 
     fn may_start_with(&self, entry: &Entry<S>) -> bool {
@@ -243,25 +259,66 @@ impl<S: Payload> Sender<S> {
             // It costs nothing, but the peer tracks so many only.
             return self.cursor.0 - self.cumulative.0 <= SPARE_SPAN;
         }
-        let cost = u64::from(entry.len) + wire::MESSAGE_COST;
-        let all_given_back = self.credit.checked_sub(self.window) == Some(self.spent);
-        self.spent + cost <= self.credit || (cost > self.window && all_given_back)
+        self.purse.affords(entry.len)
     }
 
-    /// Numbers a message and queues it. The caller has checked the limits of the port.
+    /// Numbers a message and queues it. The caller has checked the limits of the port. `ack`: the model asked for, and the port's.
     #[inline(always)]
     pub(super) fn push(
         &mut self,
         id: StreamId,
         len: u32,
-        model: AckModel,
+        ack: (Option<AckModel>, AckModel),
         barrier: bool,
         payload: S,
-    ) -> Result<Sn, Refused<S>> {
+    ) -> Result<(Sn, Priority), Refused<S>> {
+        match self.streams.latest(id) {
+            Some(at) => {
+                let model = ack.0.unwrap_or(ack.1);
+                Ok((self.queue((at, id), len, model, 0, barrier, payload), Priority::Normal))
+            }
+            None => self.push_elsewhere(id, len, ack, barrier, payload),
+        }
+    }
+
+    /// On another stream than the message before it, or on one with a contract (M11).
+    #[inline(never)]
+    fn push_elsewhere(
+        &mut self,
+        id: StreamId,
+        len: u32,
+        (ack, default): (Option<AckModel>, AckModel),
+        barrier: bool,
+        payload: S,
+    ) -> Result<(Sn, Priority), Refused<S>> {
         let Some(at) = self.streams.open(id) else {
             let max = self.streams.max;
             return Err(Box::new((SendError::TooManyStreams { stream: id, max }, payload)));
         };
+        let StreamContract { ack: contracted, priority } = self.streams.at(at).contract;
+        let model = ack.or(contracted).unwrap_or(default);
+        let class = match priority {
+            Priority::Normal => 0,
+            Priority::High => item::HIGH,
+        };
+        let sn = self.queue((at, id), len, model, class, barrier, payload);
+        if class != 0 {
+            self.queue_high(sn, false);
+        }
+        Ok((sn, priority))
+    }
+
+    /// `at`: place of its stream. `class`: its item flag.
+    #[inline(always)]
+    fn queue(
+        &mut self,
+        (at, id): (usize, StreamId),
+        len: u32,
+        model: AckModel,
+        class: u8,
+        barrier: bool,
+        payload: S,
+    ) -> Sn {
         if self.entries.is_empty() {
             // Numbers of messages that were nacked unsent are not used again.
             self.base = self.next;
@@ -297,7 +354,7 @@ impl<S: Payload> Sender<S> {
             unwritten,
             model,
             phase: Phase::Queued,
-            flags: start | sync,
+            flags: start | sync | class,
             ready: false,
             told: false,
             handed: false,
@@ -309,13 +366,19 @@ impl<S: Payload> Sender<S> {
         self.next = sn.next();
         self.unfinished.bytes += u64::from(len);
         self.queued += u64::from(len);
-        Ok(sn)
+        sn
     }
 
-    /// Raises the credit; a lower value is an old one.
-    pub(super) fn raise_credit(&mut self, credit: u64) {
-        self.credit = self.credit.max(credit);
-        self.starved &= self.has_new() && !self.may_start();
+    /// Raises the credit of both classes; a lower value is an old one. True: what waited for it may go.
+    pub(super) fn raise_credit(&mut self, credit: u64, high: Option<u64>) -> bool {
+        self.purse.raise(credit);
+        if let (Some(express), Some(high)) = (&mut self.express, high) {
+            express.raise(high);
+        }
+        let high_fed = self.high.is_some() && self.feed_high();
+        let starved = self.starved;
+        self.starved &= self.has_new_normal() && !self.may_start();
+        high_fed || (starved && !self.starved)
     }
 
     /// Fills a batch with what goes next, and notes for the path what is on its way.
@@ -328,11 +391,49 @@ impl<S: Payload> Sender<S> {
         flights: &mut VecDeque<Flight>,
         batch: &mut Batch<S>,
     ) -> u64 {
+        if self.high.is_some() {
+            return self.take_of_classes(now, room, fragment, frames_out, flights, batch);
+        }
+        self.fill::<false>(now, room, fragment, frames_out, flights, batch)
+    }
+
+    #[inline(never)]
+    fn take_of_classes(
+        &mut self,
+        now: Time,
+        room: u64,
+        fragment: u32,
+        frames_out: &mut u64,
+        flights: &mut VecDeque<Flight>,
+        batch: &mut Batch<S>,
+    ) -> u64 {
+        if let Some(high) = &mut self.high {
+            high.starved = false;
+        }
+        let taken = self.fill::<true>(now, room, fragment, frames_out, flights, batch);
+        if !self.peer_has_classes() {
+            classes::hide(batch);
+        }
+        taken
+    }
+
+    /// `CLASSES`: some message was of high priority (M11).
+    #[inline(always)]
+    fn fill<const CLASSES: bool>(
+        &mut self,
+        now: Time,
+        room: u64,
+        fragment: u32,
+        frames_out: &mut u64,
+        flights: &mut VecDeque<Flight>,
+        batch: &mut Batch<S>,
+    ) -> u64 {
         let mut taken = 0;
         let mut open = OpenBundle::new(now);
         self.starved = false;
         while taken < room && batch.items.len() < MAX_ITEMS {
-            let Some(Piece { at, sn, offset, len, counted }) = self.next_piece(fragment) else { break };
+            let piece = if CLASSES { self.next_of_classes(fragment) } else { self.next_piece(fragment) };
+            let Some(Piece { at, sn, offset, len, counted }) = piece else { break };
             let entry = &mut self.entries[at];
             entry.phase = Phase::Sent;
             entry.handed = true;
@@ -371,13 +472,18 @@ impl<S: Payload> Sender<S> {
     }
 
     /// The next range to hand out: first what is sent again, then what is new and has credit.
-    #[inline]
+    #[inline(always)]
     fn next_piece(&mut self, fragment: u32) -> Option<Piece> {
         if !self.again.is_empty()
             && let Some(piece) = self.next_again()
         {
             return Some(piece);
         }
+        self.next_new(fragment)
+    }
+
+    #[inline(always)]
+    fn next_new(&mut self, fragment: u32) -> Option<Piece> {
         let (sn, offset) = (self.cursor, self.cursor_offset);
         let at = usize::try_from(sn.0 - self.base.0).ok()?;
         let entry = self.entries.get(at)?;
@@ -393,7 +499,7 @@ impl<S: Payload> Sender<S> {
         let whole = total as usize <= wire::MAX_BUNDLED;
         let len = if whole { left } else { left.min(fragment) };
         if offset == 0 && !tombstone {
-            self.spent += u64::from(total) + wire::MESSAGE_COST;
+            self.purse.spend(total);
         }
         self.queued -= u64::from(len);
         if len == left {
@@ -422,207 +528,30 @@ impl<S: Payload> Sender<S> {
     pub(super) fn send_again(&mut self, flight: &Flight) {
         for k in 0..u64::from(flight.count) {
             let sn = Sn(flight.sn.0 + k);
-            let Some(entry) = self.entry(sn) else { continue };
+            let at = sn.0.checked_sub(self.base.0).and_then(|at| usize::try_from(at).ok());
+            let Some((at, entry)) = at.and_then(|at| Some((at, self.entries.get(at)?))) else { continue };
             if entry.phase == Phase::Sent {
                 let len = if flight.count == 1 { flight.len } else { entry.len };
-                self.again.insert((sn, flight.offset), Again { len, counted: flight.counted });
+                let again = Again { len, counted: flight.counted };
+                match &mut self.high {
+                    Some(high) if self.entries[at].is_high() => high.again.insert((sn, flight.offset), again),
+                    Some(_) | None => self.again.insert((sn, flight.offset), again),
+                };
             }
-        }
-    }
-
-    /// A path says that this has been written to its socket.
-    pub(super) fn written<R>(&mut self, flight: &mut Flight, events: &mut Events<S, R>) {
-        if flight.counted || self.unfinished.unwritten == 0 {
-            flight.counted = true;
-            return;
-        }
-        flight.counted = true;
-        for k in 0..u64::from(flight.count) {
-            let sn = Sn(flight.sn.0 + k);
-            let Some(entry) = self.entry_mut(sn) else { continue };
-            if entry.unwritten == 0 {
-                continue;
-            }
-            let len = if flight.count == 1 { flight.len } else { entry.len };
-            entry.unwritten = entry.unwritten.saturating_sub(len.max(1));
-            if entry.unwritten == 0 {
-                self.unfinished.unwritten -= 1;
-                self.tell_sent(sn, events);
-            }
-        }
-    }
-
-    fn tell_sent<R>(&mut self, sn: Sn, events: &mut Events<S, R>) {
-        let Some(entry) = self.entry_mut(sn) else { return };
-        if entry.told {
-            return;
-        }
-        entry.told = true;
-        if let Some(payload) = entry.payload.clone() {
-            self.unfinished.only_receipted += 1;
-            events.completed(sn, 0, payload);
-        }
-    }
-
-    /// The peer's port has these.
-    pub(super) fn handle_receipt<R>(
-        &mut self,
-        cumulative: Sn,
-        gaps: &[(Sn, Sn)],
-        events: &mut Events<S, R>,
-    ) -> Result<(), Impossible> {
-        let highest = gaps.last().map_or(cumulative, |g| g.1);
-        let handed_out = if self.cursor_offset > 0 { self.cursor } else { Sn(self.cursor.0 - 1) };
-        if highest > handed_out.max(self.cumulative) {
-            return Err(Impossible);
-        }
-        if cumulative > self.cumulative {
-            let from = self.cumulative.next().max(self.base);
-            self.cumulative = cumulative;
-            self.receive_all(from, cumulative, events);
-            self.gaps.retain(|g| g.1 > cumulative);
-            self.settle_gate();
-        }
-        for &(first, last) in gaps {
-            self.receive_run(first.max(self.cumulative.next()), last, events);
-        }
-        self.pop_finished();
-        Ok(())
-    }
-
-    /// Everything from `sn` to `last` has been received, and so has all that was before it in its stream.
-    fn receive_all<R>(&mut self, mut sn: Sn, last: Sn, events: &mut Events<S, R>) {
-        while sn <= last {
-            let oldest = sn == self.base;
-            let Sender { entries, base, unfinished, .. } = self;
-            let Some(entry) = usize::try_from(sn.0 - base.0).ok().and_then(|at| entries.get_mut(at)) else {
-                return;
-            };
-            entry.ready = true;
-            let follower = Sn(sn.0 + u64::from(entry.ahead));
-            if entry.ends_when_received() {
-                unfinished.finish(entry, sn, 0, events);
-                if oldest {
-                    entries.pop_front();
-                    *base = sn.next();
-                }
-            } else if entry.phase == Phase::Sent {
-                entry.phase = Phase::Received;
-            }
-            if follower > last && !self.gaps.is_empty() {
-                self.mark_ready(follower, events);
-            }
-            sn = sn.next();
-        }
-    }
-
-    /// Marks the part of a run that was not known, and remembers it.
-    fn receive_run<R>(&mut self, first: Sn, last: Sn, events: &mut Events<S, R>) {
-        if first > last {
-            return;
-        }
-        let mut sn = first;
-        let known: Vec<(Sn, Sn)> =
-            self.gaps.iter().copied().filter(|g| g.1 >= first && g.0 <= last).collect();
-        for (known_first, known_last) in known.iter().copied().chain([(last.next(), last.next())]) {
-            while sn < known_first {
-                self.mark_received(sn, events);
-                sn = sn.next();
-            }
-            sn = sn.max(known_last.next());
-        }
-        if known.len() == 1 && known[0].0 <= first && known[0].1 >= last {
-            return;
-        }
-        let merged = known.iter().fold((first, last), |m, g| (m.0.min(g.0), m.1.max(g.1)));
-        self.gaps.retain(|g| g.1 < first || g.0 > last);
-        let at = self.gaps.partition_point(|g| g.0 < merged.0);
-        self.gaps.insert(at, merged);
-    }
-
-    fn mark_received<R>(&mut self, sn: Sn, events: &mut Events<S, R>) {
-        let Some(entry) = self.entry_mut(sn) else { return };
-        if entry.phase != Phase::Sent {
-            return;
-        }
-        entry.phase = Phase::Received;
-        let prev = Sn(sn.0 - u64::from(entry.back));
-        if prev == sn || prev <= self.cumulative || self.entry(prev).is_none_or(|p| p.ready) {
-            self.mark_ready(sn, events);
-        }
-    }
-
-    /// `sn` and everything before it in its stream has been received; so may be what follows it.
-    fn mark_ready<R>(&mut self, mut sn: Sn, events: &mut Events<S, R>) {
-        while let Some(entry) = self.entry_mut(sn) {
-            if entry.ready || !matches!(entry.phase, Phase::Received | Phase::Finished) {
-                return;
-            }
-            entry.ready = true;
-            let ahead = u64::from(entry.ahead);
-            if entry.ends_when_received() {
-                self.finish(sn, 0, events);
-            }
-            if ahead == 0 {
-                return;
-            }
-            sn = Sn(sn.0 + ahead);
-        }
-    }
-
-    fn finish<R>(&mut self, sn: Sn, rc: i32, events: &mut Events<S, R>) {
-        let at = sn.0.checked_sub(self.base.0).and_then(|at| usize::try_from(at).ok());
-        if let Some(entry) = at.and_then(|at| self.entries.get_mut(at)) {
-            self.unfinished.finish(entry, sn, rc, events);
-        }
-    }
-
-    /// The target's user acknowledged a run of messages.
-    pub(super) fn handle_completion<R>(
-        &mut self,
-        record: &CompletionRecord,
-        events: &mut Events<S, R>,
-    ) -> Result<(), Impossible> {
-        for k in 0..u64::from(record.count) {
-            let sn = Sn(record.sn.0 + k);
-            if sn < self.base {
-                continue;
-            }
-            let Some(entry) = self.entry_mut(sn) else { return Err(Impossible) };
-            match entry.phase {
-                Phase::Queued => return Err(Impossible),
-                Phase::Finished => {}
-                Phase::Sent | Phase::Received => {
-                    if entry.model != AckModel::Synchronous || entry.flags & item::TOMBSTONE != 0 {
-                        return Err(Impossible);
-                    }
-                    self.finish(sn, record.rc, events);
-                    self.mark_ready(sn, events);
-                }
-            }
-        }
-        self.pop_finished();
-        Ok(())
-    }
-
-    fn pop_finished(&mut self) {
-        while self.entries.front().is_some_and(|e| e.phase == Phase::Finished) {
-            self.entries.pop_front();
-            self.base = self.base.next();
-        }
-        if self.cursor < self.base {
-            self.cursor = self.base;
-            self.cursor_offset = 0;
         }
     }
 
     /// There is no credit before the peer grants some.
     pub(super) fn withhold_credit(&mut self) {
-        self.credit = 0;
+        self.purse.credit = 0;
+        if let Some(express) = &mut self.express {
+            express.credit = 0;
+        }
     }
 
     /// A new generation begins: everything unfinished goes again, in order; what was finished in between leaves tombstones.
-    pub(super) fn restart(&mut self, window: u64, max_streams: u32) {
+    /// `high_window`: the peer has classes (M11).
+    pub(super) fn restart(&mut self, window: u64, high_window: Option<u64>, max_streams: u32) {
         for entry in self.entries.iter_mut().filter(|e| e.payload.is_none()) {
             entry.phase = Phase::Finished;
         }
@@ -632,14 +561,16 @@ impl<S: Payload> Sender<S> {
         }
         self.start = self.base;
         self.streams.restart(max_streams);
-        self.window = window;
-        self.credit = window;
-        self.spent = 0;
+        self.purse = Purse::new(window);
+        self.express = high_window.map(Purse::new);
         self.unfinished.only_receipted = 0;
         self.starved = false;
         self.cumulative = Sn(self.base.0 - 1);
         self.gaps.clear();
         self.again.clear();
+        if let Some(high) = &mut self.high {
+            high.clear();
+        }
         self.cursor = self.base;
         self.cursor_offset = 0;
         self.queued = 0;
@@ -648,7 +579,7 @@ impl<S: Payload> Sender<S> {
             let id = self.entries[k].stream;
             let fresh = self.streams.reopen(id);
             let entry = &mut self.entries[k];
-            entry.flags &= item::SYNC;
+            entry.flags &= item::SYNC | item::HIGH;
             entry.ready = false;
             if entry.unwritten > 0 {
                 entry.unwritten = entry.len.max(1);
@@ -658,16 +589,20 @@ impl<S: Payload> Sender<S> {
                 entry.back = 0;
             }
             if entry.phase == Phase::Finished {
-                entry.flags = (entry.flags & item::START) | item::TOMBSTONE;
+                entry.flags = (entry.flags & (item::START | item::HIGH)) | item::TOMBSTONE;
                 entry.len = 0;
             } else if entry.handed {
                 entry.flags |= item::REDELIVERED;
             }
             entry.phase = Phase::Queued;
             self.queued += u64::from(entry.len);
+            let (high, handed) = (entry.is_high(), entry.handed);
             if entry.barrier {
                 // Also one that has ended: what is before it has not.
                 self.set_barrier(Sn(self.base.0 + k as u64));
+            }
+            if high {
+                self.queue_high(Sn(self.base.0 + k as u64), handed);
             }
         }
     }

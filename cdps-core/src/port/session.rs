@@ -40,6 +40,29 @@ pub(super) struct Attempt {
     pub(super) only_receipted: u64,
 }
 
+/// What the other end allows.
+pub(super) struct Offer {
+    window: u64,
+    /// `None`: the session has no classes (M11).
+    high_window: Option<u64>,
+    max_message: u64,
+    max_streams: u32,
+}
+
+impl Offer {
+    pub(super) fn of_connect(connect: &Connect) -> Offer {
+        let Connect { features, window, high_window, max_message, max_streams, .. } = *connect;
+        let classes = features & wire::feature::CLASSES != 0;
+        Offer { window, high_window: classes.then_some(high_window), max_message, max_streams }
+    }
+
+    pub(super) fn of_answer(answer: &Answer) -> Offer {
+        let Answer { features, window, high_window, max_message, max_streams, .. } = *answer;
+        let classes = features & wire::feature::CLASSES != 0;
+        Offer { window, high_window: classes.then_some(high_window), max_message, max_streams }
+    }
+}
+
 impl Attempt {
     /// Of a target that has accepted already.
     pub(super) fn answered(node: NodeId, purpose: Purpose, tried: Vec<NodeId>, deadline: Time) -> Attempt {
@@ -191,6 +214,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             paths: u32::try_from(paths).unwrap_or(u32::MAX),
             features: wire::feature::ALL,
             window: self.config.window,
+            high_window: self.config.high_window,
             max_message: u64::from(self.config.max_message),
             max_streams: self.config.max_streams,
             session_timeout_ms: u32::try_from(self.config.session_timeout.as_millis()).unwrap_or(u32::MAX),
@@ -239,7 +263,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
     pub(super) fn enter_session(&mut self, now: Time, answer: &Answer) {
         self.secret = answer.secret;
         self.peer_features = answer.features;
-        self.settle_limits(answer.window, answer.max_message, answer.max_streams);
+        self.settle_limits(&Offer::of_answer(answer));
         if self.recovery().is_some() {
             self.await_ledger();
         }
@@ -255,10 +279,11 @@ impl<S: Payload, R: Clone> Port<S, R> {
         self.rearm(now);
     }
 
-    pub(super) fn settle_limits(&mut self, window: u64, max_message: u64, max_streams: u32) {
-        let max_streams = max_streams.min(self.config.max_streams);
-        self.max_message = max_message.min(u64::from(self.config.max_message));
-        self.sender.restart(window, max_streams);
+    pub(super) fn settle_limits(&mut self, offer: &Offer) {
+        let max_streams = offer.max_streams.min(self.config.max_streams);
+        self.max_message = offer.max_message.min(u64::from(self.config.max_message));
+        self.receiver.open_high(offer.high_window.map(|_| self.config.high_window));
+        self.sender.restart(offer.window, offer.high_window, max_streams);
         self.overdue.restart();
     }
 
@@ -348,7 +373,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         let asked = Duration::from_millis(u64::from(connect.session_timeout_ms));
         self.config.session_timeout = self.config.session_timeout.max(asked);
         self.sender.start_at(connect.first);
-        self.settle_limits(connect.window, connect.max_message, connect.max_streams);
+        self.settle_limits(&Offer::of_connect(connect));
         self.pathless_since = now;
         self.last_contact = now;
         self.rearm(now);
@@ -366,7 +391,8 @@ impl<S: Payload, R: Clone> Port<S, R> {
             max_streams: self.config.max_streams,
             secret: self.secret,
             addresses,
-            text: String::new(),
+            text: Box::default(),
+            high_window: self.config.high_window,
             features: wire::feature::ALL,
         }
     }

@@ -83,7 +83,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         in_session
             && (now < self.busy_until
                 || self.lazy_receipt
-                || self.sender.starved
+                || self.sender.starved()
                 || self.receiver.unconfirmed()
                 || self.paths.iter().any(|p| p.conn().is_some_and(|c| !c.flights.is_empty())))
     }
@@ -261,7 +261,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
                 self.feed_back_idle(now, true);
             }
         }
-        if self.sender.starved && now.since(self.credit_asked_at) > heartbeat {
+        if self.sender.starved() && now.since(self.credit_asked_at) > heartbeat {
             self.credit_asked_at = now;
             self.credit_asked = false;
         }

@@ -136,7 +136,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             self.sender.take(now, room, self.config.fragment, &mut conn.frames_out, &mut conn.flights, batch);
         conn.in_flight += taken;
         let at_barrier = taken > 0 && self.sender.is_at_barrier();
-        let asks = self.sender.starved && !self.credit_asked;
+        let asks = self.sender.starved() && !self.credit_asked;
         if asks {
             self.credit_asked = true;
             self.credit_asked_at = now;

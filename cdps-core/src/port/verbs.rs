@@ -5,8 +5,11 @@ use super::planned::Planned;
 use super::sender::MAX_SPAN;
 use super::session::Purpose;
 use super::state::{self, Call, Link, State, StateError};
-use super::{AckError, ConnectError, CreditToken, Drain, Outbound, Payload, Port, Refused, SendError};
-use crate::id::{NodeId, Side, Sn};
+use super::{
+    AckError, ConnectError, ContractError, CreditToken, Drain, Outbound, Payload, Port, Refused, SendError,
+};
+use crate::config::{Priority, StreamContract};
+use crate::id::{NodeId, Side, Sn, StreamId};
 use crate::reason::Reason;
 use crate::time::{Duration, Time};
 
@@ -216,11 +219,12 @@ impl<S: Payload, R: Clone> Port<S, R> {
         if let Err(error) = self.may_send(len) {
             return Err(Box::new((error, payload)));
         }
-        let had_work = self.sender.has_new();
-        let sn = self.sender.push(stream, len, ack.unwrap_or(self.config.ack), barrier, payload)?;
+        let had_work = self.sender.has_new_normal();
+        let (sn, priority) = self.sender.push(stream, len, (ack, self.config.ack), barrier, payload)?;
         self.stats.messages_sent += 1;
         self.stats.bytes_sent += u64::from(len);
-        if !had_work || now.since(self.last_offer) > OFFER_EVERY {
+        // What is of high priority does not wait with the others.
+        if !had_work || priority == Priority::High || now.since(self.last_offer) > OFFER_EVERY {
             self.offer(now);
         }
         self.touch(now);
@@ -235,6 +239,24 @@ impl<S: Payload, R: Clone> Port<S, R> {
         Ok(sn)
     }
 
+    /// Says what holds for the messages of a stream, before its first one (M11). It lasts as long as the port. Of two contracts the later one
+    /// holds. With a peer that does not know priorities, which a port may be connected to later, high messages still go first, but
+    /// share the credit of the others.
+    ///
+    /// # Errors
+    /// The stream has messages already, would be one too many, or asks for a priority that the present peer does not know.
+    pub fn set_stream(&mut self, stream: StreamId, contract: StreamContract) -> Result<(), ContractError> {
+        let settled = self.attempt.is_none() && self.link == Link::Up;
+        let in_session = matches!(self.state, State::Connected | State::Stopped | State::ConnectedTo);
+        if contract.priority == Priority::High
+            && let Some(node) = self.peer.filter(|_| settled && in_session)
+            && !self.sender.peer_has_classes()
+        {
+            return Err(ContractError::NoClasses { stream, node });
+        }
+        self.sender.set_contract(stream, contract)
+    }
+
     /// Tells the user when the backlog passes a mark (M7).
     #[inline]
     pub(super) fn watch_flow(&mut self) {
@@ -245,7 +267,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
                     _ if self.suspended => FlowReason::Suspend,
                     Link::Up if self.planned.as_ref().is_some_and(Planned::holds) => FlowReason::Switchover,
                     Link::Switching => FlowReason::Switchover,
-                    Link::Up | Link::Down | Link::Drained | Link::Resetting if self.sender.starved => {
+                    Link::Up | Link::Down | Link::Drained | Link::Resetting if self.sender.starved() => {
                         FlowReason::Window
                     }
                     Link::Up | Link::Down | Link::Drained | Link::Resetting => FlowReason::Path,
@@ -292,7 +314,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         Ok(())
     }
 
-    /// The user is done with messages: their credit goes back. Costs of one epoch may be added up.
+    /// The user is done with messages: their credit goes back. Costs of one account may be added up.
     pub fn release(&mut self, now: Time, token: CreditToken) {
         if self.receiver.release(token) {
             self.feed_back(now, true);

@@ -256,10 +256,11 @@ fn read_receipt(mut head: Fields<'_>, mut body: Fields<'_>) -> Result<Receipt, D
         return Err(head.above("number of path records", paths as u64));
     }
     head.zero::<4>("reserved field")?;
+    let high_credit = head.later_u64("credit of the high class")?;
     let gaps = read_gaps(cumulative, gaps, &mut body)?;
     let paths = (0..paths).map(|_| read_path_record(&mut body)).collect::<Result<_, _>>()?;
     body.end()?;
-    Ok(Receipt { cumulative: Sn(cumulative), credit, completions_seen, gaps, paths })
+    Ok(Receipt { cumulative: Sn(cumulative), credit, high_credit, completions_seen, gaps, paths })
 }
 
 /// Runs that ascend and leave at least one SN between each other, and between the first and `below`.
@@ -344,9 +345,10 @@ fn read_reset_ack(mut head: Fields<'_>, mut body: Fields<'_>) -> Result<ResetAck
         return Err(head.above("number of records", count.into()));
     }
     head.zero::<12>("reserved field")?;
+    let high_credit = head.later_u64("credit of the high class")?;
     let records = (0..count).map(|_| read_ledger_record(&mut body)).collect::<Result<_, _>>()?;
     body.end()?;
-    Ok(ResetAck { first, total, credit, records })
+    Ok(ResetAck { first, total, credit, high_credit, records })
 }
 
 fn read_ledger_record(body: &mut Fields<'_>) -> Result<LedgerRecord, DecodeError> {

@@ -148,9 +148,9 @@ impl<'a> Fields<'a> {
         text(self.frame, field, bytes)
     }
 
-    /// Bytes that have not been read.
-    pub(super) fn left(&self) -> usize {
-        self.rest.len()
+    /// A u64 that a longer head or body has, and one of the first release has not.
+    pub(super) fn later_u64(&mut self, field: &'static str) -> Result<Option<u64>, DecodeError> {
+        if self.rest.len() < 8 { Ok(None) } else { self.u64(field).map(Some) }
     }
 
     /// Nothing may follow.

@@ -7,9 +7,10 @@ use super::{BundleHead, FragmentHead, Item, MAX_BUNDLE_ITEMS, MAX_BUNDLED, MAX_M
 use crate::id::{Sn, Ssn, StreamId};
 
 /// Item flags that a bundle may carry.
-const BUNDLE_FLAGS: u8 = item::STREAM | item::START | item::REDELIVERED | item::TOMBSTONE | item::SYNC;
+const BUNDLE_FLAGS: u8 =
+    item::STREAM | item::START | item::REDELIVERED | item::TOMBSTONE | item::SYNC | item::HIGH;
 /// Item flags that a fragment may carry.
-const FRAGMENT_FLAGS: u8 = item::START | item::REDELIVERED | item::SYNC;
+const FRAGMENT_FLAGS: u8 = item::START | item::REDELIVERED | item::SYNC | item::HIGH;
 /// Length of an item without stream and payload.
 const ITEM_HEAD: usize = 4;
 /// Length of the stream and SSN that follow if the item names its stream.

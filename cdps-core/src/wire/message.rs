@@ -8,8 +8,12 @@ use super::error::DecodeError;
 use super::fields::{Fields, Put};
 use super::{
     Answer, Connect, MAX_ADDRESSES, MAX_CLIENT_NAME, MAX_MESSAGE, MAX_NODE_MESSAGE, MAX_PATHS, NodeBody,
+    feature,
 };
 use crate::secret::Secret;
+
+/// What follows the text of an ANSWER: its features, and the window of the high class.
+const ANSWER_TAIL: usize = 16;
 
 /// Number of the kind of a node message.
 pub(super) fn kind_number(body: &NodeBody) -> u8 {
@@ -71,6 +75,9 @@ fn put_connect(connect: &Connect, out: &mut Vec<u8>) {
     out.put_u64(connect.first.0);
     // Never cut to the limit: that would ask for another client. The peer refuses a name that is too long.
     out.put_string(&connect.client, MAX_NODE_MESSAGE / 2);
+    if connect.features & feature::CLASSES != 0 {
+        out.put_u64(connect.high_window);
+    }
 }
 
 fn read_connect(mut body: Fields<'_>) -> Result<Connect, DecodeError> {
@@ -82,7 +89,7 @@ fn read_connect(mut body: Fields<'_>) -> Result<Connect, DecodeError> {
     if paths as usize > MAX_PATHS {
         return Err(body.above("paths", paths.into()));
     }
-    Ok(Connect {
+    let mut connect = Connect {
         session,
         generation,
         version,
@@ -90,16 +97,18 @@ fn read_connect(mut body: Fields<'_>) -> Result<Connect, DecodeError> {
         paths,
         features: body.u64("features")?,
         window: body.u64("window")?,
+        high_window: 0,
         max_message: read_max_message(&mut body)?,
         max_streams: body.u32("max_streams")?,
         session_timeout_ms: body.u32("session timeout")?,
         first: body.sn("first SN")?,
         client: body.string("client name", MAX_CLIENT_NAME)?.to_owned(),
-    })
+    };
+    if connect.features & feature::CLASSES != 0 {
+        connect.high_window = body.u64("window of the high class")?;
+    }
+    Ok(connect)
 }
-
-/// Length of the features of an ANSWER.
-const FEATURES: usize = 8;
 
 fn put_answer(answer: &Answer, out: &mut Vec<u8>) {
     debug_assert!(answer.addresses.len() <= MAX_ADDRESSES, "{} addresses", answer.addresses.len());
@@ -118,8 +127,11 @@ fn put_answer(answer: &Answer, out: &mut Vec<u8>) {
         put_address(address, out);
     }
     let used = out.len() - start;
-    out.put_string(&answer.text, MAX_NODE_MESSAGE.saturating_sub(used + 2 + FEATURES));
+    out.put_string(&answer.text, MAX_NODE_MESSAGE.saturating_sub(used + 2 + ANSWER_TAIL));
     out.put_u64(answer.features);
+    if answer.features & feature::CLASSES != 0 {
+        out.put_u64(answer.high_window);
+    }
 }
 
 fn read_answer(mut body: Fields<'_>) -> Result<Answer, DecodeError> {
@@ -135,20 +147,25 @@ fn read_answer(mut body: Fields<'_>) -> Result<Answer, DecodeError> {
     if count as usize > MAX_ADDRESSES {
         return Err(body.above("number of addresses", count.into()));
     }
-    Ok(Answer {
+    let mut answer = Answer {
         session,
         generation,
         reason,
         highest,
+        features: 0,
         window,
+        high_window: 0,
         max_message,
         max_streams,
         secret: Secret::new(body.array("session secret")?),
         addresses: (0..count).map(|_| read_address(&mut body)).collect::<Result<_, _>>()?,
-        text: body.string("text", MAX_NODE_MESSAGE)?.to_owned(),
-        // The first release ends here.
-        features: if body.left() < FEATURES { 0 } else { body.u64("features")? },
-    })
+        text: body.string("text", MAX_NODE_MESSAGE)?.into(),
+    };
+    answer.features = body.later_u64("features")?.unwrap_or(0);
+    if answer.features & feature::CLASSES != 0 {
+        answer.high_window = body.u64("window of the high class")?;
+    }
+    Ok(answer)
 }
 
 fn read_max_message(body: &mut Fields<'_>) -> Result<u64, DecodeError> {

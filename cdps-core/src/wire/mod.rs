@@ -79,6 +79,8 @@ pub mod item {
     pub const BARRIER: u8 = 0x20;
     /// Reserved (M2).
     pub const RETIRE: u8 = 0x40;
+    /// It is of the high class (M11).
+    pub const HIGH: u8 = 0x80;
 }
 
 /// Flags of CONNECT.
@@ -94,8 +96,10 @@ pub mod connect {
 pub mod feature {
     /// PATH_STATUS with status 2 (T5).
     pub const ONE_WAY: u64 = 1 << 0;
+    /// Messages have priority classes, each with credit of its own (M11); both ends must name it.
+    pub const CLASSES: u64 = 1 << 1;
     /// All that this release understands.
-    pub const ALL: u64 = ONE_WAY;
+    pub const ALL: u64 = ONE_WAY | CLASSES;
 }
 
 /// What a connection is for.
@@ -248,10 +252,12 @@ pub struct Connect {
     pub flags: u16,
     /// Paths that will be dialled.
     pub paths: u32,
-    /// Features offered.
+    /// Features offered (see [`feature`]).
     pub features: u64,
     /// Credit that the source grants at first.
     pub window: u64,
+    /// Credit that it grants at first to the high class (M11); 0 from a source without [`feature::CLASSES`].
+    pub high_window: u64,
     /// Longest message that the source takes and sends.
     pub max_message: u64,
     /// Most streams of a direction.
@@ -286,9 +292,11 @@ pub struct Answer {
     /// Where the target listens.
     pub addresses: Vec<SocketAddr>,
     /// For a log line.
-    pub text: String,
+    pub text: Box<str>,
     /// What the target understands ([`feature`]); the first release says nothing, which is none.
     pub features: u64,
+    /// Credit that the target grants at first to the high class (M11); 0 from a target without [`feature::CLASSES`].
+    pub high_window: u64,
 }
 
 /// Head of a BUNDLE.
@@ -345,6 +353,8 @@ pub struct Receipt {
     pub cumulative: Sn,
     /// Total cost that may have been spent.
     pub credit: u64,
+    /// The same for the high class, if the session has classes (M11).
+    pub high_credit: Option<u64>,
     /// Completion records taken.
     pub completions_seen: u64,
     /// Runs (first, last) received above `cumulative`, ascending.
@@ -393,6 +403,8 @@ pub struct ResetAck {
     pub total: u32,
     /// Total cost that may be spent at first: the window, less what the target's user has kept.
     pub credit: u64,
+    /// The same for the high class, if the session has classes (M11).
+    pub high_credit: Option<u64>,
     /// The records.
     pub records: Vec<LedgerRecord>,
 }
@@ -509,8 +521,9 @@ impl Answer {
             max_streams: 0,
             secret: Secret::NONE,
             addresses: Vec::new(),
-            text,
+            text: text.into(),
             features: 0,
+            high_window: 0,
         }
     }
 }

@@ -25,6 +25,7 @@ fn connect(net: &Net, node: u32, port: u32) -> NodeBody {
         paths: 4,
         features: 0,
         window: 1 << 20,
+        high_window: 0,
         max_message: 1 << 20,
         max_streams: 16,
         session_timeout_ms: 10_000,

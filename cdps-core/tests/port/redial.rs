@@ -54,11 +54,12 @@ impl Source {
                         reason: 0,
                         highest: connect.generation,
                         window: 1 << 20,
+                        high_window: 0,
                         max_message: 1 << 20,
                         max_streams: 16,
                         secret: Secret::new([1; 32]),
                         addresses: Vec::new(),
-                        text: String::new(),
+                        text: Box::default(),
                         features: 0,
                     };
                     self.port.handle_answer(self.now, &answer);

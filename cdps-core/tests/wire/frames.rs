@@ -11,7 +11,7 @@ use cdps_core::wire::{
     Answer, BundleHead, Checksum, CompletionRecord, Completions, Connect, DecodeError, Decoder, FRAME_HEADER,
     FragmentHead, Frame, Heartbeat, Hello, Items, LedgerRecord, MAX_ADDRESSES, MAX_BUNDLED, MAX_MESSAGE,
     MAX_NUMBER, NodeBody, NodeMessage, Opinion, PathRecord, PathStatus, Purpose, Receipt, Refuse, ResetAck,
-    Step, Welcome, encode_bundle_head, encode_fragment_head, encode_frame, encode_item, item,
+    Step, Welcome, encode_bundle_head, encode_fragment_head, encode_frame, encode_item, feature, item,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -300,10 +300,11 @@ fn frame_strategies() -> Vec<BoxedStrategy<Frame>> {
 fn reset_ack() -> impl Strategy<Value = ResetAck> {
     let record = (1..=MAX_NUMBER / 2, 0..=MAX_NUMBER / 2, proptest::option::of(any::<i32>()))
         .prop_map(|(first, more, rc)| LedgerRecord { first: Sn(first), last: Sn(first + more), rc });
-    (0..1000u32, 0..1000u32, any::<u64>(), vec(record, 1..=30)).prop_map(
-        |(first, behind, credit, records)| {
+    let credits = any::<(u64, Option<u64>)>();
+    (0..1000u32, 0..1000u32, credits, vec(record, 1..=30)).prop_map(
+        |(first, behind, (credit, high_credit), records)| {
             let total = first + records.len() as u32 + behind;
-            ResetAck { first, total, credit, records }
+            ResetAck { first, total, credit, high_credit, records }
         },
     )
 }
@@ -421,6 +422,7 @@ fn connect() -> impl Strategy<Value = Connect> {
                 paths,
                 features,
                 window,
+                high_window: if features & feature::CLASSES != 0 { window / 3 } else { 0 },
                 max_message,
                 max_streams,
                 session_timeout_ms,
@@ -433,22 +435,24 @@ fn connect() -> impl Strategy<Value = Connect> {
 
 fn answer() -> impl Strategy<Value = Answer> {
     let address = (any::<IpAddr>(), any::<u16>()).prop_map(|(ip, port)| SocketAddr::new(ip, port));
-    let numbers = (any::<(u16, u64, u32, u64)>(), 0..=u64::from(MAX_MESSAGE));
+    let numbers = (any::<(u16, u64, u32, u64, u64)>(), 0..=u64::from(MAX_MESSAGE));
     let rest = (any::<[u8; 32]>(), vec(address, 0..=MAX_ADDRESSES), text(600));
     (session(), generation(), generation(), numbers, rest).prop_map(
         |(session, generation, highest, (plain, max_message), (secret, addresses, text))| {
-            let (reason, window, max_streams, features) = plain;
+            let (reason, window, max_streams, features, high_window) = plain;
+            let high_window = if features & feature::CLASSES == 0 { 0 } else { high_window };
             Answer {
                 session,
                 generation,
                 reason,
                 highest,
                 window,
+                high_window,
                 max_message,
                 max_streams,
                 secret: Secret::new(secret),
                 addresses,
-                text,
+                text: text.into(),
                 features,
             }
         },
@@ -468,8 +472,9 @@ fn receipt() -> impl Strategy<Value = Receipt> {
         frames,
     });
     let runs = vec((1..1000u64, 0..1000u64), 0..=64);
-    (0..=MAX_NUMBER / 2, 0..=MAX_NUMBER, any::<u64>(), runs, vec(record, 0..=64)).prop_map(
-        |(cumulative, completions_seen, credit, runs, paths)| {
+    let credits = any::<(u64, Option<u64>)>();
+    (0..=MAX_NUMBER / 2, 0..=MAX_NUMBER, credits, runs, vec(record, 0..=64)).prop_map(
+        |(cumulative, completions_seen, (credit, high_credit), runs, paths)| {
             let mut below = cumulative;
             let mut gaps = Vec::new();
             for (hole, extra) in runs {
@@ -477,7 +482,7 @@ fn receipt() -> impl Strategy<Value = Receipt> {
                 below = first + extra;
                 gaps.push((Sn(first), Sn(below)));
             }
-            Receipt { cumulative: Sn(cumulative), credit, completions_seen, gaps, paths }
+            Receipt { cumulative: Sn(cumulative), credit, high_credit, completions_seen, gaps, paths }
         },
     )
 }
@@ -504,8 +509,8 @@ fn bundle(
     count: std::ops::RangeInclusive<usize>,
     len: std::ops::RangeInclusive<usize>,
 ) -> impl Strategy<Value = Sent> {
-    let flags = vec(any::<bool>(), 4).prop_map(|on| {
-        [item::START, item::REDELIVERED, item::TOMBSTONE, item::SYNC]
+    let flags = vec(any::<bool>(), 5).prop_map(|on| {
+        [item::START, item::REDELIVERED, item::TOMBSTONE, item::SYNC, item::HIGH]
             .into_iter()
             .zip(on)
             .filter_map(|(flag, on)| on.then_some(flag))
@@ -526,7 +531,7 @@ fn bundle(
 }
 
 fn fragment(len: std::ops::RangeInclusive<usize>) -> impl Strategy<Value = Sent> {
-    let flags = vec![0, item::START, item::REDELIVERED | item::SYNC, item::SYNC];
+    let flags = vec![0, item::START, item::REDELIVERED | item::SYNC, item::SYNC | item::HIGH];
     let head = (number(), number(), any::<u32>(), proptest::sample::select(flags));
     (head, 0..MAX_MESSAGE / 2, 0..MAX_MESSAGE / 4, vec(any::<u8>(), len)).prop_map(
         |((sn, ssn, stream, flags), offset, behind, body)| {

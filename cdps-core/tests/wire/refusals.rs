@@ -485,11 +485,11 @@ fn a_bundle_is_taken_whole_or_not_at_all() {
     let with = |bad: &[u8]| bundle(1, 1, 2, &[&good[..], bad].concat());
     assert!(bundle(1, 1, 1, &good).is_ok());
     assert!(with(&[0, 0, item::TOMBSTONE, 0]).is_ok());
+    assert!(with(&[0, 0, item::HIGH, 0]).is_ok());
 
     assert_eq!(with(&[0, 0, item::BARRIER, 0]), Err(Reason::UnsupportedFeature));
     assert_eq!(with(&[0, 0, item::RETIRE, 0]), Err(Reason::UnsupportedFeature));
-    assert_eq!(with(&[0, 0, item::RETIRE | 0x80, 0]), Err(Reason::UnsupportedFeature));
-    assert_eq!(with(&[0, 0, 0x80, 0]), Err(Reason::ProtocolError));
+    assert_eq!(with(&[0, 0, item::RETIRE | item::HIGH, 0]), Err(Reason::UnsupportedFeature));
     assert_eq!(with(&[0, 0, 0, 1]), Err(Reason::ProtocolError));
     assert_eq!(with(&[1, 0, item::TOMBSTONE, 0, b'x']), Err(Reason::ProtocolError));
     assert_eq!(with(&[1, 0, 0, 0]), Err(Reason::ProtocolError));
@@ -531,7 +531,7 @@ fn bundle_heads_are_consistent() {
 #[test]
 fn items_end_with_the_first_error() {
     let head = BundleHead { sn: Sn(1), ssn: Ssn(1), stream: StreamId(7), count: 3 };
-    let body = [0, 0, 0, 0, 0, 0, 0x80, 0, 0, 0, 0, 0];
+    let body = [0, 0, 0, 0, 0, 0, item::RETIRE, 0, 0, 0, 0, 0];
     let mut items = Items::new(&head, &body);
     assert!(items.next().expect("the first item").is_ok());
     assert!(items.next().expect("the second item").is_err());
@@ -562,7 +562,7 @@ fn fragments_lie_within_their_message() {
     assert_eq!(fragment(0, (1 << 30) + 1, 0, 10), Err(Reason::Limit));
     assert_eq!(fragment(0, 10, item::BARRIER, 10), Err(Reason::UnsupportedFeature));
     assert_eq!(fragment(0, 10, item::RETIRE, 10), Err(Reason::UnsupportedFeature));
-    for flags in [item::STREAM, item::TOMBSTONE, 0x80] {
+    for flags in [item::STREAM, item::TOMBSTONE, item::STREAM | item::HIGH] {
         assert_eq!(fragment(0, 10, flags, 10), Err(Reason::ProtocolError), "{flags:#04x}");
     }
 }

@@ -202,6 +202,7 @@ fn connect() {
         paths: 4,
         features: 1,
         window: 0x0100_0000,
+        high_window: 0,
         max_message: 0x0010_0000,
         max_streams: 4096,
         session_timeout_ms: 30_000,
@@ -227,6 +228,52 @@ fn connect() {
     );
 }
 
+/// [M11] Two ends that know priorities say the window of the high class: behind the client, and behind the features.
+#[test]
+fn windows_of_the_high_class() {
+    let connect = Connect {
+        session: SESSION,
+        generation: GENERATION,
+        version: 1,
+        flags: 0,
+        paths: 1,
+        features: 3,
+        window: 0x0100_0000,
+        high_window: 0x0010_0000,
+        max_message: 0x0010_0000,
+        max_streams: 4096,
+        session_timeout_ms: 30_000,
+        first: Sn(7),
+        client: "disk".into(),
+    };
+    let answer = Answer {
+        session: SESSION,
+        generation: GENERATION,
+        reason: 0,
+        highest: GENERATION,
+        window: 0x0100_0000,
+        max_message: 0x0010_0000,
+        max_streams: 4096,
+        secret: Secret::new(array(0xc0)),
+        addresses: Vec::new(),
+        text: Box::default(),
+        features: 3,
+        high_window: 0x0020_0000,
+    };
+    let ends = [
+        (NodeBody::Connect(connect), "04 00 64 69 73 6b 00 00 10 00 00 00 00 00"),
+        (NodeBody::Answer(answer), "00 00 03 00 00 00 00 00 00 00 00 00 20 00 00 00 00 00"),
+    ];
+    for (body, end) in ends {
+        let sent = node_message(body);
+        let bytes = sent.encode(CRC);
+        assert!(bytes.ends_with(&hex(end)), "{bytes:02x?}");
+        let mut receiver = Receiver::new(CRC);
+        receiver.push(&bytes);
+        assert_eq!((receiver.error, receiver.got), (None, vec![sent.arrives()]));
+    }
+}
+
 /// [L3] The target's answer, with an address of each family.
 #[test]
 fn answer() {
@@ -237,6 +284,7 @@ fn answer() {
         reason: 9,
         highest: Generation { role_epoch: 0x0a, counter: 0x0c },
         window: 0x0100_0000,
+        high_window: 0,
         max_message: 0x0010_0000,
         max_streams: 4096,
         secret: Secret::new(array(0xc0)),
@@ -352,6 +400,7 @@ fn receipt() {
     let receipt = Receipt {
         cumulative: Sn(41),
         credit: 0x0100_0000,
+        high_credit: None,
         completions_seen: 12,
         gaps: vec![(Sn(43), Sn(44)), (Sn(50), Sn(60))],
         paths: vec![PathRecord { path: PathId(3), conn: ConnId(8), frames: 1234 }],
@@ -368,6 +417,29 @@ fn receipt() {
          32 00 00 00 00 00 00 00 3c 00 00 00 00 00 00 00
          03 00 00 00 08 00 00 00            ; path, 0, conn
          d2 04 00 00 00 00 00 00            ; frames",
+    );
+}
+
+/// [M11] In a session with classes a receipt says the credit of both.
+#[test]
+fn receipt_with_classes() {
+    let receipt = Receipt {
+        cumulative: Sn(41),
+        credit: 0x0100_0000,
+        high_credit: Some(0x0010_0000),
+        completions_seen: 12,
+        gaps: Vec::new(),
+        paths: Vec::new(),
+    };
+    check(
+        Sent::Frame(Frame::Receipt(receipt)),
+        "30 00 28 00 00 00 00 00
+         00 00 00 00 4d 4a 5b 7f
+         29 00 00 00 00 00 00 00            ; cumulative
+         00 00 00 01 00 00 00 00            ; credit
+         0c 00 00 00 00 00 00 00            ; completions_seen
+         00 00 00 00 00 00 00 00            ; gap blocks, path records, 0
+         00 00 10 00 00 00 00 00            ; high credit",
     );
 }
 
@@ -429,7 +501,13 @@ fn reset_ack() {
     let record = |first, last, rc| LedgerRecord { first: Sn(first), last: Sn(last), rc };
     let records = vec![record(5, 6, None), record(6, 6, Some(-2))];
     check(
-        Sent::Frame(Frame::ResetAck(ResetAck { first: 1, total: 3, credit: 0x1000, records })),
+        Sent::Frame(Frame::ResetAck(ResetAck {
+            first: 1,
+            total: 3,
+            credit: 0x1000,
+            high_credit: None,
+            records,
+        })),
         "42 00 20 00 30 00 00 00 8e 8f 93 d0 0b 2d c8 4e
          01 00 00 00 03 00 00 00            ; records before, in all
          00 10 00 00 00 00 00 00            ; credit

@@ -12,7 +12,7 @@ use cdps_core::port::State;
 use cdps_core::reason::Reason;
 use cdps_core::secret::Secret;
 use cdps_core::time::Duration;
-use cdps_core::wire::{Answer, Connect, NodeBody, reason_of};
+use cdps_core::wire::{Answer, Connect, NodeBody, feature, reason_of};
 
 use super::{Host, HostEvent, SimPort, Slot};
 use crate::broken::Broken;
@@ -62,6 +62,11 @@ impl Host {
         }
         if let Err(e) = port.register().and_then(|()| port.initialize()) {
             env.oracle.fail(Invariant::Sanity, format!("source port {number}: {e}"));
+        }
+        for (stream, contract) in &source.contracts {
+            if let Err(e) = port.set_stream(*stream, *contract) {
+                env.oracle.fail(Invariant::Sanity, format!("source port {number}: {e}"));
+            }
         }
         let slot = self.add_slot(port, Side::Source, session, Generation::default(), number, env.now);
         self.introduce(env, slot);
@@ -210,6 +215,12 @@ impl Host {
                 }
             }
         }
+    }
+
+    /// Whether a session of these two has priority classes (M11).
+    pub(crate) fn has_classes(&self, source: NodeId) -> bool {
+        let first = |node| self.plan.hosts.iter().any(|h| h.node == node && h.first);
+        !first(source) && !first(self.node())
     }
 
     fn connect_asked(&mut self, env: &mut Env, connect: Connect) {
@@ -407,6 +418,15 @@ impl Host {
                 return;
             }
         };
+        let mut port = port;
+        for (stream, contract) in &plan.sources[number].contracts {
+            let done = port.set_stream(*stream, *contract).is_ok();
+            if done != (connect.features & feature::CLASSES != 0) {
+                let text =
+                    format!("target port {number}: contract taken is {done}, features {}", connect.features);
+                env.oracle.fail(Invariant::Sanity, text);
+            }
+        }
         let slot = self.add_slot(port, Side::Target, session, generation, number, env.now);
         note!(env, "n{} p{slot}: accepts {session} generation {generation}", self.node());
         self.introduce(env, slot);

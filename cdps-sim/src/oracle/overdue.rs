@@ -3,7 +3,7 @@
 use cdps_core::config::AckModel;
 use cdps_core::id::{Generation, Sn, StreamId};
 
-use super::{ACKNOWLEDGED_WITHIN, ARRIVES_WITHIN, Flow, FlowKey, Oracle};
+use super::{ACKNOWLEDGED_WITHIN, ARRIVES_WITHIN, Flow, FlowKey, Oracle, Receiver};
 use crate::rules::{Invariant, Promise};
 
 /// Clocks that run 0.5 % fast or slow, in percent.
@@ -70,8 +70,15 @@ impl Oracle {
         });
         // An eighth is what the engine may be late; the receipt waits for whatever was sent before, on any stream.
         let due = timeout / 100 * 115 + ARRIVES_WITHIN;
-        let untold: Option<(Generation, u64, u64)> =
-            kept.filter(|k| k.2 > due).find(|k| !f.is_told_of(k.1 + timeout));
+        let untold: Option<(Generation, u64, u64)> = kept
+            .filter(|k| k.2 > due)
+            // The time counts from when all that was sent before it was there as well: what is urgent may be long before that (M11).
+            .filter_map(|(at, since, kept)| {
+                let covered = f.covered(&f.receivers[&at], sn)?.max(since);
+                Some((at, covered, (since + kept).saturating_sub(covered)))
+            })
+            .filter(|k| k.2 > due)
+            .find(|k| !f.is_told_of(k.1 + timeout));
         if let Some((at, _, kept)) = untold {
             let text = format!("{flow:?}: the user of {at} kept {sn} for {kept} ns, and nobody was told");
             self.fail(Invariant::Overdue, text);
@@ -87,6 +94,20 @@ impl Oracle {
 }
 
 impl Flow {
+    /// When everything up to a message that has not ended had arrived; `None`: it has not.
+    fn covered(&self, receiver: &Receiver, sn: Sn) -> Option<u64> {
+        let mut last = 0;
+        for (k, record) in self.sends.iter().enumerate().take_while(|(k, _)| self.first.0 + *k as u64 <= sn.0)
+        {
+            match receiver.arrived_at.get(&Sn(self.first.0 + k as u64)) {
+                Some(at) => last = last.max(*at),
+                None if record.end.is_some() => {}
+                None => return None,
+            }
+        }
+        Some(last)
+    }
+
     /// A message has been named that was unfinished at this moment.
     fn is_told_of(&self, at: u64) -> bool {
         self.sends.iter().any(|r| r.overdue && (r.end.is_none() || r.ended_at >= at))

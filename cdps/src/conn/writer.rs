@@ -235,6 +235,7 @@ impl Buffers {
     fn encode(&mut self, sum: Checksum) {
         let mut from = self.bytes.len();
         let mut payloads = self.batch.payloads.iter();
+        let mut rest: &[u8] = &[];
         for frame in self.batch.frames.drain(..) {
             match frame {
                 Outgoing::Control(frame) => wire::encode_frame(&frame, sum, &mut self.bytes),
@@ -242,7 +243,6 @@ impl Buffers {
                     let start = self.bytes.len();
                     self.bytes.reserve(BUNDLE_HEAD + body_len as usize);
                     self.bytes.resize(start + BUNDLE_HEAD, 0);
-                    let mut rest: &[u8] = &[];
                     for item in &self.batch.items[items] {
                         if item.bytes == ItemBytes::Next
                             && let Some(payload) = payloads.next()

@@ -6,9 +6,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::{Event, Phase, Sender};
+use super::{Entry, Phase, Sender};
 use crate::id::Sn;
-use crate::port::event::Certainty;
 use crate::port::{Events, Payload};
 use crate::reason::Reason;
 use crate::time::Time;
@@ -30,7 +29,8 @@ impl Deadlines {
 impl<S: Payload> Sender<S> {
     /// The message is given up if it has not begun to travel by then.
     pub(in crate::port) fn limit(&mut self, sn: Sn, at: Time) {
-        let unsent = usize::try_from(self.end() - self.cursor.0).unwrap_or(usize::MAX);
+        let high = self.high.as_ref().map_or(0, |h| h.waiting.len());
+        let unsent = usize::try_from(self.end() - self.cursor.0).unwrap_or(usize::MAX) + high;
         if self.deadlines.0.len() > 2 * unsent + SPARE {
             let mut kept = std::mem::take(&mut self.deadlines.0);
             kept.retain(|Reverse((_, sn))| self.has_not_begun(*sn));
@@ -62,7 +62,8 @@ impl<S: Payload> Sender<S> {
         if any {
             self.settle_gate();
             self.hold_no_tombstones();
-            self.starved &= self.has_new() && !self.may_start();
+            self.feed_high();
+            self.starved &= self.has_new_normal() && !self.may_start();
         }
         any
     }
@@ -76,28 +77,30 @@ impl<S: Payload> Sender<S> {
         self.entry(sn).is_some_and(|e| !e.handed && e.payload.is_some())
     }
 
-    /// Nacks a message that has not begun to travel. A tombstone takes its place, so that its stream goes on.
-    fn bury<R>(&mut self, sn: Sn, reason: Reason, events: &mut Events<S, R>) {
+    /// Nacks a message that has not begun to travel in this generation. A tombstone takes its place, so that its stream goes on.
+    pub(super) fn bury<R>(&mut self, sn: Sn, reason: Reason, events: &mut Events<S, R>) {
         let Some(entry) = self.entry_mut(sn) else { return };
-        debug_assert!(entry.phase == Phase::Queued && !entry.handed, "{sn} has begun to travel");
+        debug_assert!(entry.phase == Phase::Queued, "{sn} has begun to travel");
         let Some(payload) = entry.payload.take() else { return };
         let len = u64::from(std::mem::take(&mut entry.len));
         let unwritten = std::mem::take(&mut entry.unwritten) > 0;
-        entry.flags = entry.flags & item::START | item::TOMBSTONE;
-        entry.told = true;
+        entry.flags = entry.flags & (item::START | item::HIGH) | item::TOMBSTONE;
+        let (told, handed) = (std::mem::replace(&mut entry.told, true), entry.handed);
         // What is behind it waits for nothing that will not come.
         entry.barrier = false;
         self.queued -= len;
         self.unfinished.bytes -= len;
         self.unfinished.unwritten -= usize::from(unwritten);
-        events.push(Event::Nacked { sn, reason, certainty: Certainty::NotSent, payload });
+        self.tell_nacked((sn, reason), told, handed, payload, events);
     }
 
     /// Tombstones at the head of what is held go: a port that is suspended for long does not collect them.
     pub(super) fn hold_no_tombstones(&mut self) {
-        while self.holds() && self.entry(self.held_from).is_some_and(|e| e.payload.is_none()) {
+        let passes = |e: &Entry<S>| e.payload.is_none() || e.is_high();
+        while self.holds() && self.entry(self.held_from).is_some_and(passes) {
             self.held_from = self.held_from.next();
         }
+        self.hold_no_high_tombstones();
         self.settle_stop();
     }
 }

@@ -14,9 +14,9 @@ impl<S: Payload> Sender<S> {
         self.queued
     }
 
-    /// What the peer has granted, and what is left of it.
+    /// What the peer has granted to the normal class, and what is left of it.
     pub(in crate::port) fn window(&self) -> (u64, u64) {
-        (self.window, self.credit.saturating_sub(self.spent))
+        self.purse.figures()
     }
 
     /// Messages completed in this generation on the word of the peer's port alone.
@@ -31,12 +31,15 @@ impl<S: Payload> Sender<S> {
     /// Payload bytes that wait for a path, with a little for each range to be sent again.
     pub(in crate::port) fn backlog(&self) -> u64 {
         let new = if self.has_new() { self.queued } else { 0 };
-        new + self.again.len() as u64 * 1024
+        let again = self.again.len() + self.high.as_ref().map_or(0, |h| h.again.len());
+        new + again as u64 * 1024
     }
 
     /// Messages and ranges that wait for a path; one that is long counts as its fragments.
     pub(in crate::port) fn pieces(&self, fragment: u32) -> usize {
         let fragments = self.queued / u64::from(fragment.max(1));
-        self.again.len() + usize::try_from(fragments.max(self.end() - self.cursor.0)).unwrap_or(usize::MAX)
+        let high = self.high.as_ref().map_or(0, |h| h.again.len() + h.waiting.len());
+        let normal = usize::try_from(fragments.max(self.end() - self.cursor.0)).unwrap_or(usize::MAX);
+        self.again.len() + high + normal
     }
 }

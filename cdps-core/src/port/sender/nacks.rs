@@ -2,6 +2,7 @@
 
 use super::{Entry, Sender};
 use crate::id::Sn;
+use crate::port::entry::Phase;
 use crate::port::event::{Certainty, Event};
 use crate::port::{Events, Payload};
 use crate::reason::Reason;
@@ -9,15 +10,22 @@ use crate::reason::Reason;
 impl<S: Payload> Sender<S> {
     /// Nacks what no path has taken yet (L5, stop), oldest first.
     pub(in crate::port) fn nack_unsent<R>(&mut self, reason: Reason, events: &mut Events<S, R>) {
-        let keep = usize::try_from(self.cursor.0 - self.base.0).unwrap_or(usize::MAX)
-            + usize::from(self.cursor_offset > 0);
+        let keep = self.seen();
         let sn = self.base.0 + keep as u64;
         self.starved = false;
-        let tail: Vec<Entry<S>> = self.entries.drain(keep.min(self.entries.len())..).collect();
+        for at in 0..keep {
+            if self.entries[at].phase == Phase::Queued {
+                // Others, of the high class, are behind it.
+                self.bury(Sn(self.base.0 + at as u64), reason, events);
+            }
+        }
+        let tail: Vec<Entry<S>> = self.entries.drain(keep..).collect();
+        self.cut_high(Sn(sn));
         for (k, entry) in tail.into_iter().enumerate() {
             self.queued -= u64::from(entry.len);
             self.nack(Sn(sn + k as u64), entry, reason, events);
         }
+        self.settle_gate();
     }
 
     /// Nacks everything unfinished, oldest first, and forgets the rest (F2, immediate close, destroy).
@@ -29,6 +37,9 @@ impl<S: Payload> Sender<S> {
         self.queued = 0;
         self.starved = false;
         self.again.clear();
+        if let Some(high) = &mut self.high {
+            high.clear();
+        }
         self.deadlines.clear();
         self.clear_barriers();
         self.base = self.next;
@@ -40,11 +51,23 @@ impl<S: Payload> Sender<S> {
         self.unfinished.unwritten -= usize::from(entry.unwritten > 0);
         let Some(payload) = entry.payload else { return };
         self.unfinished.bytes -= u64::from(entry.len);
-        let certainty = if entry.handed { Certainty::Unknown } else { Certainty::NotSent };
-        if entry.told {
+        self.tell_nacked((sn, reason), entry.told, entry.handed, payload, events);
+    }
+
+    /// `told`: the user knows how it ended; `handed`: the peer may have it.
+    pub(super) fn tell_nacked<R>(
+        &mut self,
+        (sn, reason): (Sn, Reason),
+        told: bool,
+        handed: bool,
+        payload: S,
+        events: &mut Events<S, R>,
+    ) {
+        let certainty = if handed { Certainty::Unknown } else { Certainty::NotSent };
+        if told {
             events.push(Event::Done { payload });
         } else {
-            if entry.handed {
+            if handed {
                 self.note_unknown(sn);
             }
             events.push(Event::Nacked { sn, reason, certainty, payload });

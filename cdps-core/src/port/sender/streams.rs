@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Sender;
+use crate::config::StreamContract;
 use crate::id::{Sn, Ssn, StreamId};
-use crate::port::Payload;
+use crate::port::{ContractError, Payload};
 
 /// Streams that are remembered, whatever the generations allow.
 const KNOWN: usize = 1 << 20;
@@ -14,13 +15,15 @@ pub(super) struct Stream {
     pub(super) last: Sn,
     /// Its next message is its first in this generation.
     pub(super) fresh: bool,
+    pub(super) contract: StreamContract,
 }
 
 /// All that were sent on.
 pub(super) struct Streams {
     known: Vec<(StreamId, Stream)>,
     index: BTreeMap<StreamId, usize>,
-    last: usize,
+    /// That of the latest message on one without a contract.
+    latest: usize,
     /// Open in this generation.
     open: u32,
     /// As many may be.
@@ -29,7 +32,7 @@ pub(super) struct Streams {
 
 impl Streams {
     pub(super) fn new(max: u32) -> Streams {
-        Streams { known: Vec::new(), index: BTreeMap::new(), last: 0, open: 0, max }
+        Streams { known: Vec::new(), index: BTreeMap::new(), latest: usize::MAX, open: 0, max }
     }
 
     #[inline]
@@ -37,28 +40,53 @@ impl Streams {
         &mut self.known[at].1
     }
 
-    /// The place of a stream for a message that is sent now; `None`: it would be one too many.
+    /// The place of a stream that the message before was sent on as well, that is open, and that has no contract.
     #[inline]
-    pub(super) fn open(&mut self, id: StreamId) -> Option<usize> {
-        match self.known.get(self.last) {
-            Some((last, stream)) if *last == id && !stream.fresh => Some(self.last),
-            Some(_) | None => self.open_another(id),
-        }
+    pub(super) fn latest(&self, id: StreamId) -> Option<usize> {
+        self.known.get(self.latest).filter(|(last, stream)| *last == id && !stream.fresh).map(|_| self.latest)
     }
 
-    fn open_another(&mut self, id: StreamId) -> Option<usize> {
+    /// The place of a stream for a message that is sent now; `None`: it would be one too many.
+    pub(super) fn open(&mut self, id: StreamId) -> Option<usize> {
         let known = self.index.get(&id).copied();
         let opens = known.is_none_or(|at| self.known[at].1.fresh);
         if opens && (self.open >= self.max || (known.is_none() && self.known.len() >= KNOWN)) {
             return None;
         }
         self.open += u32::from(opens);
-        self.last = known.unwrap_or_else(|| {
-            self.known.push((id, Stream { next_ssn: Ssn(1), last: Sn(0), fresh: true }));
-            self.index.insert(id, self.known.len() - 1);
-            self.known.len() - 1
-        });
-        Some(self.last)
+        let at = known.unwrap_or_else(|| self.add(id));
+        if self.known[at].1.contract == StreamContract::default() {
+            self.latest = at;
+        }
+        Some(at)
+    }
+
+    fn add(&mut self, id: StreamId) -> usize {
+        let contract = StreamContract::default();
+        self.known.push((id, Stream { next_ssn: Ssn(1), last: Sn(0), fresh: true, contract }));
+        self.index.insert(id, self.known.len() - 1);
+        self.known.len() - 1
+    }
+
+    /// Says what holds for a stream, before its first message.
+    pub(super) fn set_contract(
+        &mut self,
+        id: StreamId,
+        contract: StreamContract,
+    ) -> Result<(), ContractError> {
+        let at = match self.index.get(&id) {
+            Some(at) => *at,
+            None if self.known.len() >= KNOWN => {
+                return Err(ContractError::TooManyStreams { stream: id, max: KNOWN as u32 });
+            }
+            None => self.add(id),
+        };
+        let stream = &mut self.known[at].1;
+        if stream.last != Sn(0) {
+            return Err(ContractError::InUse { stream: id });
+        }
+        stream.contract = contract;
+        Ok(())
     }
 
     fn is_open(&self, id: StreamId) -> bool {

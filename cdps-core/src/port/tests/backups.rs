@@ -72,6 +72,7 @@ fn connect_as(generation: Generation) -> Connect {
         paths: 1,
         features: 0,
         window: 1 << 20,
+        high_window: 0,
         max_message: 1 << 20,
         max_streams: 16,
         session_timeout_ms: 10_000,

@@ -75,6 +75,7 @@ impl Pair {
         let receipt = wire::Receipt {
             cumulative: Sn(cumulative),
             credit: 1 << 24,
+            high_credit: None,
             completions_seen: 0,
             gaps: Vec::new(),
             paths: Vec::new(),

@@ -38,7 +38,7 @@ fn sizes_and_streams() {
         }
         pair.run();
         let costs: u64 = sizes.iter().map(|s| *s as u64 + 256).sum();
-        pair.target.as_mut().unwrap().release(pair.now, CreditToken { epoch: 0, cost: costs });
+        pair.target.as_mut().unwrap().release(pair.now, CreditToken { account: 0, cost: costs });
         pair.run();
     }
     assert_eq!(pair.received().len(), 180);
@@ -143,7 +143,7 @@ fn credit_bounds_what_is_sent() {
     assert_eq!(pair.received().len(), 1);
     for k in 1..4 {
         let cost = pair.received().last().unwrap().2.len() as u64 + 256;
-        pair.target.as_mut().unwrap().release(pair.now, CreditToken { epoch: 0, cost });
+        pair.target.as_mut().unwrap().release(pair.now, CreditToken { account: 0, cost });
         pair.pass(MS * 600);
         assert_eq!(pair.received().len(), k + 1);
     }

@@ -4,6 +4,7 @@ mod backups;
 mod barrier;
 mod basics;
 mod choices;
+mod classes;
 mod closing;
 mod deadline;
 mod decisions;
@@ -24,7 +25,7 @@ use std::collections::VecDeque;
 
 use super::*;
 use crate::cluster::Health;
-use crate::config::{AckModel, Target};
+use crate::config::{AckModel, Priority, Target};
 use crate::id::{Sn, Ssn, StreamId};
 use crate::secret::Secret;
 use crate::wire::{Answer, FragmentHead, Frame, Item, NodeBody};
@@ -52,6 +53,8 @@ struct Pair {
     unanswered: Vec<(PathId, ConnId)>,
     /// Whether node 3 takes sessions, and a target releases its lease when it is told to.
     backup: bool,
+    /// Whether node 2 is of the first release, and knows no features.
+    first_release: bool,
 }
 
 fn config(paths: u8) -> PortConfig {
@@ -88,6 +91,7 @@ impl Pair {
             one_way: false,
             unanswered: Vec::new(),
             backup: false,
+            first_release: false,
         }
     }
 
@@ -177,6 +181,8 @@ impl Pair {
                 }
                 let now = self.now;
                 let config = self.target_config.clone();
+                let features = if self.first_release { 0 } else { connect.features };
+                let connect = Connect { features, ..connect };
                 let target = self.target.get_or_insert_with(|| {
                     TestPort::target(config, &connect, Secret::new([7; 32]), now, 2).unwrap()
                 });
@@ -184,7 +190,8 @@ impl Pair {
                     target.handle_reset(now, &connect, Secret::new([7; 32])).unwrap();
                 }
                 let answer = target.answer(Vec::new());
-                self.source.handle_answer(now, &answer);
+                let features = if self.first_release { 0 } else { answer.features };
+                self.source.handle_answer(now, &Answer { features, ..answer });
             }
             Action::Tell { node: NodeId(3), body: NodeBody::Connect(connect), .. } if self.backup => {
                 let known = self.target.as_ref().is_some_and(|t| t.generation() == connect.generation);
@@ -269,7 +276,8 @@ impl Pair {
                 did = true;
                 let frames = self.frames.entry((from_source, path)).or_default();
                 let mut items = Vec::new();
-                let mut payloads = std::mem::take(&mut batch.payloads).into_iter();
+                let payloads = std::mem::take(&mut batch.payloads).into_iter();
+                let mut payloads = (payloads, Vec::new());
                 for frame in &batch.frames {
                     *frames += 1;
                     unpack(frame, &batch.items, &mut payloads, to, self.now, (path, conn), &mut items);
@@ -339,7 +347,7 @@ impl Payload for Vec<u8> {
 fn unpack(
     frame: &Outgoing<Vec<u8>>,
     out_items: &[OutItem],
-    payloads: &mut std::vec::IntoIter<Vec<u8>>,
+    (payloads, rest): &mut (std::vec::IntoIter<Vec<u8>>, Vec<u8>),
     to: &mut TestPort,
     now: Time,
     (path, conn): (PathId, ConnId),
@@ -350,14 +358,13 @@ fn unpack(
         Outgoing::Bundle { head, items: range, body_len } => {
             let (mut stream, mut ssn, mut size) = (head.stream, head.ssn, 0);
             assert_eq!(usize::from(head.count), range.len());
-            let mut rest = Vec::new();
             for (k, out) in out_items[range.clone()].iter().enumerate() {
                 if out.bytes == ItemBytes::Next {
                     assert_eq!(rest, b"", "of the payload before");
-                    rest = payloads.next().unwrap();
+                    *rest = payloads.next().unwrap();
                 }
                 let behind = rest.split_off(out.len as usize);
-                let payload = std::mem::replace(&mut rest, behind);
+                let payload = std::mem::replace(rest, behind);
                 if let Some(named) = out.stream {
                     (stream, ssn) = named;
                     size += 12;

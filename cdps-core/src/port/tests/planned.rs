@@ -6,7 +6,7 @@ use crate::id::Generation;
 use crate::wire::Connect;
 
 /// What the new target was asked last.
-fn asked(port: &mut TestPort) -> Option<Connect> {
+pub(super) fn asked(port: &mut TestPort) -> Option<Connect> {
     let mut last = None;
     while let Some(action) = port.poll_action() {
         if let Action::Tell { node: NodeId(3), body: NodeBody::Connect(connect), .. } = action {
@@ -17,7 +17,7 @@ fn asked(port: &mut TestPort) -> Option<Connect> {
 }
 
 /// What node 3 says to it.
-fn answer(connect: &Connect, reason: Reason, highest: u64) -> Answer {
+pub(super) fn answer(connect: &Connect, reason: Reason, highest: u64) -> Answer {
     Answer {
         session: connect.session,
         generation: connect.generation,
@@ -28,7 +28,8 @@ fn answer(connect: &Connect, reason: Reason, highest: u64) -> Answer {
         max_streams: 16,
         secret: Secret::new([7; 32]),
         addresses: Vec::new(),
-        text: String::new(),
+        text: Box::default(),
+        high_window: 0,
         features: 0,
     }
 }
@@ -43,7 +44,7 @@ fn statuses(pair: &Pair) -> Vec<&ConnStatus> {
 
 impl Pair {
     /// The target's user gives back everything that it was told of.
-    fn give_back(&mut self) {
+    pub(super) fn give_back(&mut self) {
         let target = self.target.as_mut().unwrap();
         for event in &self.target_events {
             if let Event::Received(message) = event {

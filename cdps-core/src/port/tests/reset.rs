@@ -239,6 +239,7 @@ fn resets_that_are_refused() {
         paths: 1,
         features: 0,
         window: 1 << 20,
+        high_window: 0,
         max_message: 1 << 20,
         max_streams: 16,
         session_timeout_ms: 10_000,
@@ -292,7 +293,7 @@ fn a_ledger_with_a_hole() {
     let (path, conn) = pair.unanswered[0];
     pair.source.handle_conn_up(pair.now, path, conn);
     let mut part = |first, records: Vec<LedgerRecord>| {
-        let ack = ResetAck { first, total: 9, credit: 0, records };
+        let ack = ResetAck { first, total: 9, credit: 0, high_credit: None, records };
         let mut frame = vec![Inbound::Frame(Box::new(Frame::ResetAck(ack)))];
         pair.source.handle_inbound(pair.now, path, conn, 1, &mut frame, true)
     };
