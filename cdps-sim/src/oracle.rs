@@ -3,7 +3,6 @@
 mod arrival;
 mod barrier;
 mod choice;
-mod closing;
 mod deadline;
 mod decision;
 mod grace;
