@@ -10,6 +10,7 @@ use crate::host::HostEvent;
 use crate::net::{Net, NetEvent};
 use crate::oracle::Oracle;
 use crate::rng::Rng;
+use crate::script::Story;
 
 /// One millisecond of virtual time.
 pub(crate) const MS: u64 = 1_000_000;
@@ -91,6 +92,7 @@ pub(crate) struct Env {
     pub(crate) taken_over: Option<(SessionId, Generation)>,
     /// Number of the next payload.
     pub(crate) payloads: u64,
+    pub(crate) story: Story,
 }
 
 impl Env {
@@ -107,6 +109,7 @@ impl Env {
             serial: 0,
             taken_over: None,
             payloads: 0,
+            story: Story::default(),
         }
     }
 

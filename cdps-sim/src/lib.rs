@@ -24,9 +24,11 @@ mod receipts;
 mod rejoin;
 mod rng;
 mod rules;
+mod script;
 mod user;
 mod world;
 
 pub use broken::Broken;
 pub use rules::{Invariant, Tally, Violation};
-pub use world::{Options, Outcome, run, run_keeping, run_printing};
+pub use script::{Act, Cue, Line, Script};
+pub use world::{Options, Outcome, run, run_keeping, run_printing, run_script};

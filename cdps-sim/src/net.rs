@@ -514,6 +514,16 @@ impl Env {
         }
     }
 
+    /// Resets every connection of a route, and what was under way is lost.
+    pub(crate) fn net_lose(&mut self, route: usize) {
+        for conn in self.net.open.clone() {
+            if self.net.conns[conn].route == route {
+                self.net.conns[conn].pipes.iter_mut().for_each(|pipe| pipe.held.clear());
+            }
+        }
+        self.net_reset(route);
+    }
+
     /// One end of every connection of a route thinks that it is gone; the other hears nothing of it.
     pub(crate) fn net_half_open(&mut self, route: usize, gone: Side, silent: bool) {
         for conn in self.net.open.clone() {

@@ -23,6 +23,7 @@ use crate::hour;
 use crate::net::Machine;
 use crate::rng::Rng;
 use crate::rules::Promise;
+use crate::script::Script;
 use crate::world::Options;
 
 /// Keeps the choice of standby paths apart from every other: seeds stand for the same runs with and without it.
@@ -100,6 +101,8 @@ pub(crate) struct Plan {
     pub(crate) keeps: bool,
     /// How many sources the clients serve at a time (L4). Exclusive ones are rivals for one client.
     pub(crate) sharing: Sharing,
+    /// What its users do, if that does not follow from the seed.
+    pub(crate) script: Option<Script>,
 }
 
 /// A node.
@@ -221,7 +224,7 @@ pub(crate) enum Verb {
 }
 
 /// Address `index` of a host.
-fn address(host: usize, index: usize) -> SocketAddr {
+pub(crate) fn address(host: usize, index: usize) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, host as u8 + 1, index as u8 + 1)), 7000)
 }
 
@@ -340,6 +343,7 @@ impl Plan {
             words,
             keeps: Rng::new(seed ^ KEEPS).chance(60),
             sharing,
+            script: None,
         }
     }
 }
@@ -380,7 +384,7 @@ impl Plan {
     }
 }
 
-fn user_plan(rng: &mut Rng) -> UserPlan {
+pub(crate) fn user_plan(rng: &mut Rng) -> UserPlan {
     UserPlan {
         dispatch_delay: rng.pick(&[0, MS / 100, MS, 20 * MS]),
         busy: Vec::new(),
@@ -474,7 +478,7 @@ fn fences(rng: &mut Rng, sources: &mut [SourcePlan]) {
     }
 }
 
-fn routes(rng: &mut Rng, sources: usize, hosts: &[HostPlan], mutual: bool) -> Vec<RoutePlan> {
+pub(crate) fn routes(rng: &mut Rng, sources: usize, hosts: &[HostPlan], mutual: bool) -> Vec<RoutePlan> {
     let mut routes = Vec::new();
     for (dialler, from) in hosts.iter().enumerate() {
         for (acceptor, to) in hosts.iter().enumerate() {
@@ -655,7 +659,7 @@ fn rivals(rng: &mut Rng, sources: &mut [SourcePlan], no_faults: bool) -> Sharing
     Sharing::Exclusive
 }
 
-fn port_config(rng: &mut Rng, liveness: &Liveness) -> PortConfig {
+pub(crate) fn port_config(rng: &mut Rng, liveness: &Liveness) -> PortConfig {
     let seconds =
         |rng: &mut Rng, low: u64, high: u64| Duration::from_millis(rng.within(low * 1000, high * 1000));
     PortConfig {

@@ -21,6 +21,7 @@ use crate::oracle::Delivery;
 use crate::payload::{Received, SentHandle};
 use crate::plan::{HESITATION, Verb};
 use crate::rules::{Invariant, Promise};
+use crate::script::Act;
 
 /// Something that a user set out to do.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +42,8 @@ pub(crate) enum Errand {
     Tick,
     /// Do what the plan says.
     Verb(usize),
+    /// Do what the script says.
+    Act(Act),
 }
 
 /// What a user keeps.
@@ -174,6 +177,7 @@ impl Host {
         let node = self.node();
         let Some(s) = self.slots[slot].as_mut() else { return };
         let flow = s.flow_told();
+        env.record_event(node, s.port.state(), &event);
         match event {
             Event::Completed { sn, rc, payload } => {
                 note!(env, "n{node} p{slot}: user: {sn} completed, rc {rc}");
@@ -334,7 +338,7 @@ impl Host {
                 s.port.release(now, credit);
             }
         }
-        if wants_ack {
+        if wants_ack && !self.plan.script.as_ref().is_some_and(|script| script.holds(node, sn)) {
             let hesitates = users.hesitate > 0 && env.rng.chance(users.hesitate);
             let hesitation = if hesitates { env.rng.within(HESITATION / 8, HESITATION) } else { 0 };
             let wait = env.rng.below(users.ack_delay + 1) + hesitation;
@@ -347,8 +351,24 @@ impl Host {
     }
 
     fn ack(&mut self, env: &mut Env, slot: usize, generation: Generation, sn: Sn) {
+        let rc = match &self.plan.script {
+            Some(_) => self.node().0 as i32,
+            None if env.rng.chance(70) => 0,
+            None => env.rng.below(5) as i32 - 2,
+        };
+        self.answer_with(env, slot, generation, sn, rc);
+    }
+
+    pub(crate) fn answer_with(
+        &mut self,
+        env: &mut Env,
+        slot: usize,
+        generation: Generation,
+        sn: Sn,
+        rc: i32,
+    ) {
         let now = self.clock(env);
-        let rc = if env.rng.chance(70) { 0 } else { env.rng.below(5) as i32 - 2 };
+        let node = self.node();
         let Some(s) = self.slots[slot].as_mut() else { return };
         let late = s.port.generation() != generation;
         match s.port.ack(now, sn, rc) {
@@ -361,11 +381,8 @@ impl Host {
             }
             Err(_) if late => {}
             Ok(()) => {
-                note!(
-                    env,
-                    "n{} p{slot}: user: acknowledges {sn} with {rc}",
-                    self.plan.hosts[self.index].node
-                );
+                note!(env, "n{node} p{slot}: user: acknowledges {sn} with {rc}");
+                env.record(node, s.port.state(), || format!("ack {sn}"));
                 env.oracle.answered(s.flow_in(generation), generation, sn, rc);
             }
             Err(e) => {
@@ -465,6 +482,7 @@ impl Host {
             Errand::Sell => self.sell(env, slot),
             Errand::Tick => self.tick(env, slot),
             Errand::Verb(n) => self.verb(env, slot, n),
+            Errand::Act(act) => self.act(env, slot, act),
         }
     }
 
@@ -481,7 +499,7 @@ impl Host {
                 return;
             }
             let wait = match self.send(env, slot, next) {
-                Ok(()) => None,
+                Ok(_) => None,
                 Err(e) if e.is_again() => Some(env.rng.within(MS / 10, 20 * MS)),
                 Err(SendError::State(_) | SendError::Down | SendError::Closing)
                     if env.now < self.plan.quiet_at && self.may_send_again(slot) =>
@@ -508,11 +526,16 @@ impl Host {
             .is_some_and(|s| s.side == Side::Source && s.port.state() != State::Destroyed)
     }
 
-    fn send(&mut self, env: &mut Env, slot: usize, next: crate::plan::Send) -> Result<(), SendError> {
+    pub(crate) fn send(
+        &mut self,
+        env: &mut Env,
+        slot: usize,
+        next: crate::plan::Send,
+    ) -> Result<Sn, SendError> {
         let now = self.clock(env);
         let contract = self.contract(env, slot, next.stream);
         let node = self.node();
-        let Some(s) = self.slots[slot].as_mut() else { return Ok(()) };
+        let Some(s) = self.slots[slot].as_mut() else { return Err(SendError::Closing) };
         env.payloads += 1;
         let payload = SentHandle::new(env.payloads, next.len);
         let deadline = next.deadline.map(Duration::from_nanos);
@@ -549,7 +572,7 @@ impl Host {
                     env.oracle
                         .fail(Invariant::Memory, format!("p{slot}: {held} bytes unfinished at the source"));
                 }
-                Ok(())
+                Ok(sn)
             }
             Err(refused) => {
                 let (e, given_back) = *refused;
@@ -569,6 +592,9 @@ impl Host {
         let now = self.clock(env);
         let Some(s) = self.slots[slot].as_mut() else { return };
         s.user.ticking = false;
+        if s.side == Side::Source && self.plan.script.is_some() && !s.user.finishing {
+            return self.want_tick(env, slot);
+        }
         // A user that acts before it has heard everything makes its own order; this one listens first.
         if env.now < s.user.resume_at || (s.side == Side::Source && s.port.has_events()) {
             self.want_tick(env, slot);

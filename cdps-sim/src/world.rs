@@ -17,6 +17,7 @@ use crate::oracle::{FlowKey, Oracle};
 use crate::plan::{self, Plan};
 use crate::rng::Rng;
 use crate::rules::{Invariant, Tally, Violation};
+use crate::script::{Line, Progress, Script, Story};
 
 /// How often the world looks whether the run is over.
 const SURVEY_EVERY: u64 = 50 * MS;
@@ -69,10 +70,11 @@ enum Act {
     Over,
 }
 
-struct World {
-    env: Env,
-    plan: Rc<Plan>,
-    hosts: Vec<Host>,
+pub(crate) struct World {
+    pub(crate) env: Env,
+    pub(crate) plan: Rc<Plan>,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) progress: Progress,
     act: Act,
     /// Progress is expected before this moment.
     deadline: u64,
@@ -87,28 +89,42 @@ struct World {
 /// Runs one seed.
 #[must_use]
 pub fn run(seed: u64, options: Options) -> Outcome {
-    World::new(seed, options, TraceSink::Off).play(seed).0
+    World::new(seed, options, TraceSink::Off).play(seed)
 }
 
 /// Runs one seed and prints what happens to standard output.
 #[must_use]
 pub fn run_printing(seed: u64, options: Options) -> Outcome {
-    World::new(seed, options, TraceSink::Print).play(seed).0
+    World::new(seed, options, TraceSink::Print).play(seed)
 }
 
 /// Runs one seed and keeps the trace.
 #[must_use]
 pub fn run_keeping(seed: u64, options: Options) -> (Outcome, Vec<String>) {
-    let (outcome, sink) = World::new(seed, options, TraceSink::Keep(Vec::new())).play(seed);
-    match sink {
+    let mut world = World::new(seed, options, TraceSink::Keep(Vec::new()));
+    let outcome = world.play(seed);
+    match world.env.trace {
         TraceSink::Keep(lines) => (outcome, lines),
         TraceSink::Off | TraceSink::Print => (outcome, Vec::new()),
     }
 }
 
+/// Runs a script on the cluster of a seed. The lines are in order, and end when everything has come to rest.
+#[must_use]
+pub fn run_script(seed: u64, script: &Script, options: Options) -> (Outcome, Vec<Line>) {
+    let mut world = World::of(Plan::by_hand(seed, script), seed, options, TraceSink::Off);
+    world.env.story = Story::begin();
+    let outcome = world.play(seed);
+    (outcome, world.env.story.lines)
+}
+
 impl World {
     fn new(seed: u64, options: Options, trace: TraceSink) -> World {
-        let plan = Rc::new(Plan::new(seed, options));
+        World::of(Plan::new(seed, options), seed, options, trace)
+    }
+
+    fn of(plan: Plan, seed: u64, options: Options, trace: TraceSink) -> World {
+        let plan = Rc::new(plan);
         let mut net = Net::default();
         net.machines = vec![Machine::Up; plan.hosts.len()];
         net.lives = vec![0; plan.hosts.len()];
@@ -126,6 +142,7 @@ impl World {
             env,
             plan,
             hosts,
+            progress: Progress::default(),
             act: Act::Storm,
             deadline: 0,
             fingerprint: seed,
@@ -135,7 +152,7 @@ impl World {
         }
     }
 
-    fn play(mut self, seed: u64) -> (Outcome, TraceSink) {
+    fn play(&mut self, seed: u64) -> Outcome {
         self.announce(seed);
         for host in &mut self.hosts {
             host.open(&mut self.env);
@@ -167,15 +184,14 @@ impl World {
         if let Some(v) = &violation {
             note!(self.env, "VIOLATION {}: {}", v.invariant, v.text);
         }
-        let outcome = Outcome {
+        Outcome {
             seed,
             violation,
             lasted,
             fingerprint: self.fingerprint ^ self.env.events(),
             tally: self.env.oracle.tally,
             broke: self.env.broke,
-        };
-        (outcome, self.env.trace)
+        }
     }
 
     fn announce(&mut self, seed: u64) {
@@ -274,6 +290,7 @@ impl World {
         if let Some((session, generation)) = self.env.taken_over.take() {
             self.check_alone(session, generation);
         }
+        self.go_on();
     }
 
     /// A source's user was told that a target is in charge: no former one may deliver any more (F8).
@@ -321,7 +338,7 @@ impl World {
         }
     }
 
-    fn fault_begins(&mut self, kind: FaultKind) {
+    pub(crate) fn fault_begins(&mut self, kind: FaultKind) {
         self.env.fault_begins(kind);
         match kind {
             FaultKind::Kill { host, process_only, .. } => {
@@ -347,7 +364,7 @@ impl World {
         }
     }
 
-    fn fault_ends(&mut self, kind: FaultKind) {
+    pub(crate) fn fault_ends(&mut self, kind: FaultKind) {
         self.env.fault_ends(kind);
         match kind {
             FaultKind::Kill { host, restart: true, .. } => {
@@ -376,6 +393,7 @@ impl World {
     fn survey(&mut self) {
         let now = self.env.now;
         match self.act {
+            Act::Storm if self.progress.next < self.plan.steps().len() => self.expect_cue(),
             Act::Storm => {
                 self.act = Act::Calm;
                 self.deadline = now + plan::patience(&self.plan);
@@ -433,6 +451,7 @@ impl World {
             self.env.oracle.check_delivered(FlowKey::Up(session), generation);
             self.env.oracle.check_delivered(FlowKey::Down(session, generation), generation);
         }
+        self.env.story.end();
         for host in &mut self.hosts {
             host.finish();
         }

@@ -60,9 +60,12 @@ impl Host {
         if self.plan.keeps {
             env.oracle.reborn((self.node(), session.port));
         }
-        if let Err(e) = port.register().and_then(|()| port.initialize()) {
+        let registered = port.register();
+        env.record(self.node(), port.state(), || "register".to_owned());
+        if let Err(e) = registered.and_then(|()| port.initialize()) {
             env.oracle.fail(Invariant::Sanity, format!("source port {number}: {e}"));
         }
+        env.record(self.node(), port.state(), || "initialize".to_owned());
         for (stream, contract) in &source.contracts {
             if let Err(e) = port.set_stream(*stream, *contract) {
                 env.oracle.fail(Invariant::Sanity, format!("source port {number}: {e}"));
@@ -401,6 +404,7 @@ impl Host {
             }
         }
         self.highest.insert(session, generation);
+        env.record(self.node(), State::Registered, || format!("connectreq from {}", session.node));
         for s in self.slots.iter_mut().flatten() {
             if s.side == Side::Target && s.session == session {
                 s.port.handle_superseded(now, Reason::Superseded);
