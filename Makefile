@@ -25,7 +25,7 @@ CALM ?= 60
 
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help setup lib install examples demo test lint loom unit sim python-test test-net bars bars-net bench icount clean
+.PHONY: help setup lib install examples demo test lint loom unit sim coverage python-test test-net bars bars-net bench icount clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand -t 14
@@ -64,6 +64,10 @@ unit: lib ## unit and integration tests, C programs, header, manifest arrows
 
 sim: ## the simulator: make sim [SEEDS=2000]
 	$(CARGO) run --release --quiet -p cdps-sim -- --seeds $(SEEDS)
+
+coverage: ## which lines of cdps-core the simulator alone runs, under three minutes: make coverage [SEEDS=2000]
+	@.ci/setup coverage
+	$(CARGO) xtask coverage --seeds $(SEEDS)
 
 python-test: ## build the wheel, install it into a venv of its own, run its tests
 	@.ci/python-test "$(VENV)"

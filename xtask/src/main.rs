@@ -1,5 +1,6 @@
-//! Steps that cargo has no word for: `cargo xtask header | lib | dist`.
+//! Steps that cargo has no word for: `cargo xtask header | lib | dist | coverage`.
 
+mod coverage;
 mod dist;
 mod header;
 mod library;
@@ -17,6 +18,8 @@ cargo xtask lib [--debug]
     Builds the shipped library into TARGET/lib (with --debug: TARGET/lib-debug): libcdps.so.0.1.0 with its links, libcdps.a, cdps.pc.
 cargo xtask dist --prefix DIR [--libdir DIR] [--destdir DIR]
     Builds the library and lays out an installation below DESTDIR/PREFIX. --libdir is below the prefix: lib, lib/x86_64-linux-gnu ...
+cargo xtask coverage --seeds N
+    Runs the simulator, and says which lines of cdps-core it has run. Needs rustup's component llvm-tools.
 ";
 
 fn main() -> ExitCode {
@@ -36,6 +39,7 @@ fn run(arguments: &[&str]) -> Result<(), String> {
         ["header", "--check"] => header::check(),
         ["lib"] => library::build(library::Profile::Release).map(drop),
         ["lib", "--debug"] => library::build(library::Profile::Debug).map(drop),
+        ["coverage", "--seeds", seeds] => coverage::report(seeds),
         ["dist", options @ ..] => dist::install(&layout(options)?),
         _ => Err(format!("what is to be done?\n{HELP}")),
     }
