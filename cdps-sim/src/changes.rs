@@ -164,13 +164,14 @@ impl Slot {
         Some(format!("{}: messages on path {path} to {}, which was removed", self.session, known.1))
     }
 
-    /// Each address of the present target is a path of the session, and there is no other path.
-    pub(crate) fn lacks_a_path(&self) -> Option<String> {
+    /// Each address of the present target is a path of the session, and there is no other path. `known`: how many a target knows of itself.
+    pub(crate) fn lacks_a_path(&self, known: usize) -> Option<String> {
         let up = self.port.state() == State::Connected && self.port.link() == Link::Up;
         let targets = &self.port.config().targets;
         let target =
             targets.iter().find(|t| self.side == Side::Source && up && Some(t.node) == self.port.peer())?;
-        let (paths, addresses) = (usize::from(self.port.stats().paths), target.addresses.len());
+        let addresses = if target.addresses.is_empty() { known } else { target.addresses.len() };
+        let paths = usize::from(self.port.stats().paths);
         (paths != addresses).then(|| format!("{}: {paths} paths to {addresses} addresses", self.session))
     }
 }

@@ -64,7 +64,7 @@ impl Host {
     /// A port with nothing to do sets no timer, but for one that was set before.
     pub(crate) fn check_idle(&self, env: &mut Env) {
         for s in self.slots.iter().flatten() {
-            if let Some(text) = s.lacks_a_path() {
+            if let Some(text) = s.lacks_a_path(self.plan.paths) {
                 env.oracle.fail(Invariant::Changes, text);
             }
             let stats = s.port.stats();

@@ -19,6 +19,8 @@ pub(crate) enum FaultKind {
     Stall { route: usize },
     /// Bytes are accepted in one direction and not delivered; at the end they are, or the route's connections are reset.
     OneWay { route: usize, direction: Side, reset: bool },
+    /// Large pieces do not get through in one direction, nor what comes after them on their connection.
+    Narrow { route: usize, direction: Side },
     /// The connections of a route are reset.
     Reset { route: usize },
     /// The relay is killed: connections are reset, new ones refused until it is started again.
@@ -45,6 +47,7 @@ impl Fault {
             | FaultKind::Partition { host: h, .. } => h == host,
             FaultKind::Stall { .. }
             | FaultKind::OneWay { .. }
+            | FaultKind::Narrow { .. }
             | FaultKind::Reset { .. }
             | FaultKind::RelayKilled { .. }
             | FaultKind::HalfOpen { .. }
@@ -57,6 +60,7 @@ impl Fault {
         match self.kind {
             FaultKind::Stall { route: r }
             | FaultKind::OneWay { route: r, .. }
+            | FaultKind::Narrow { route: r, .. }
             | FaultKind::Reset { route: r }
             | FaultKind::RelayKilled { route: r }
             | FaultKind::HalfOpen { route: r, .. }
@@ -189,6 +193,7 @@ impl Env {
                 self.net_freeze(route, ACCEPTOR, true);
             }
             FaultKind::OneWay { route, direction, .. } => self.net_freeze(route, direction, true),
+            FaultKind::Narrow { route, direction } => self.net_narrow(route, direction, true),
             FaultKind::Reset { route } => self.net_reset(route),
             FaultKind::RelayKilled { route } => {
                 self.net_refuse(route, true);
@@ -218,6 +223,7 @@ impl Env {
                 }
                 self.net_freeze(route, direction, false);
             }
+            FaultKind::Narrow { route, direction } => self.net_narrow(route, direction, false),
             FaultKind::RelayKilled { route } => self.net_refuse(route, false),
             FaultKind::Slow { route, factor } => self.net_slow(route, factor, false),
             FaultKind::Corrupt { route, direction, .. } => self.net.routes[route].corrupt[direction] = 0,

@@ -164,6 +164,8 @@ pub(crate) struct Host {
     pub(crate) deciding: BTreeMap<SessionId, Generation>,
     /// Whom the clients let in, by name.
     pub(crate) admissions: BTreeMap<String, Admission>,
+    /// Clients of other nodes, as far as this one was told of them.
+    pub(crate) heard_of: BTreeSet<(NodeId, String)>,
     /// The registration of the clients has taken effect (N3).
     pub(crate) effective: bool,
     /// What outlives the process, if the plan says so.
@@ -189,6 +191,7 @@ impl Host {
             highest: BTreeMap::new(),
             deciding: BTreeMap::new(),
             admissions: BTreeMap::new(),
+            heard_of: BTreeSet::new(),
             effective: false,
             kept: Kept::default(),
             timer_at: u64::MAX,
@@ -461,7 +464,7 @@ impl Host {
             }
             Output::Lease { .. } => {}
             Output::PeerGone { node, incarnation } => self.peer_gone(env, node, incarnation),
-            Output::Cluster(event) => note!(env, "n{}: cluster {:?}", self.node(), event.change),
+            Output::Cluster(event) => self.hear(env, event),
             Output::Message { from, from_incarnation, body } => {
                 self.message(env, from, from_incarnation, body)
             }

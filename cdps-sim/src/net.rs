@@ -16,6 +16,9 @@ pub(crate) const DIALLER: Side = 0;
 /// Acceptor's end.
 pub(crate) const ACCEPTOR: Side = 1;
 
+/// The largest piece that gets through a narrow route.
+const NARROW: usize = 1200;
+
 /// What moves on the network.
 #[derive(Debug)]
 pub(crate) enum NetEvent {
@@ -40,6 +43,8 @@ pub(crate) struct Route {
     /// Divides the rate: 1 is healthy.
     slow: u64,
     frozen: [u32; 2],
+    /// Large pieces do not get through in a direction.
+    narrow: [u32; 2],
     /// Since when nothing gets through in a direction.
     frozen_at: [u64; 2],
     refusing: u32,
@@ -67,6 +72,7 @@ impl Route {
             rate,
             slow: 1,
             frozen: [0; 2],
+            narrow: [0; 2],
             frozen_at: [u64::MAX; 2],
             refusing: 0,
             corrupt: [0; 2],
@@ -336,7 +342,8 @@ impl Env {
         if c.phase != Phase::Open {
             return;
         }
-        if frozen || !c.pipes[direction].held.is_empty() {
+        let too_large = self.net.routes[route].narrow[direction] > 0 && bytes.len() > NARROW;
+        if frozen || too_large || !c.pipes[direction].held.is_empty() {
             c.pipes[direction].held.push((bytes, end));
             return;
         }
@@ -474,6 +481,24 @@ impl Env {
             return;
         }
         self.net.routes[route].frozen_at[direction] = u64::MAX;
+        self.thaw(route, direction);
+    }
+
+    /// Lets no large pieces through in one direction, or lets them through again.
+    pub(crate) fn net_narrow(&mut self, route: usize, direction: Side, narrow: bool) {
+        let count = &mut self.net.routes[route].narrow[direction];
+        if narrow {
+            *count += 1
+        } else {
+            *count -= 1
+        }
+        if *count == 0 && !self.net.is_frozen(route, direction) {
+            self.thaw(route, direction);
+        }
+    }
+
+    /// What was held in a direction goes on, as far as it may.
+    fn thaw(&mut self, route: usize, direction: Side) {
         let through = self.net.routes[route].frozen == [0, 0];
         for conn in self.net.open.clone() {
             if self.net.conns[conn].route != route {

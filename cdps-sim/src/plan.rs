@@ -1,12 +1,14 @@
 //! What a seed stands for: the cluster, its configuration, the workloads, and the faults with their times.
 
 mod classes;
+mod cluster;
+mod surroundings;
 mod view;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use cdps_core::admission::Sharing;
-use cdps_core::cluster::{ClusterKind, MembershipChange};
+use cdps_core::cluster::ClusterKind;
 use cdps_core::config::{
     AckModel, BackupSelection, Balance, Liveness, OnUserAckTimeout, PathClass, PortConfig, StreamContract,
     Target,
@@ -14,6 +16,7 @@ use cdps_core::config::{
 use cdps_core::id::{NodeId, Side, StreamId};
 use cdps_core::time::{Duration, nanos};
 
+pub(crate) use surroundings::address;
 use view::View;
 
 use crate::changes;
@@ -95,6 +98,8 @@ pub(crate) struct Plan {
     pub(crate) mutual: bool,
     /// Who says which nodes are alive.
     pub(crate) cluster: ClusterKind,
+    /// An engine with a quorum says of nodes that it does not hear no more than that.
+    pub(crate) cautious: bool,
     /// When an engine with a quorum says something, and to which host.
     pub(crate) words: Vec<(u64, usize)>,
     /// Nodes keep generations across restarts.
@@ -223,11 +228,6 @@ pub(crate) enum Verb {
     Reconfigure,
 }
 
-/// Address `index` of a host.
-pub(crate) fn address(host: usize, index: usize) -> SocketAddr {
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, host as u8 + 1, index as u8 + 1)), 7000)
-}
-
 impl Plan {
     pub(crate) fn new(seed: u64, options: Options) -> Plan {
         let plan = Plan::of(seed, options.no_faults);
@@ -251,7 +251,7 @@ impl Plan {
         let mut hosts: Vec<HostPlan> = (0..sources + targets)
             .map(|host| HostPlan {
                 node: NodeId(host as u32 + 1),
-                addresses: (0..paths).map(|i| address(host, i)).collect(),
+                addresses: (0..paths).map(|i| address(seed, host, i)).collect(),
                 clock: hosts_rng.magnitude(SECOND, 1 << 50),
                 drift: hosts_rng.pick(&[0, 0, -5000, -100, 100, 5000]),
                 target: host >= sources,
@@ -272,6 +272,7 @@ impl Plan {
         if aimed {
             fault::aim(&mut rng.fork(), &mut faults, sources, targets, paths);
         }
+        surroundings::narrow_paths(seed, &mut faults, sources, targets, paths);
         if no_faults {
             faults.clear();
         }
@@ -305,6 +306,7 @@ impl Plan {
         graces(&mut Rng::new(seed ^ GRACE), &liveness, &mut sources);
         few_streams(&mut Rng::new(seed ^ STREAMS), &mut sources);
         fences(&mut Rng::new(seed ^ FENCES), &mut sources);
+        surroundings::gaps_in_tables(seed, &mut sources);
         // Drawn apart, so that nothing else of a seed depends on it.
         slow_users(&mut Rng::new(!seed ^ 0xa6), &mut hosts, &mut sources);
         if no_faults {
@@ -319,7 +321,7 @@ impl Plan {
             // The first release refuses who asks for a role.
             hosts.iter_mut().for_each(|host| host.first = false);
         }
-        let (cluster, words) = words(&mut Rng::new(seed ^ CLUSTER), &hosts, &faults, &mut sources);
+        let (cluster, words) = cluster::words(&mut Rng::new(seed ^ CLUSTER), &hosts, &faults, &mut sources);
         let last_send =
             sources.iter().flat_map(|s| s.up.iter().chain(&s.down)).map(|s| s.at).max().unwrap_or(0);
         let last_fault = faults.iter().map(|f| f.until).max().unwrap_or(0);
@@ -341,6 +343,7 @@ impl Plan {
             mutual,
             cluster,
             words,
+            cautious: cluster::is_cautious(seed),
             keeps: Rng::new(seed ^ KEEPS).chance(60),
             sharing,
             script: None,
@@ -349,35 +352,6 @@ impl Plan {
 }
 
 impl Plan {
-    /// What an engine with a quorum knows of a host at a time: nodes that are killed, stopped or cut off are down, and have no quorum themselves. It
-    /// takes its time to find out, which is in the times of its words.
-    pub(crate) fn membership(&self, host: usize, at: u64) -> Vec<MembershipChange> {
-        let active = |fault: &&Fault| (fault.at..fault.until).contains(&at);
-        let is_off = |host: usize| {
-            self.faults.iter().any(|fault| match fault.kind {
-                FaultKind::Partition { host: h, .. } | FaultKind::Freeze { host: h } => {
-                    h == host && active(&fault)
-                }
-                FaultKind::Kill { host: h, restart, .. } => {
-                    h == host && (active(&fault) || (!restart && at >= fault.at))
-                }
-                FaultKind::Stall { .. }
-                | FaultKind::OneWay { .. }
-                | FaultKind::Reset { .. }
-                | FaultKind::RelayKilled { .. }
-                | FaultKind::HalfOpen { .. }
-                | FaultKind::Slow { .. }
-                | FaultKind::Corrupt { .. } => false,
-            })
-        };
-        let cut = is_off(host);
-        let others = (0..self.hosts.len()).filter(|other| *other != host).map(|other| {
-            let node = self.hosts[other].node;
-            if cut || is_off(other) { MembershipChange::Down(node) } else { MembershipChange::Up(node) }
-        });
-        others.chain([MembershipChange::Quorum(!cut)]).collect()
-    }
-
     /// Some bytes are damaged in flight.
     pub(crate) fn has_corruption(&self) -> bool {
         self.faults.iter().any(|f| matches!(f.kind, FaultKind::Corrupt { .. }))
@@ -601,45 +575,6 @@ fn barriers(rng: &mut Rng, sources: &mut [SourcePlan]) {
             send.len = 0;
         }
     }
-}
-
-/// In some runs there is a cluster engine with a quorum. It speaks at the beginning, and some time after each fault of a node has begun and
-/// ended.
-fn words(
-    rng: &mut Rng,
-    hosts: &[HostPlan],
-    faults: &[Fault],
-    sources: &mut [SourcePlan],
-) -> (ClusterKind, Vec<(u64, usize)>) {
-    if !rng.chance(30) {
-        return (ClusterKind::Static, Vec::new());
-    }
-    for promise in sources.iter_mut().flat_map(|source| &mut source.promises) {
-        // A target that is held to be down for a pause is a loss all the same.
-        *promise = Promise { switch_hidden: promise.switch_hidden, ..Promise::default() };
-    }
-    let mut words = Vec::new();
-    for (host, plan) in hosts.iter().enumerate() {
-        // Sources hear of it before the first fault: what a switch is promised to do needs a quorum.
-        let late = plan.target && rng.chance(25);
-        let at = if late { rng.below(400 * MS) } else { rng.below(15 * MS) };
-        words.push((at, host));
-        // A target that has not heard of it has no client registered yet (N3), and is no backup before.
-        if faults.iter().any(|fault| fault.at <= at) {
-            for source in sources.iter_mut().filter(|s| s.config.targets.iter().any(|t| t.node == plan.node))
-            {
-                source.promises.iter_mut().for_each(|promise| promise.switch_hidden = false);
-            }
-        }
-    }
-    for fault in faults {
-        if let FaultKind::Kill { .. } | FaultKind::Freeze { .. } | FaultKind::Partition { .. } = fault.kind {
-            for at in [fault.at, fault.until] {
-                words.extend((0..hosts.len()).map(|host| (at + rng.within(5, 700) * MS, host)));
-            }
-        }
-    }
-    (ClusterKind::Quorate, words)
 }
 
 /// In some runs all sources want the same client, and it is exclusive (L4). Who comes with a higher role epoch takes it from the others,

@@ -127,7 +127,7 @@ impl Plan {
         let hosts: Vec<HostPlan> = (0..=script.targets as usize)
             .map(|host| HostPlan {
                 node: NodeId(host as u32 + 1),
-                addresses: (0..script.paths).map(|index| plan::address(host, index)).collect(),
+                addresses: (0..script.paths).map(|index| plan::address(seed, host, index)).collect(),
                 clock: rng.magnitude(SECOND, 1 << 50),
                 drift: rng.pick(&[0, 0, -5000, -100, 100, 5000]),
                 target: host > 0,
@@ -174,6 +174,7 @@ impl Plan {
             mutual: false,
             cluster: ClusterKind::Static,
             words: Vec::new(),
+            cautious: false,
             keeps: false,
             sharing: Sharing::Shared,
             script: Some(script.clone()),

@@ -355,6 +355,7 @@ impl World {
             }
             FaultKind::Stall { .. }
             | FaultKind::OneWay { .. }
+            | FaultKind::Narrow { .. }
             | FaultKind::Reset { .. }
             | FaultKind::RelayKilled { .. }
             | FaultKind::HalfOpen { .. }
@@ -380,6 +381,7 @@ impl World {
             FaultKind::Kill { restart: false, .. }
             | FaultKind::Stall { .. }
             | FaultKind::OneWay { .. }
+            | FaultKind::Narrow { .. }
             | FaultKind::Reset { .. }
             | FaultKind::RelayKilled { .. }
             | FaultKind::HalfOpen { .. }

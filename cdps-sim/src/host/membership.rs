@@ -1,6 +1,6 @@
 //! The cluster engine with a quorum, as a run has it: it knows the truth, some time later.
 
-use cdps_core::cluster::{Membership, MembershipChange};
+use cdps_core::cluster::{ClusterChange, ClusterEvent, Membership, MembershipChange};
 use cdps_core::port::{Link, State};
 
 use super::{Host, Slot};
@@ -8,6 +8,26 @@ use crate::env::{Env, note};
 use crate::rules::Invariant;
 
 impl Host {
+    /// The clients hear of the cluster: of a node that is down, first that its clients are gone.
+    pub(super) fn hear(&mut self, env: &mut Env, ClusterEvent { node, change, .. }: ClusterEvent) {
+        note!(env, "n{}: cluster: {node} {change:?}", self.node());
+        match change {
+            ClusterChange::Registered { client } => drop(self.heard_of.insert((node, client))),
+            ClusterChange::Gone { client } => drop(self.heard_of.remove(&(node, client))),
+            ClusterChange::Down => {
+                if let Some((_, client)) = self.heard_of.iter().find(|of| of.0 == node) {
+                    let text = format!("node {node} is down, and its client {client} not gone");
+                    env.oracle.fail(Invariant::Membership, text);
+                }
+            }
+            ClusterChange::Up { .. }
+            | ClusterChange::Unreachable
+            | ClusterChange::Quorum(_)
+            | ClusterChange::Effective
+            | ClusterChange::Path { .. } => {}
+        }
+    }
+
     /// The engine says how things are, and what must follow at once has followed.
     pub(super) fn word(&mut self, env: &mut Env) {
         let changes = self.plan.membership(self.index, env.now);
