@@ -6,6 +6,7 @@ mod basics;
 mod choices;
 mod classes;
 mod closing;
+mod contradictions;
 mod deadline;
 mod decisions;
 mod feedback;
