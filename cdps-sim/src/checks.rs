@@ -27,7 +27,7 @@ impl Host {
             if s.port.state() == State::Destroyed
                 || (s.side == Side::Target && s.port.state() != State::ConnectedTo)
             {
-                if s.port.has_events() {
+                if s.has_events() {
                     return Err(format!("{}: events wait, though it is over", name()));
                 }
                 continue;
@@ -54,7 +54,7 @@ impl Host {
             if !s.user.held.is_empty() {
                 return Err(format!("{}: the user holds {} messages", name(), s.user.held.len()));
             }
-            if s.port.has_events() {
+            if s.has_events() {
                 return Err(format!("{}: events wait", name()));
             }
         }

@@ -4,6 +4,7 @@ mod conn;
 mod membership;
 mod read;
 mod session;
+mod taken;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,6 +83,7 @@ pub(crate) struct Slot {
     /// Payload bytes held here, by generation.
     pub(crate) meters: BTreeMap<Generation, Rc<Meter>>,
     pub(crate) dispatching: bool,
+    taken: taken::Taken,
     /// The user has been told to hold back.
     pub(crate) held_back: bool,
     /// When a connection came up last.
@@ -533,6 +535,7 @@ impl Host {
             Action::Revoke => {
                 if let Some(s) = self.slots[slot].as_mut() {
                     s.user.revoke();
+                    s.taken.revoke();
                 }
             }
             Action::Rearm { .. } => {}
@@ -578,7 +581,7 @@ impl Host {
 
     fn want_dispatch(&mut self, env: &mut Env, slot: usize) {
         let Some(s) = self.slots[slot].as_mut() else { return };
-        if !s.dispatching && (s.port.has_events() || s.port.state() == State::Destroyed) {
+        if !s.dispatching && (s.has_events() || s.port.state() == State::Destroyed) {
             s.dispatching = true;
             let delay = env.rng.below(self.plan.hosts[self.index].users.dispatch_delay + 1);
             self.later(env, delay, HostEvent::Dispatch(slot));
@@ -595,6 +598,8 @@ impl Host {
         if let Some(s) = self.slots[slot].as_mut() {
             s.dispatching = false;
         }
+        let now = self.clock(env);
+        let at_once = self.plan.hosts[self.index].users.at_once;
         for n in 0..=self.plan.hosts[self.index].users.dispatch_batch {
             let leased = self.leased(env, slot);
             let Some(s) = self.slots[slot].as_mut() else { return };
@@ -602,7 +607,8 @@ impl Host {
                 self.want_dispatch(env, slot);
                 break;
             }
-            match s.port.poll_event(leased) {
+            let event = if at_once { s.take_event(now, leased) } else { s.port.poll_event(leased) };
+            match event {
                 Some(event) => {
                     self.user_event(env, slot, event);
                     if self.stalls(env, slot) {
@@ -619,7 +625,7 @@ impl Host {
     /// The user has returned from every callback.
     fn told(&mut self, env: &Env, slot: usize) {
         let now = self.clock(env);
-        if let Some(s) = self.slots[slot].as_mut() {
+        if let Some(s) = self.slots[slot].as_mut().filter(|s| s.taken.is_empty()) {
             s.port.handle_told(now);
         }
     }
@@ -641,7 +647,7 @@ impl Host {
     /// Forgets a destroyed port whose last event was dispatched.
     fn bury(&mut self, env: &mut Env, slot: usize) {
         let Some(s) = self.slots[slot].as_ref() else { return };
-        if s.port.state() == State::Destroyed && !s.port.has_events() && s.user.holds_nothing() {
+        if s.port.state() == State::Destroyed && !s.has_events() && s.user.holds_nothing() {
             note!(env, "n{} p{slot}: gone", self.node());
             self.check_meters(env, slot);
             let Some(s) = self.slots[slot].take() else { return };

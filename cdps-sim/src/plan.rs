@@ -63,6 +63,9 @@ const ROLES: u64 = 0x726f_6c65_7300_0001;
 /// As [`STANDBY`], for what a cluster engine with a quorum says.
 const CLUSTER: u64 = 0x7175_6f72_7500_0001;
 
+/// As [`STANDBY`], for processes that take all events at once.
+const TAKERS: u64 = 0x7461_6b65_7273_0001;
+
 /// As [`STANDBY`], for generations that are kept.
 const KEEPS: u64 = 0x6b65_6570_7300_0001;
 
@@ -145,6 +148,10 @@ pub(crate) struct UserPlan {
     pub(crate) busy: Vec<(u64, u64)>,
     /// Of a thousand events, how many keep their callback busy for long.
     pub(crate) stalls: u64,
+    /// Streams that its targets allow at most.
+    pub(crate) max_streams: u32,
+    /// All events that wait are taken at once, and told one by one.
+    pub(crate) at_once: bool,
     /// Events dispatched before something else gets a turn.
     pub(crate) dispatch_batch: u64,
     /// Longest wait before a message is acknowledged; differing waits make acknowledgments come out of order.
@@ -276,6 +283,8 @@ impl Plan {
         if no_faults {
             faults.clear();
         }
+        let mut takers = Rng::new(seed ^ TAKERS);
+        hosts.iter_mut().for_each(|host| host.users.at_once = takers.chance(50));
         let mut busy_rng = rng.fork();
         for fault in &faults {
             let (FaultKind::Partition { host, .. } | FaultKind::Freeze { host }) = fault.kind else {
@@ -304,7 +313,7 @@ impl Plan {
         classes::plan(&mut Rng::new(seed ^ CLASSES), &mut hosts, &mut sources);
         selections(&mut Rng::new(seed ^ CHOICE), &mut hosts, &mut sources);
         graces(&mut Rng::new(seed ^ GRACE), &liveness, &mut sources);
-        few_streams(&mut Rng::new(seed ^ STREAMS), &mut sources);
+        few_streams(&mut Rng::new(seed ^ STREAMS), &mut hosts, &mut sources);
         fences(&mut Rng::new(seed ^ FENCES), &mut sources);
         surroundings::gaps_in_tables(seed, &mut sources);
         // Drawn apart, so that nothing else of a seed depends on it.
@@ -363,6 +372,8 @@ pub(crate) fn user_plan(rng: &mut Rng) -> UserPlan {
         dispatch_delay: rng.pick(&[0, MS / 100, MS, 20 * MS]),
         busy: Vec::new(),
         stalls: rng.pick(&[0, 0, 3, 20]),
+        at_once: false,
+        max_streams: u32::MAX,
         dispatch_batch: rng.pick(&[1, 4, 64]),
         ack_delay: rng.pick(&[0, 0, MS, 50 * MS, 500 * MS]),
         hesitate: 0,
@@ -418,12 +429,18 @@ fn selections(rng: &mut Rng, hosts: &mut [HostPlan], sources: &mut [SourcePlan])
 }
 
 /// Some ends allow fewer streams than their peer's user means to use (M2): what is refused is not sent, and costs no path.
-fn few_streams(rng: &mut Rng, sources: &mut [SourcePlan]) {
-    for source in sources {
+fn few_streams(rng: &mut Rng, hosts: &mut [HostPlan], sources: &mut [SourcePlan]) {
+    for source in &mut *sources {
         if rng.chance(20) {
             source.config.max_streams = rng.pick(&[1, 3, 8, 4096]);
             source.target_config.max_streams = rng.pick(&[1, 3, 8, 4096]);
         }
+    }
+    if rng.chance(15) {
+        // A target that allows fewer than what is unfinished needs does not do as a backup (LIMIT).
+        hosts.iter_mut().for_each(|host| host.users.max_streams = rng.pick(&[1, 3, u32::MAX]));
+        let promises = sources.iter_mut().flat_map(|source| &mut source.promises);
+        promises.for_each(|promise| promise.switch_hidden = false);
     }
 }
 

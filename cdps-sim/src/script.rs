@@ -132,7 +132,13 @@ impl Plan {
                 drift: rng.pick(&[0, 0, -5000, -100, 100, 5000]),
                 target: host > 0,
                 first: false,
-                users: UserPlan { stalls: 0, refuse: 0, ack_delay: 0, ..plan::user_plan(&mut rng) },
+                users: UserPlan {
+                    stalls: 0,
+                    refuse: 0,
+                    ack_delay: 0,
+                    at_once: rng.chance(50),
+                    ..plan::user_plan(&mut rng)
+                },
             })
             .collect();
         let target = |h: &HostPlan| Target {
@@ -157,6 +163,7 @@ impl Plan {
             up: Vec::new(),
             down: Vec::new(),
             verbs: Vec::new(),
+            contracts: Vec::new(),
             promises: vec![Promise::default(); script.targets as usize],
         };
         Plan {

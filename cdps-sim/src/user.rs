@@ -549,6 +549,7 @@ impl Host {
             payload: payload.clone(),
         };
         let model = next.ack.or(contract.ack).unwrap_or(s.port.config().ack);
+        s.note_told();
         match s.port.send(now, message) {
             Ok(sn) => {
                 note!(
@@ -596,7 +597,7 @@ impl Host {
             return self.want_tick(env, slot);
         }
         // A user that acts before it has heard everything makes its own order; this one listens first.
-        if env.now < s.user.resume_at || (s.side == Side::Source && s.port.has_events()) {
+        if env.now < s.user.resume_at || (s.side == Side::Source && s.has_events()) {
             self.want_tick(env, slot);
             return;
         }
@@ -692,7 +693,7 @@ impl Host {
         if verb.changes() {
             return self.change(env, slot, verb);
         }
-        if s.side == Side::Source && s.port.has_events() {
+        if s.side == Side::Source && s.has_events() {
             self.later(env, MS, HostEvent::User { slot, what: Errand::Verb(n) });
             return;
         }

@@ -103,6 +103,7 @@ impl Host {
             conns: BTreeMap::new(),
             meters: BTreeMap::new(),
             dispatching: false,
+            taken: super::taken::Taken::default(),
             held_back: false,
             came_up: now,
             timeouts: [0; 4],
@@ -335,7 +336,7 @@ impl Host {
             s.side == Side::Target
                 && s.session != session
                 && s.port.state() != State::ConnectedTo
-                && s.port.has_events()
+                && s.has_events()
         };
         self.plan.sharing == Sharing::Exclusive && self.slots.iter().flatten().any(is)
     }
@@ -347,7 +348,7 @@ impl Host {
             s.side == Side::Target
                 && s.session == session
                 && s.port.state() != State::ConnectedTo
-                && s.port.has_events()
+                && s.has_events()
         };
         self.slots.iter().flatten().any(is)
     }
@@ -413,7 +414,8 @@ impl Host {
         let plan = std::rc::Rc::clone(&self.plan);
         let number = session.port as usize - 1;
         let secret = secret(env);
-        let config: PortConfig = plan.sources[number].target_config.clone();
+        let mut config: PortConfig = plan.sources[number].target_config.clone();
+        config.max_streams = config.max_streams.min(plan.hosts[self.index].users.max_streams);
         let seed = env.rng.next();
         let port = match SimPort::target(config, connect, secret, now, seed) {
             Ok(port) => port,
