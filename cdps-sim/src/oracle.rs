@@ -588,6 +588,12 @@ impl Oracle {
                         Some((Invariant::PathHidden, format!("switch ({reason}) though a path was healthy")));
                 }
             }
+            // The first one waits for nobody who is told late of a former session.
+            ConnStatus::ConnectFailed { reason: Reason::Timeout, .. }
+                if promise.connects() && s.since == Generation::default() =>
+            {
+                fault = Some((Invariant::PathHidden, "no connection, though a path was healthy".into()));
+            }
             ConnStatus::ConnectFailed { .. } | ConnStatus::Reset { .. } | ConnStatus::SwitchFailed { .. } => {
             }
         }

@@ -152,6 +152,11 @@ impl Promise {
     pub(crate) fn is_timed(self) -> bool {
         self.path_hidden && self.clean_paths != 0 && self.brisk
     }
+
+    /// A connect gets there before its timeout.
+    pub(crate) fn connects(self) -> bool {
+        self.path_hidden && self.clean_paths != 0
+    }
 }
 
 /// What a run looked like, in numbers.
