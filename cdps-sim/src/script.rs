@@ -164,6 +164,7 @@ impl Plan {
             down: Vec::new(),
             verbs: Vec::new(),
             contracts: Vec::new(),
+            hoards: false,
             promises: vec![Promise::default(); script.targets as usize],
         };
         Plan {
