@@ -87,6 +87,8 @@ reasons! {
     RoleMismatch = 27, "one end takes the client for exclusive, the other does not";
     /// Another source has the role of the exclusive client.
     RoleTaken = 28, "another source has the role of the exclusive client";
+    /// The user changed a borrowed buffer before it was given back.
+    BufferChanged = 29, "the borrowed buffer was changed after the send";
 }
 
 impl fmt::Display for Reason {

@@ -24,6 +24,14 @@
  *  exactly once for each accepted send, after its on_complete or on_nack. So on_release is where a borrowing program frees everything of that
  *  send; a copying one does so in on_complete and on_nack.
  *
+ *  A payload that is changed before on_release is a fault of the program, which the library looks for. Of a message above 2,048 bytes it takes
+ *  checksums in the call, and compares them whenever a part of it is about to be written, also when that has to travel again on another path or to
+ *  another target. If they differ the message is nacked with CDPS_REASON_BUFFER_CHANGED: nothing changed is delivered, its stream goes on without
+ *  it, and no path is blamed. The certainty says whether any of it was written before; all of it may have arrived, as it was. A message of at
+ *  most 2,048 bytes is copied in the call all the same: a change does nothing to it. Of one that was completed when it was written
+ *  (CDPS_ACK_SENT), and is changed before on_release, nothing more is said: it is lost if it has to travel again. A change in the very moment of a
+ *  write, some microseconds, is like damage on the way: the connection is given up and made anew, and the message nacked when it would go again.
+ *
  *  A full send buffer makes the call fail with CDPS_E_AGAIN at once, or, with a timeout, wait for room. A program that dispatches its
  *  callbacks itself is the one that would make room: on its dispatching thread the answer is CDPS_E_AGAIN at once, whatever the timeout.
  *

@@ -25,6 +25,9 @@ pub const CDPS_TRIGGER_NO_USER_ACK: i32 = 6;
 pub const CDPS_TRIGGER_DENIED: i32 = 7;
 /// The source's user asked for another target: nothing was lost.
 pub const CDPS_TRIGGER_ASKED: i32 = 8;
+/// The user changed a borrowed buffer (#CDPS_REASON_BUFFER_CHANGED), and the target runs the first release of the library, which cannot be told not to wait for
+/// the message.
+pub const CDPS_TRIGGER_BUFFER_CHANGED: i32 = 9;
 
 /// cdps_decision_t.membership: the cluster engine says nothing of the node.
 pub const CDPS_MEMBER_UNKNOWN: i32 = 0;
@@ -206,6 +209,7 @@ fn trigger(trigger: Trigger) -> i32 {
         Trigger::NoUserAck => CDPS_TRIGGER_NO_USER_ACK,
         Trigger::Denied(_) => CDPS_TRIGGER_DENIED,
         Trigger::Asked => CDPS_TRIGGER_ASKED,
+        Trigger::BufferChanged => CDPS_TRIGGER_BUFFER_CHANGED,
     }
 }
 

@@ -168,6 +168,8 @@ pub const CDPS_REASON_REJOINING: i32 = 26;
 pub const CDPS_REASON_ROLE_MISMATCH: i32 = 27;
 /// Another source has the role of the exclusive client.
 pub const CDPS_REASON_ROLE_TAKEN: i32 = 28;
+/// The user changed a borrowed buffer before on_release: the message was not delivered with other bytes than it had at the send.
+pub const CDPS_REASON_BUFFER_CHANGED: i32 = 29;
 
 type Names = &'static [(i32, &'static CStr)];
 
@@ -270,6 +272,7 @@ static REASONS: &[(i32, &CStr, &CStr)] = &[
         c"one end takes the client for exclusive, the other does not",
     ),
     (CDPS_REASON_ROLE_TAKEN, c"ROLE_TAKEN", c"another source has the role of the exclusive client"),
+    (CDPS_REASON_BUFFER_CHANGED, c"BUFFER_CHANGED", c"the borrowed buffer was changed after the send"),
 ];
 
 /// Name of a CDPS_STATE_* value, as the documentation writes it, such as "CONNECTED"; "?" for a number that is none. A static string. Threads: any, also in a forked child.

@@ -53,7 +53,8 @@ pub const CDPS_STREAM_OWN: u32 = 0xffff_ffff;
 
 /// cdps_send_opts_t.flags: the payload is copied (the default).
 pub const CDPS_SEND_COPY: u32 = 0;
-/// cdps_send_opts_t.flags: the payload is not copied; it is the library's, unchanged, until on_release with the same `context`.
+/// cdps_send_opts_t.flags: the payload is not copied; it is the library's, and must not change, until on_release with the same `context`.
+/// See "Sending: the contract" for what becomes of a message that is changed all the same.
 pub const CDPS_SEND_BORROW: u32 = 1;
 /// cdps_send_opts_t.flags: `stream` is set. Without it each sending thread has a stream of its own.
 pub const CDPS_SEND_STREAM: u32 = 2;

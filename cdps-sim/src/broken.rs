@@ -97,6 +97,10 @@ variants! {
     OneReceipt = "one-receipt", "while a path is in doubt, receipts travel on the first good path alone";
     /// Control waits for bulk.
     SharedCredit = "shared-credit", "messages of high priority have no credit of their own";
+    /// Nobody sees that the user has changed a buffer.
+    NewChecksum = "new-checksum", "what is written gets a checksum of what it is then, not of what was given to send";
+    /// Who waits is not told.
+    NoSkip = "no-skip", "that a changed message was not written does not reach the engine";
     /// A suspended port goes on.
     NoHold = "no-hold", "suspend does not reach the engine";
 }

@@ -70,7 +70,7 @@ impl Host {
                 Inbound::Frame(frame) => match &**frame {
                     Frame::PathStatus(status) => status.opinion == Opinion::Unheard,
                     Frame::Receipt(receipt) => receipt.high_credit.is_some(),
-                    frame => matches!(frame, Frame::ResetAck(_)),
+                    frame => matches!(frame, Frame::ResetAck(_) | Frame::Skip(_)),
                 },
                 Inbound::Message { item, .. } => item.flags & item::HIGH != 0,
                 Inbound::Fragment { .. } | Inbound::Aside { .. } => false,

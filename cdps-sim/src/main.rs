@@ -164,7 +164,7 @@ fn many(arguments: &Arguments, options: Options) -> ExitCode {
     let took = began.elapsed().as_secs_f64();
     let t = p.tally;
     say(&format!(
-        "{} seeds, {} failed; {:.0} virtual seconds in {took:.1} s; {} sent, {} completed, {} nacked, {} delivered, {} downs, {} switches ({} planned, {} more given up), {} returns in grace, {} resets ({} not delivered, {} delivered, {} acknowledged), {} reconnects, {} graceful closes by targets, {} sent while suspended, {} barriers, {} urgent beside kept bulk, {} expired, {} overdue, {} backups asked for, {} targets fenced, {} suspicions ({} of healthy paths), {} one-way losses named, {} rejoins ({} damped), longest hidden pause {:.3} s, ack {:.3} s, expiry {:.3} s, switch {:.3} s",
+        "{} seeds, {} failed; {:.0} virtual seconds in {took:.1} s; {} sent, {} completed, {} nacked, {} delivered, {} downs, {} switches ({} planned, {} more given up), {} returns in grace, {} resets ({} not delivered, {} delivered, {} acknowledged), {} reconnects, {} graceful closes by targets, {} sent while suspended, {} barriers, {} urgent beside kept bulk, {} changed by users, {} expired, {} overdue, {} backups asked for, {} targets fenced, {} suspicions ({} of healthy paths), {} one-way losses named, {} rejoins ({} damped), longest hidden pause {:.3} s, ack {:.3} s, expiry {:.3} s, switch {:.3} s",
         p.done,
         p.failed.len(),
         p.lasted,
@@ -186,6 +186,7 @@ fn many(arguments: &Arguments, options: Options) -> ExitCode {
         t.queued,
         t.barriers,
         t.urgent,
+        t.changed,
         t.expired,
         t.overdue,
         t.questions,
@@ -223,6 +224,7 @@ impl Progress {
         sum.queued += t.queued;
         sum.barriers += t.barriers;
         sum.urgent += t.urgent;
+        sum.changed += t.changed;
         sum.expired += t.expired;
         sum.overdue += t.overdue;
         sum.questions += t.questions;

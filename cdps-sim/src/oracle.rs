@@ -73,6 +73,8 @@ struct SendRecord {
     overdue: bool,
     /// A reset said that no target delivers it (F3).
     undelivered: bool,
+    /// Its user changes the buffer: parts of it that come after a SKIP make nothing whole.
+    changes: bool,
     /// When it is given up if it has not begun to travel, and the time that it was given for that.
     due: Option<(u64, u64)>,
     handle: Weak<Sent>,
@@ -173,14 +175,16 @@ pub(crate) struct Oracle {
     pub(crate) struck: BTreeMap<NodeId, u64>,
     /// The failover budget (ns), if there is one (F12).
     pub(crate) budget: Option<u64>,
+    /// There is a node of the first release: who cannot be told not to wait for one message loses them all.
+    pub(crate) mixed: bool,
     /// Virtual time.
     pub(crate) now: u64,
     pub(crate) tally: Tally,
 }
 
 impl Oracle {
-    pub(crate) fn new(budget: Option<u64>) -> Oracle {
-        Oracle { budget, ..Oracle::default() }
+    pub(crate) fn new(budget: Option<u64>, mixed: bool) -> Oracle {
+        Oracle { budget, mixed, ..Oracle::default() }
     }
 
     /// Records the first violation.
@@ -241,6 +245,7 @@ impl Oracle {
             ended_at: 0,
             overdue: false,
             undelivered: false,
+            changes: sent.changes(),
             due: None,
             handle: sent.watch(),
         });
@@ -425,6 +430,8 @@ impl Oracle {
         given_back: &Sent,
     ) {
         self.tally.nacked += 1;
+        let changed = reason == Reason::BufferChanged;
+        self.judge_changed(flow, sn, changed, given_back);
         if !self.ended(flow, sn, End::Nacked(reason), given_back) {
             return;
         }
@@ -436,17 +443,19 @@ impl Oracle {
         let FlowKey::Up(session) = flow else { return };
         let s = self.sessions.entry(session).or_default();
         let promise = s.promise;
-        if certainty == Certainty::Unknown {
+        if certainty == Certainty::Unknown && !changed {
             s.unresolved.insert(sn);
         }
-        s.nacked += u64::from((reason, certainty) != (Reason::Timeout, Certainty::NotSent));
+        s.nacked += u64::from(!changed && (reason, certainty) != (Reason::Timeout, Certainty::NotSent));
         if let Some(last) = s.down {
             s.down = Some(sn);
             if sn <= last {
                 self.fail(Invariant::DownOrder, format!("{flow:?}: {sn} nacked after {last}"));
             }
         }
-        if matches!(reason, Reason::Stopped | Reason::Closed | Reason::PeerClosed | Reason::Shutdown) {
+        if matches!(reason, Reason::Stopped | Reason::Closed | Reason::PeerClosed | Reason::Shutdown)
+            || changed
+        {
             return;
         }
         if reason == Reason::Timeout
@@ -465,6 +474,14 @@ impl Oracle {
                 Invariant::SwitchHidden,
                 format!("{flow:?}: {sn} nacked ({reason}) though a backup was there"),
             );
+        }
+    }
+
+    /// Only what its user has changed is nacked for that.
+    fn judge_changed(&mut self, flow: FlowKey, sn: Sn, changed: bool, sent: &Sent) {
+        self.tally.changed += u64::from(changed);
+        if changed && !sent.is_changed(self.now) && !self.mixed {
+            self.fail(Invariant::Buffer, format!("{flow:?}: {sn} is as it was, and was nacked as changed"));
         }
     }
 
@@ -618,8 +635,10 @@ impl Oracle {
 
     /// Everything that the engine of this generation received must have reached the user by now.
     pub(crate) fn check_delivered(&mut self, flow: FlowKey, at: Generation) {
-        let Some(receiver) = self.flows.get(&flow).and_then(|f| f.receivers.get(&at)) else { return };
-        if let Some(sn) = receiver.arrived.difference(&receiver.delivered).next() {
+        let Some(f) = self.flows.get(&flow) else { return };
+        let Some(receiver) = f.receivers.get(&at) else { return };
+        let stays = |sn: &&Sn| f.record(**sn).is_none_or(|r| !r.changes);
+        if let Some(sn) = receiver.arrived.difference(&receiver.delivered).find(stays) {
             let text = format!("{flow:?} generation {at}: {sn} arrived and was never delivered");
             self.fail(Invariant::Progress, text);
         }
@@ -634,7 +653,9 @@ impl Oracle {
                     let sns = &f.streams[&stream][first.0 as usize - 1..next.0 as usize - 1];
                     let open = |sn: &&Sn| f.record(**sn).is_some_and(|r| r.end.is_none());
                     // What was received in this generation, and not delivered, was not a tombstone.
-                    let lost = |sn: &&Sn| receiver.arrived.contains(sn);
+                    let lost = |sn: &&Sn| {
+                        receiver.arrived.contains(sn) && !f.record(**sn).is_some_and(|r| r.changes)
+                    };
                     if let Some(sn) = sns.iter().find(|sn| open(sn) || lost(sn)) {
                         let text = format!(
                             "{key:?} generation {generation}: {sn} of stream {stream} was passed over"

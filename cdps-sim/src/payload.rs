@@ -20,6 +20,31 @@ pub(crate) struct Sent {
     pub(crate) id: u64,
     /// Its length.
     pub(crate) len: u32,
+    /// Its user changes the buffer: when, and which byte.
+    changes: Option<(u64, u32)>,
+}
+
+impl Sent {
+    /// Its user changes it at some time.
+    pub(crate) fn changes(&self) -> bool {
+        self.changes.is_some()
+    }
+
+    /// Its user has changed it by this time.
+    pub(crate) fn is_changed(&self, now: u64) -> bool {
+        self.changes.is_some_and(|(at, _)| at <= now)
+    }
+
+    /// What is in a part of the buffer at this time.
+    pub(crate) fn part(&self, now: u64, offset: u32, len: u32) -> Vec<u8> {
+        let mut part = bytes(self.id, self.len)[offset as usize..(offset + len) as usize].to_vec();
+        if let Some((_, at)) = self.changes.filter(|_| self.is_changed(now))
+            && let Some(byte) = at.checked_sub(offset).and_then(|at| part.get_mut(at as usize))
+        {
+            *byte ^= 0x5a;
+        }
+        part
+    }
 }
 
 /// The handle that the engine keeps.
@@ -34,8 +59,9 @@ pub(crate) struct SentHandle {
 const ROW: u64 = 8;
 
 impl SentHandle {
-    pub(crate) fn new(id: u64, len: u32) -> SentHandle {
-        SentHandle { sent: Rc::new(Sent { id, len }), behind: Vec::new() }
+    /// `changes`: when its user changes the buffer, and which byte.
+    pub(crate) fn new(id: u64, len: u32, changes: Option<(u64, u32)>) -> SentHandle {
+        SentHandle { sent: Rc::new(Sent { id, len, changes }), behind: Vec::new() }
     }
 
     /// To see whether it is still held.
@@ -43,7 +69,7 @@ impl SentHandle {
         Rc::downgrade(&self.sent)
     }
 
-    /// All bytes that it stands for.
+    /// All bytes that it stands for, as they were given to send: what is so short is copied there and then.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         std::iter::once(&self.sent).chain(&self.behind).flat_map(|s| bytes(s.id, s.len)).copied().collect()
     }

@@ -15,6 +15,7 @@ use cdps_core::config::{
 };
 use cdps_core::id::{NodeId, Side, StreamId};
 use cdps_core::time::{Duration, nanos};
+use cdps_core::wire::MAX_BUNDLED;
 
 pub(crate) use surroundings::address;
 use view::View;
@@ -34,6 +35,9 @@ const STANDBY: u64 = 0x5374_616e_6462_7921;
 
 /// Keeps the choice of deadlines apart in the same way.
 const DEADLINES: u64 = 0x4465_6164_6c69_6e65;
+
+/// And that of users who change buffers that they have lent.
+const BUFFERS: u64 = 0x4275_6666_6572_7321;
 
 /// And that of barriers.
 const BARRIERS: u64 = 0x4261_7272_6965_7273;
@@ -204,6 +208,8 @@ pub(crate) struct Send {
     /// It is given up after so long, if it has not begun to travel.
     pub(crate) deadline: Option<u64>,
     pub(crate) barrier: bool,
+    /// Its user changes the buffer so long after, at this byte.
+    pub(crate) changes: Option<(u64, u32)>,
 }
 
 /// What a user does in the middle.
@@ -309,6 +315,7 @@ impl Plan {
         switches(&mut Rng::new(!seed ^ 0xf6), &mut sources);
         deadlines(&mut Rng::new(seed ^ DEADLINES), &mut sources);
         barriers(&mut Rng::new(seed ^ BARRIERS), &mut sources);
+        buffers(&mut Rng::new(seed ^ BUFFERS), &hosts, &mut sources);
         changes::plan(&mut Rng::new(seed ^ CHANGES), &mut sources);
         classes::plan(&mut Rng::new(seed ^ CLASSES), &mut hosts, &mut sources);
         selections(&mut Rng::new(seed ^ CHOICE), &mut hosts, &mut sources);
@@ -594,6 +601,25 @@ fn barriers(rng: &mut Rng, sources: &mut [SourcePlan]) {
     }
 }
 
+/// In some runs some users change buffers before they have them back (M8).
+fn buffers(rng: &mut Rng, hosts: &[HostPlan], sources: &mut [SourcePlan]) {
+    if !rng.chance(25) {
+        return;
+    }
+    let percent = rng.pick(&[2, 10, 60]);
+    let longest = rng.pick(&[MS / 100, 20 * MS, 3 * SECOND]);
+    for send in sources.iter_mut().flat_map(|s| s.up.iter_mut().chain(&mut s.down)) {
+        // What is shorter is copied at the send.
+        if send.len as usize > MAX_BUNDLED && rng.chance(percent) {
+            send.changes = Some((rng.magnitude(1, longest), rng.below(u64::from(send.len)) as u32));
+        }
+    }
+    if hosts.iter().any(|host| host.first) {
+        // Who cannot be told not to wait loses the session.
+        sources.iter_mut().for_each(|source| source.promises.fill(Promise::default()));
+    }
+}
+
 /// In some runs all sources want the same client, and it is exclusive (L4). Who comes with a higher role epoch takes it from the others,
 /// which is no fault, and looks like one to them.
 fn rivals(rng: &mut Rng, sources: &mut [SourcePlan], no_faults: bool) -> Sharing {
@@ -656,6 +682,7 @@ fn workload(rng: &mut Rng, work: u64, config: &PortConfig, scale: u64) -> Vec<Se
                     .then(|| rng.pick(&[AckModel::Synchronous, AckModel::Asynchronous, AckModel::Sent])),
                 deadline: None,
                 barrier: false,
+                changes: None,
             }
         })
         .collect();

@@ -61,6 +61,8 @@ pub enum Invariant {
     Releases,
     /// A target that closes gracefully, and in time, loses nothing that it has taken.
     Drain,
+    /// What a user changed after the send is not delivered, and nobody else suffers.
+    Buffer,
     /// Nothing passes a barrier.
     Barrier,
     /// What is of high priority does not wait for the credit of the rest.
@@ -108,6 +110,7 @@ impl fmt::Display for Invariant {
             Invariant::Record => ("F11", "a loss leaves its evidence"),
             Invariant::Releases => ("U7", "the first release is sent nothing that it refuses"),
             Invariant::Drain => ("L5", "a graceful close drains"),
+            Invariant::Buffer => ("M8", "who changes a lent buffer is told, and nobody else is blamed"),
             Invariant::Barrier => ("M9", "nothing passes a barrier"),
             Invariant::Priority => ("M11", "control is not stuck behind bulk"),
             Invariant::Deadline => ("M10", "nothing begins to travel after its deadline"),
@@ -192,6 +195,8 @@ pub struct Tally {
     pub queued: u64,
     /// Barriers delivered.
     pub barriers: u64,
+    /// Messages that ended because their users had changed them.
+    pub changed: u64,
     /// Messages that were given up at their deadline.
     pub expired: u64,
     /// Messages that were said to be overdue.

@@ -290,7 +290,8 @@ impl Host {
     }
 
     fn send_by_hand(&mut self, env: &mut Env, slot: usize, ack: Option<AckModel>) {
-        let message = Send { at: 0, stream: StreamId(0), len: 100, ack, deadline: None, barrier: false };
+        let message =
+            Send { at: 0, stream: StreamId(0), len: 100, ack, deadline: None, barrier: false, changes: None };
         let what = match self.send(env, slot, message) {
             Ok(sn) => format!("send {sn}"),
             Err(SendError::Down) => "send refused, down".to_owned(),

@@ -537,7 +537,8 @@ impl Host {
         let node = self.node();
         let Some(s) = self.slots[slot].as_mut() else { return Err(SendError::Closing) };
         env.payloads += 1;
-        let payload = SentHandle::new(env.payloads, next.len);
+        let changes = next.changes.map(|(after, at)| (env.now + after, at));
+        let payload = SentHandle::new(env.payloads, next.len, changes);
         let deadline = next.deadline.map(Duration::from_nanos);
         let lost = deadline.is_some() && env.broken == Some(Broken::NoDeadline);
         let message = Outbound {

@@ -136,7 +136,13 @@ impl World {
         }
         let rng = Rng::new(seed.wrapping_mul(0x9e37).wrapping_add(17));
         let budget = plan.liveness.failover_budget.map(nanos);
-        let env = Env::new(net, Oracle::new(budget), rng, options.broken, trace);
+        let env = Env::new(
+            net,
+            Oracle::new(budget, plan.hosts.iter().any(|host| host.first)),
+            rng,
+            options.broken,
+            trace,
+        );
         let hosts = (0..plan.hosts.len()).map(|index| Host::new(index, &plan)).collect();
         World {
             env,

@@ -2,6 +2,10 @@
 //!
 //! A sent payload is either a copy, usually a slice of a chunk that its thread fills one message after the other, or the caller's own
 //! memory, lent until [`crate::PortEvent::Released`].
+//!
+//! A lent message that goes in fragments has its checksums taken when it is lent, fragment by fragment, and they are compared each time that a
+//! fragment is about to be written (M8). A shorter one is copied when it is lent: it would be copied into its frame in any case, and so nothing
+//! that its user does with the memory reaches it.
 
 use std::cell::RefCell;
 use std::io::IoSlice;
@@ -9,14 +13,18 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
+use cdps_core::wire::MAX_BUNDLED;
 use parking_lot::Mutex;
 
 use crate::chunk::{COMMON, Chunk, Slice};
+use crate::conn::crc32c;
 
 /// Longer copies get an allocation of their own, so that a slow message does not hold much more than itself.
 const OWN_ALLOCATION: usize = 16 << 10;
 /// Most records of lent memory that a port keeps for reuse.
 const POOLED: usize = 4096;
+/// Most checksums that such a record has room for.
+const KEPT_SUMS: usize = 64;
 
 thread_local! {
     static ARENA: RefCell<Option<Chunk>> = const { RefCell::new(None) };
@@ -38,29 +46,44 @@ enum Data {
 impl Payload {
     /// Copies a gather list of `len` bytes in all.
     pub(crate) fn copy(parts: &[IoSlice<'_>], len: usize, context: u64) -> Payload {
-        let fill = |chunk: &mut Chunk| {
-            let start = chunk.filled();
-            parts.iter().for_each(|part| chunk.append(part));
-            chunk.slice(start, len)
-        };
-        let data = if len > OWN_ALLOCATION {
-            fill(&mut Chunk::new(len))
-        } else {
-            ARENA.with_borrow_mut(|arena| match arena {
-                Some(chunk) if chunk.room() >= len => fill(chunk),
-                _ => fill(arena.insert(Chunk::new(COMMON))),
-            })
-        };
-        Payload { data: Data::Copied(data), context }
+        Payload { data: Data::Copied(copied(parts, len)), context }
     }
 
-    /// Lends a gather list.
+    /// Lends a gather list of `len` bytes in all, which is going to travel in fragments of `fragment` bytes, as far as is known now.
     ///
     /// # Safety
     /// The memory that the list refers to must stay valid and unchanged until `home` gives the loan back, or the payload is dropped with
-    /// [`Payload::take_back`].
-    pub(crate) unsafe fn lend(parts: &[IoSlice<'_>], home: &Arc<Lending>, context: u64) -> Payload {
-        Payload { data: Data::Lent(home.lend(parts, context)), context }
+    /// [`Payload::take_back`]. Nothing that is decided depends on its bytes but whether they are unchanged.
+    pub(crate) unsafe fn lend(
+        parts: &[IoSlice<'_>],
+        len: usize,
+        fragment: usize,
+        home: &Arc<Lending>,
+        context: u64,
+    ) -> Payload {
+        Payload { data: Data::Lent(home.lend(parts, len, fragment, context)), context }
+    }
+
+    /// Whether `len` bytes from `offset` on, whose checksum is `sum` now, are those that were given to send.
+    pub(crate) fn is_unchanged(&self, offset: usize, len: usize, sum: u32) -> bool {
+        match &self.data {
+            Data::Copied(_) => true,
+            Data::Lent(loan) => {
+                loan.seals().hold(offset, len, sum, |from, to| self.checksum(from, to - from))
+            }
+        }
+    }
+
+    fn checksum(&self, offset: usize, len: usize) -> u32 {
+        self.slices(offset, len).fold(0, crc32c)
+    }
+
+    /// Whether its bytes are in memory that somebody else may write to.
+    pub(crate) fn is_exposed(&self) -> bool {
+        match &self.data {
+            Data::Copied(_) => false,
+            Data::Lent(loan) => !loan.parts().is_empty(),
+        }
     }
 
     /// Drops a payload that no other clone exists of, without a release event: its send was refused.
@@ -80,7 +103,7 @@ impl Payload {
         match &self.data {
             Data::Copied(slice) => Some(slice.bytes()),
             Data::Lent(loan) => match loan.parts() {
-                [] => Some(&[]),
+                [] => Some(loan.copy()),
                 [part] => Some(part.bytes()),
                 _ => None,
             },
@@ -98,7 +121,7 @@ impl Payload {
     pub(crate) fn slices(&self, offset: usize, len: usize) -> impl Iterator<Item = &[u8]> {
         let (first, parts): (&[u8], &[Part]) = match &self.data {
             Data::Copied(slice) => (slice.bytes(), &[]),
-            Data::Lent(loan) => (&[], loan.parts()),
+            Data::Lent(loan) => (loan.copy(), loan.parts()),
         };
         let mut skip = offset;
         let mut left = len;
@@ -122,6 +145,44 @@ impl cdps_core::port::Payload for Payload {
     }
 }
 
+/// Copies a gather list, behind what this thread has copied before if there is room.
+fn copied(parts: &[IoSlice<'_>], len: usize) -> Slice {
+    let fill = |chunk: &mut Chunk| {
+        let start = chunk.filled();
+        parts.iter().for_each(|part| chunk.append(part));
+        chunk.slice(start, len)
+    };
+    if len > OWN_ALLOCATION {
+        return fill(&mut Chunk::new(len));
+    }
+    ARENA.with_borrow_mut(|arena| match arena {
+        Some(chunk) if chunk.room() >= len => fill(chunk),
+        _ => fill(arena.insert(Chunk::new(COMMON))),
+    })
+}
+
+/// Checksums of lent memory, when it was lent: one for every `every` bytes.
+#[derive(Default)]
+struct Seals {
+    every: usize,
+    len: usize,
+    sums: Vec<u32>,
+}
+
+impl Seals {
+    /// Whether the bytes of a range are what they were. `sum` is its checksum now; `sum_of` computes that of another range.
+    fn hold(&self, offset: usize, len: usize, sum: u32, sum_of: impl Fn(usize, usize) -> u32) -> bool {
+        let Some(last) = (offset + len).checked_sub(1).filter(|_| self.every > 0) else { return true };
+        let end = |k: usize| ((k + 1) * self.every).min(self.len);
+        let (first, last) = (offset / self.every, last / self.every);
+        if first == last && offset == first * self.every && offset + len == end(first) {
+            return self.sums[first] == sum;
+        }
+        // The port's fragments have another length by now.
+        (first..=last).all(|k| self.sums[k] == sum_of(k * self.every, end(k)))
+    }
+}
+
 /// A slice of lent memory.
 #[derive(Clone, Copy)]
 struct Part {
@@ -141,11 +202,38 @@ impl Part {
 struct Loaned {
     users: AtomicUsize,
     context: u64,
+    /// None, if there is a copy.
     parts: Vec<Part>,
+    copy: Slice,
+    seals: Seals,
     /// `None` while pooled.
     home: Option<Arc<Lending>>,
     /// Next in the list of those that came home.
     next: *mut Loaned,
+}
+
+impl Loaned {
+    /// Notes where the bytes are, and what they are.
+    fn take_in(&mut self, parts: &[IoSlice<'_>], fragment: usize) {
+        let filled = parts.iter().filter(|part| !part.is_empty());
+        self.parts.extend(filled.clone().map(|part| Part { start: part.as_ptr(), len: part.len() }));
+        self.seals.every = fragment.max(1);
+        let (mut sum, mut left) = (0, self.seals.every);
+        for part in filled {
+            let mut rest: &[u8] = part;
+            while !rest.is_empty() {
+                let (now, behind) = rest.split_at(left.min(rest.len()));
+                (sum, left, rest) = (crc32c(sum, now), left - now.len(), behind);
+                if left == 0 {
+                    self.seals.sums.push(sum);
+                    (sum, left) = (0, self.seals.every);
+                }
+            }
+        }
+        if left < self.seals.every {
+            self.seals.sums.push(sum);
+        }
+    }
 }
 
 /// One user of a [`Loaned`].
@@ -162,6 +250,16 @@ impl Loan {
         unsafe { &self.0.as_ref().parts }
     }
 
+    fn copy(&self) -> &[u8] {
+        // SAFETY: as above.
+        unsafe { self.0.as_ref().copy.bytes() }
+    }
+
+    fn seals(&self) -> &Seals {
+        // SAFETY: as above.
+        unsafe { &self.0.as_ref().seals }
+    }
+
     fn take_back(self) {
         let inner = self.0;
         std::mem::forget(self);
@@ -170,6 +268,7 @@ impl Loan {
         debug_assert_eq!(*loaned.users.get_mut(), 1);
         if let Some(home) = loaned.home.take() {
             home.outstanding.fetch_sub(1, Ordering::Release);
+            loaned.copy = Slice::default();
             home.pool(loaned);
         }
     }
@@ -192,6 +291,7 @@ impl Drop for Loan {
         // SAFETY: this was the last user, and the load orders every other one's reads before this.
         let home = unsafe {
             self.0.as_ref().users.load(Ordering::Acquire);
+            self.0.as_mut().copy = Slice::default();
             self.0.as_mut().home.take()
         };
         if let Some(home) = home {
@@ -221,13 +321,15 @@ unsafe impl Send for Lending {}
 unsafe impl Sync for Lending {}
 
 impl Lending {
-    fn lend(self: &Arc<Self>, parts: &[IoSlice<'_>], context: u64) -> Loan {
+    fn lend(self: &Arc<Self>, parts: &[IoSlice<'_>], len: usize, fragment: usize, context: u64) -> Loan {
         let mut loaned = self.pool.lock().pop().unwrap_or_else(|| {
             let users = AtomicUsize::new(0);
             Box::new(Loaned {
                 users,
                 context: 0,
                 parts: Vec::with_capacity(1),
+                copy: Slice::default(),
+                seals: Seals::default(),
                 home: None,
                 next: std::ptr::null_mut(),
             })
@@ -235,8 +337,13 @@ impl Lending {
         *loaned.users.get_mut() = 1;
         loaned.context = context;
         loaned.parts.clear();
-        let parts = parts.iter().filter(|part| !part.is_empty());
-        loaned.parts.extend(parts.map(|part| Part { start: part.as_ptr(), len: part.len() }));
+        loaned.seals.sums.clear();
+        (loaned.seals.every, loaned.seals.len) = (0, len);
+        if len <= MAX_BUNDLED {
+            loaned.copy = copied(parts, len);
+        } else {
+            loaned.take_in(parts, fragment);
+        }
         loaned.home = Some(Arc::clone(self));
         self.outstanding.fetch_add(1, Ordering::Relaxed);
         Loan(NonNull::from(Box::leak(loaned)))
@@ -257,7 +364,7 @@ impl Lending {
 
     fn pool(&self, loaned: Box<Loaned>) {
         let mut pool = self.pool.lock();
-        if pool.len() < POOLED {
+        if pool.len() < POOLED && loaned.seals.sums.capacity() <= KEPT_SUMS {
             pool.push(loaned);
         }
     }
@@ -282,7 +389,9 @@ impl Lending {
             let loaned = unsafe { Box::from_raw(first.as_ptr()) };
             head = loaned.next;
             contexts.push(loaned.context);
-            if let Some(pool) = pool.as_mut().filter(|pool| pool.len() < POOLED) {
+            if let Some(pool) =
+                pool.as_mut().filter(|pool| pool.len() < POOLED && loaned.seals.sums.capacity() <= KEPT_SUMS)
+            {
                 pool.push(loaned);
             }
         }
@@ -321,7 +430,7 @@ mod tests {
         let home = Arc::new(Lending::default());
         let copied = Payload::copy(&gather(&parts), whole.len(), 7);
         // SAFETY: `parts` outlives the payload.
-        let lent = unsafe { Payload::lend(&gather(&parts), &home, 7) };
+        let lent = unsafe { Payload::lend(&gather(&parts), whole.len(), 4, &home, 7) };
         for payload in [&copied, &lent] {
             assert_eq!(payload.context(), 7);
             for from in 0..=whole.len() {
@@ -331,17 +440,17 @@ mod tests {
             }
         }
         assert_eq!(copied.contiguous(), Some(&whole[..]));
-        assert_eq!(lent.contiguous(), None);
+        assert_eq!(lent.contiguous(), Some(&whole[..]), "so short a one is copied");
     }
 
     /// [M5] A loan comes home once, when its last user is gone, on whatever thread; in order; and its record is used again.
     #[test]
     fn loans_come_home_once() {
         let home = Arc::new(Lending::default());
-        let memory = vec![1u8; 100];
+        let memory = vec![1u8; MAX_BUNDLED + 1];
         let lend = |context| {
             // SAFETY: `memory` outlives the payloads.
-            unsafe { Payload::lend(&gather(&[&memory]), &home, context) }
+            unsafe { Payload::lend(&gather(&[&memory]), memory.len(), 1000, &home, context) }
         };
         let mut contexts = Vec::new();
         let first = lend(1);
@@ -359,6 +468,53 @@ mod tests {
         assert_eq!(home.pool.lock().len(), 3);
         drop([lend(4), lend(5)]);
         assert_eq!(home.pool.lock().len(), 1, "records are used again");
+    }
+
+    /// [M8] A change of lent memory is found in every range that it lies in, whatever the ranges are, and in no other; it does not reach what was
+    /// copied, since that is short.
+    #[test]
+    fn changes_are_found_where_they_are() {
+        const FRAGMENT: usize = 1000;
+        let home = Arc::new(Lending::default());
+        let mut memory: Vec<u8> = (0..3500u32).map(|k| (k * 7 / 5) as u8).collect();
+        let start = memory.as_mut_ptr();
+        // SAFETY: in bounds; `memory` is used through this pointer only, and outlives the payloads.
+        let part = |from: usize, to: usize| unsafe { std::slice::from_raw_parts(start.add(from), to - from) };
+        let lend = |parts: &[&[u8]], len| {
+            // SAFETY: as above.
+            unsafe { Payload::lend(&gather(parts), len, FRAGMENT, &home, 7) }
+        };
+        let long = lend(&[part(0, 10), part(10, 2300), part(2300, 3500)], 3500);
+        let short = lend(&[part(1100, 1300)], 200);
+        let before = joined(&short, 0, 200);
+        assert!(long.is_exposed() && !short.is_exposed());
+        let holds = |payload: &Payload, from, to| {
+            payload.is_unchanged(from, to - from, payload.checksum(from, to - from))
+        };
+        let changed = 1234;
+        let flip = || {
+            // SAFETY: in bounds, and nothing refers to it just now.
+            unsafe { *start.add(changed) ^= 1 }
+        };
+        let ranges = [
+            (0, 1000),
+            (1000, 2000),
+            (2000, 3000),
+            (3000, 3500),
+            (999, 1001),
+            (500, 3500),
+            (2000, 3500),
+            (0, 3500),
+        ];
+        for (from, to) in ranges {
+            assert!(holds(&long, from, to), "{from} to {to}");
+            flip();
+            let fragments = from / FRAGMENT..=(to - 1) / FRAGMENT;
+            assert_eq!(holds(&long, from, to), !fragments.contains(&1), "{from} to {to}");
+            assert!(holds(&short, 0, 200));
+            assert_eq!(joined(&short, 0, 200), before);
+            flip();
+        }
     }
 
     /// [M5] Copies do not disturb each other, whether they share a chunk or not.

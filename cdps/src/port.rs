@@ -271,7 +271,9 @@ impl Port {
         self.change(|engine, now| {
             let mut config = engine.config().clone();
             change(&mut config);
-            engine.reconfigure(now, config)
+            engine.reconfigure(now, config)?;
+            self.shared.note_fragment(engine);
+            Ok(())
         })
     }
 
@@ -442,7 +444,9 @@ impl Port {
     ///
     /// # Safety
     /// On success the memory that `data` refers to (not the list itself) must stay valid and unchanged until [`PortEvent::Released`]
-    /// with this `context`.
+    /// with this `context`. If it is changed all the same the message is not delivered with other bytes than it had at the send: it is nacked with
+    /// [`Reason::BufferChanged`] when it would travel (again), or travels as it was if it had been copied or written before (M8). That is
+    /// looked at by checksum, a moment before the bytes go to the kernel: it finds mistakes, and makes none harmless.
     pub unsafe fn send_borrowed(&self, data: &[IoSlice<'_>], options: &SendOptions) -> Result<Sn, SendError> {
         // SAFETY: the caller promises it.
         unsafe { self.send_borrowed_noting(data, options, |_| ()) }
@@ -465,7 +469,9 @@ impl Port {
         let len = self.length(data)?;
         let stream = self.stream(options)?;
         // SAFETY: the caller promises it.
-        let payload = unsafe { Payload::lend(data, &self.shared.lending, options.context) };
+        let payload = unsafe {
+            Payload::lend(data, len as usize, self.shared.fragment(), &self.shared.lending, options.context)
+        };
         self.hand_over(payload, len, stream, options, &note)
     }
 

@@ -9,7 +9,7 @@
 //! says in a [`Post`] what has to be done, and [`PortShared::after`] does it once the lock is free.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -85,6 +85,8 @@ pub(crate) struct PortShared {
     pub(crate) streams: Mutex<Automatic>,
     /// Window that it grants; known once it has an engine.
     windows: [AtomicU64; 2],
+    /// Length of the fragments that it cuts; likewise.
+    fragment: AtomicU32,
 }
 
 struct PortState {
@@ -146,6 +148,17 @@ pub(crate) struct Post {
 }
 
 impl Post {
+    /// What two calls have left.
+    pub(crate) fn and(self, other: Post) -> Post {
+        Post {
+            kicks: self.kicks | other.kicks,
+            act: self.act | other.act,
+            schedule: self.schedule | other.schedule,
+            rearm: self.rearm | other.rearm,
+            wake: self.wake | other.wake,
+        }
+    }
+
     fn is_empty(&self) -> bool {
         !(self.act || self.schedule || self.rearm || self.wake) && self.kicks == 0
     }
@@ -180,6 +193,7 @@ impl PortShared {
         lease: Option<Arc<AtomicU64>>,
     ) -> Arc<PortShared> {
         let windows = engine.as_ref().map_or([0, 0], |e| [e.config().window, e.config().high_window]);
+        let fragment = AtomicU32::new(engine.as_ref().map_or(0, |e| e.config().fragment));
         let state = PortState {
             engine,
             actions: VecDeque::new(),
@@ -214,6 +228,7 @@ impl PortShared {
             finish: Condvar::new(),
             streams: Mutex::new(Automatic::default()),
             windows: windows.map(AtomicU64::new),
+            fragment,
         })
     }
 
@@ -223,12 +238,23 @@ impl PortShared {
         let [normal, high] = &self.windows;
         normal.store(engine.config().window, Ordering::Relaxed);
         high.store(engine.config().high_window, Ordering::Relaxed);
+        self.note_fragment(&engine);
         self.state.lock().engine = Some(engine);
     }
 
     /// Window that it grants to its peer for a class of messages.
     pub(crate) fn window(&self, class: Priority) -> u64 {
         self.windows[class as usize].load(Ordering::Relaxed)
+    }
+
+    /// Length of the fragments that it cuts, unless that was changed just now.
+    pub(crate) fn fragment(&self) -> usize {
+        self.fragment.load(Ordering::Relaxed) as usize
+    }
+
+    /// It cuts fragments of another length from now on.
+    pub(crate) fn note_fragment(&self, engine: &Engine) {
+        self.fragment.store(engine.config().fragment, Ordering::Relaxed);
     }
 
     /// Calls the engine, then does what the call left to be done. `None` if there is no engine.

@@ -24,6 +24,14 @@
  *  exactly once for each accepted send, after its on_complete or on_nack. So on_release is where a borrowing program frees everything of that
  *  send; a copying one does so in on_complete and on_nack.
  *
+ *  A payload that is changed before on_release is a fault of the program, which the library looks for. Of a message above 2,048 bytes it takes
+ *  checksums in the call, and compares them whenever a part of it is about to be written, also when that has to travel again on another path or to
+ *  another target. If they differ the message is nacked with CDPS_REASON_BUFFER_CHANGED: nothing changed is delivered, its stream goes on without
+ *  it, and no path is blamed. The certainty says whether any of it was written before; all of it may have arrived, as it was. A message of at
+ *  most 2,048 bytes is copied in the call all the same: a change does nothing to it. Of one that was completed when it was written
+ *  (CDPS_ACK_SENT), and is changed before on_release, nothing more is said: it is lost if it has to travel again. A change in the very moment of a
+ *  write, some microseconds, is like damage on the way: the connection is given up and made anew, and the message nacked when it would go again.
+ *
  *  A full send buffer makes the call fail with CDPS_E_AGAIN at once, or, with a timeout, wait for room. A program that dispatches its
  *  callbacks itself is the one that would make room: on its dispatching thread the answer is CDPS_E_AGAIN at once, whatever the timeout.
  *
@@ -160,7 +168,8 @@
 #define CDPS_SEND_COPY 0
 
 /**
- * cdps_send_opts_t.flags: the payload is not copied; it is the library's, unchanged, until on_release with the same `context`.
+ * cdps_send_opts_t.flags: the payload is not copied; it is the library's, and must not change, until on_release with the same `context`.
+ * See "Sending: the contract" for what becomes of a message that is changed all the same.
  */
 #define CDPS_SEND_BORROW 1
 
@@ -292,6 +301,12 @@
  * The source's user asked for another target: nothing was lost.
  */
 #define CDPS_TRIGGER_ASKED 8
+
+/**
+ * The user changed a borrowed buffer (#CDPS_REASON_BUFFER_CHANGED), and the target runs the first release of the library, which cannot be told not to wait for
+ * the message.
+ */
+#define CDPS_TRIGGER_BUFFER_CHANGED 9
 
 /**
  * cdps_decision_t.membership: the cluster engine says nothing of the node.
@@ -901,6 +916,11 @@
  * Another source has the role of the exclusive client.
  */
 #define CDPS_REASON_ROLE_TAKEN 28
+
+/**
+ * The user changed a borrowed buffer before on_release: the message was not delivered with other bytes than it had at the send.
+ */
+#define CDPS_REASON_BUFFER_CHANGED 29
 
 /**
  * cdps_config_key_t.type: any text.

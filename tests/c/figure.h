@@ -239,6 +239,9 @@ static inline void order_relays(const char *const *orders)
 }
 #define ORDER(...) order_relays((const char *const[]){__VA_ARGS__, NULL})
 
+/* What both nodes are set to besides; NULL: nothing. */
+static void (*tunes)(cdps_config_t *config);
+
 /* Registers the client that a target's node has. */
 static inline void serve_disk(cdps_node_t *node)
 {
@@ -278,6 +281,8 @@ static inline void set_up(const char *ack, const char *relay)
     char address[2][64], targets[256];
     cdps_config_t *config = check_config("2", "1");
     check_set(config, "node.listen", "127.0.0.1:0,127.0.0.2:0");
+    if (tunes)
+        tunes(config);
     EXPECT(CDPS_OK, cdps_node_open(config, NULL, NULL, &target_node, NULL));
     EXPECT(CDPS_OK, cdps_config_destroy(config));
     serve_disk(target_node);
@@ -290,6 +295,8 @@ static inline void set_up(const char *ack, const char *relay)
     snprintf(targets, sizeof targets, "2=%s,%s", address[0], address[1]);
     config = check_config("1", targets);
     check_set(config, "port.ack", ack);
+    if (tunes)
+        tunes(config);
     set_up_source(config, targets);
 }
 

@@ -326,6 +326,12 @@ fn stream_contracts() {
     run(&mut Command::new(program("priority", "", &[])));
 }
 
+/// [M8] [M5] A program that changes buffers which it has lent hears of it, and nobody else suffers: on real paths, some of which are lost meanwhile.
+#[test]
+fn changed_buffers() {
+    run(Command::new(program("changed", "", &[])).arg(env!("CARGO_BIN_EXE_cdps-relay")));
+}
+
 /// [L1] [L3] [L5] Fig. 6: the calls and callbacks of both sides from registering to closing, in order.
 #[test]
 fn figure_6() {

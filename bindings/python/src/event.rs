@@ -268,5 +268,6 @@ fn trigger_name(trigger: Trigger) -> &'static str {
         Trigger::NoUserAck => "no_user_ack",
         Trigger::Denied(_) => "denied",
         Trigger::Asked => "asked",
+        Trigger::BufferChanged => "buffer_changed",
     }
 }

@@ -39,6 +39,7 @@ impl Node {
             | Frame::Proof { .. }
             | Frame::Ready
             | Frame::Refuse(_)
+            | Frame::Skip(_)
             | Frame::Receipt(_)
             | Frame::Completions(_)
             | Frame::Probe

@@ -28,6 +28,8 @@ pub enum Trigger {
     Denied(Reason),
     /// Its user asked for another target (F6). It had lost nothing.
     Asked,
+    /// The user changed a borrowed buffer, and the target is of the first release: it cannot be told not to wait for the message (M8).
+    BufferChanged,
 }
 
 impl Trigger {
@@ -40,6 +42,7 @@ impl Trigger {
             Trigger::Restarted => Reason::PeerRestarted,
             Trigger::Denied(reason) => reason,
             Trigger::Asked => Reason::None,
+            Trigger::BufferChanged => Reason::BufferChanged,
         }
     }
 
@@ -55,6 +58,7 @@ impl Trigger {
             Trigger::NoUserAck => "no acknowledgment by its user",
             Trigger::Denied(_) => "session ended by the target",
             Trigger::Asked => "its user asked for another target",
+            Trigger::BufferChanged => "a borrowed buffer was changed",
         }
     }
 
@@ -67,7 +71,8 @@ impl Trigger {
             | Trigger::Restarted
             | Trigger::NoUserAck
             | Trigger::Denied(_)
-            | Trigger::Asked => false,
+            | Trigger::Asked
+            | Trigger::BufferChanged => false,
         }
     }
 
@@ -79,7 +84,8 @@ impl Trigger {
             | Trigger::NoReceipt
             | Trigger::NodeDown
             | Trigger::NoUserAck
-            | Trigger::Asked => Lease::Unknown,
+            | Trigger::Asked
+            | Trigger::BufferChanged => Lease::Unknown,
             Trigger::Restarted => Lease::Over(LeaseEnd::Restarted),
             Trigger::Denied(_) => Lease::Over(LeaseEnd::Ended),
         }
@@ -254,7 +260,11 @@ impl<S: Payload, R: Clone> Port<S, R> {
             Trigger::NoUserAck => {
                 timer("user_ack_timeout", self.config.user_ack_timeout?, self.overdue.since())
             }
-            Trigger::NodeDown | Trigger::Restarted | Trigger::Denied(_) | Trigger::Asked => None,
+            Trigger::NodeDown
+            | Trigger::Restarted
+            | Trigger::Denied(_)
+            | Trigger::Asked
+            | Trigger::BufferChanged => None,
         }
     }
 

@@ -42,6 +42,8 @@ pub(super) struct Entry<S> {
     pub(super) handed: bool,
     /// It keeps what is before it from what is behind (M9).
     pub(super) barrier: bool,
+    /// A fragment of it was handed out again in this generation.
+    pub(super) resent: bool,
 }
 
 impl<S> Entry<S> {

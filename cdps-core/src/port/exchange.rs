@@ -303,6 +303,15 @@ pub enum Outgoing<S> {
     },
 }
 
+/// A fragment that was not written, since the bytes of its message are not those any more that were given to send (M8).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Changed {
+    /// The message.
+    pub sn: Sn,
+    /// Length of the fragment.
+    pub len: u32,
+}
+
 /// An item of a bundle to write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OutItem {

@@ -7,7 +7,7 @@ use crate::id::{ConnId, PathId, Side, Sn};
 use crate::reason::Reason;
 use crate::time::Time;
 use crate::wire::{
-    Completions, FragmentHead, Frame, Opinion, PathRecord, PathStatus, Receipt, item, reason_of,
+    Completions, FragmentHead, Frame, Opinion, PathRecord, PathStatus, Receipt, Skip, item, reason_of,
 };
 
 /// Acknowledgments taken that are confirmed without waiting for a tick.
@@ -111,6 +111,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
 
     fn handle_frame(&mut self, now: Time, at: usize, path: PathId, frame: Frame) -> Result<(), Reason> {
         match frame {
+            Frame::Skip(skip) => self.handle_skip(now, at, &skip),
             Frame::Receipt(receipt) => self.handle_receipt(now, &receipt),
             Frame::Completions(completions) => self.handle_completions(now, &completions),
             Frame::Probe => {
@@ -138,6 +139,14 @@ impl<S: Payload, R: Clone> Port<S, R> {
             | Frame::Heartbeat(_)
             | Frame::NodeMessage(_) => Err(Reason::ProtocolError),
         }
+    }
+
+    /// A message will not come. The sender is told at once that nobody waits for it.
+    fn handle_skip(&mut self, now: Time, at: usize, skip: &Skip) -> Result<(), Reason> {
+        let arrival = self.receiver.handle_skip(skip, &mut self.events)?;
+        self.unreceipted += 1;
+        self.owe_receipt(now, at, arrival == Arrival::Duplicate, true);
+        Ok(())
     }
 
     fn handle_receipt(&mut self, now: Time, receipt: &Receipt) -> Result<(), Reason> {

@@ -6,6 +6,7 @@
 
 mod backup;
 mod bundle;
+mod changed;
 mod conns;
 mod decision;
 mod early;
@@ -44,8 +45,8 @@ pub use event::{
     Verdict,
 };
 pub use exchange::{
-    AckError, Batch, ConnectError, ContractError, Inbound, ItemBytes, OutItem, Outbound, Outgoing, Parts,
-    Payload, Placement, Refused, SendError,
+    AckError, Batch, Changed, ConnectError, ContractError, Inbound, ItemBytes, OutItem, Outbound, Outgoing,
+    Parts, Payload, Placement, Refused, SendError,
 };
 pub use live::ChangeError;
 pub use queue::Queue;

@@ -9,7 +9,9 @@ use super::{AckError, Events, Parts, Placement};
 use crate::config::Priority;
 use crate::id::{ConnId, Generation, PathId, Sn, Ssn, StreamId};
 use crate::reason::Reason;
-use crate::wire::{self, CompletionRecord, Completions, FragmentHead, Item, LedgerRecord, Receipt, item};
+use crate::wire::{
+    self, CompletionRecord, Completions, FragmentHead, Item, LedgerRecord, Receipt, Skip, item,
+};
 
 /// SNs above the cumulative one that are tracked beyond what credit allows: tombstones cost nothing.
 pub(super) const SPARE_SPAN: u64 = 65_536;
@@ -18,7 +20,8 @@ struct Held<R> {
     sn: Sn,
     flags: u8,
     len: u32,
-    payload: R,
+    /// `None`: nothing is delivered.
+    payload: Option<R>,
 }
 
 struct Stream<R> {
@@ -297,8 +300,37 @@ impl<R: Clone> Receiver<R> {
         if self.assemblies.is_empty() || self.assemblies.remove(&item.sn).is_none() {
             self.charge(item.flags, u64::from(item.len))?;
         }
+        let payload = (item.flags & item::TOMBSTONE == 0).then_some(payload);
         let held = Held { sn: item.sn, flags: item.flags, len: item.len, payload };
         self.arrive(item.stream, item.ssn, held, events)?;
+        Ok(Arrival::New)
+    }
+
+    /// A message of which something has been sent will not come (M8). Whether any of it is here or not, its cost goes back.
+    pub(super) fn handle_skip<S>(
+        &mut self,
+        skip: &Skip,
+        events: &mut Events<S, R>,
+    ) -> Result<Arrival, Reason> {
+        let &Skip { sn, ssn, stream, total, flags } = skip;
+        // One that is being put together has arrived whole.
+        if self.known(sn)? || self.assemblies.get(&sn).is_some_and(|a| a.assembling) {
+            self.duplicates += 1;
+            return Ok(Arrival::Duplicate);
+        }
+        match self.assemblies.remove(&sn) {
+            Some(Assembly { head, .. })
+                if (head.total, head.stream, head.ssn, class_of(head.flags))
+                    != (total, stream, ssn, class_of(flags)) =>
+            {
+                return Err(Reason::ProtocolError);
+            }
+            Some(_) => {}
+            None => self.charge(flags & item::HIGH, u64::from(total))?,
+        }
+        self.grants[class_of(flags) as usize].release(u64::from(total) + wire::MESSAGE_COST);
+        let held = Held { sn, flags: flags | item::TOMBSTONE, len: 0, payload: None };
+        self.arrive(stream, ssn, held, events)?;
         Ok(Arrival::New)
     }
 
@@ -401,9 +433,7 @@ impl<R: Clone> Receiver<R> {
 
     #[inline]
     fn deliver<S>(&mut self, stream: StreamId, ssn: Ssn, held: Held<R>, events: &mut Events<S, R>) {
-        if held.flags & item::TOMBSTONE != 0 {
-            return;
-        }
+        let Some(payload) = held.payload else { return };
         if held.flags & item::SYNC != 0 {
             self.owe(held.sn);
         }
@@ -416,7 +446,7 @@ impl<R: Clone> Receiver<R> {
             generation: self.generation,
             flags: u32::from(held.flags),
             credit: CreditToken::new(self.account, held.flags, u64::from(held.len) + wire::MESSAGE_COST),
-            payload: held.payload,
+            payload,
         });
     }
 
@@ -563,7 +593,7 @@ impl<R: Clone> Receiver<R> {
     }
 
     fn whole<S>(&mut self, head: &FragmentHead, payload: R, events: &mut Events<S, R>) -> Result<(), Reason> {
-        let held = Held { sn: head.sn, flags: head.flags, len: head.total, payload };
+        let held = Held { sn: head.sn, flags: head.flags, len: head.total, payload: Some(payload) };
         self.arrive(head.stream, head.ssn, held, events)
     }
 

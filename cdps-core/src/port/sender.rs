@@ -10,6 +10,7 @@ mod figures;
 mod nacks;
 mod purse;
 mod receipts;
+mod skips;
 mod streams;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -18,6 +19,7 @@ use self::barriers::Barriers;
 use self::classes::High;
 use self::deadlines::Deadlines;
 use self::purse::Purse;
+use self::skips::Skips;
 use self::streams::Streams;
 use super::bundle::OpenBundle;
 use super::entry::{Entry, Phase, Unfinished};
@@ -66,6 +68,7 @@ pub(super) struct Sender<S> {
     /// Runs received above `cumulative`, ascending.
     gaps: Vec<(Sn, Sn)>,
     again: BTreeMap<(Sn, u32), Again>,
+    skips: Skips,
     /// Of messages that have not begun to travel; others may be among them.
     deadlines: Deadlines,
     streams: Streams,
@@ -111,6 +114,7 @@ impl<S: Payload> Sender<S> {
             cumulative: Sn(0),
             gaps: Vec::new(),
             again: BTreeMap::new(),
+            skips: Skips::default(),
             deadlines: Deadlines::default(),
             streams: Streams::new(max_streams),
             purse: Purse::default(),
@@ -180,6 +184,7 @@ impl<S: Payload> Sender<S> {
     /// Whether a path could be given something now.
     pub(super) fn has_work(&self) -> bool {
         !self.again.is_empty()
+            || self.skips.due() > 0
             || (self.has_new_normal() && self.may_start())
             || (self.high.is_some() && self.has_high_work())
     }
@@ -359,6 +364,7 @@ impl<S: Payload> Sender<S> {
             told: false,
             handed: false,
             barrier,
+            resent: false,
         });
         if barrier {
             self.set_barrier(sn);
@@ -431,6 +437,9 @@ impl<S: Payload> Sender<S> {
         let mut taken = 0;
         let mut open = OpenBundle::new(now);
         self.starved = false;
+        if self.skips.due() > 0 {
+            taken += self.put_skips(now, frames_out, flights, batch);
+        }
         while taken < room && batch.items.len() < MAX_ITEMS {
             let piece = if CLASSES { self.next_of_classes(fragment) } else { self.next_piece(fragment) };
             let Some(Piece { at, sn, offset, len, counted }) = piece else { break };
@@ -515,8 +524,9 @@ impl<S: Payload> Sender<S> {
         while let Some(((sn, offset), Again { len, counted })) = self.again.pop_first() {
             let at = sn.0.checked_sub(self.base.0).and_then(|at| usize::try_from(at).ok());
             if let Some(at) = at
-                && self.entries.get(at).is_some_and(|e| e.phase == Phase::Sent)
+                && let Some(entry) = self.entries.get_mut(at).filter(|e| e.phase == Phase::Sent)
             {
+                entry.resent = true;
                 self.resent += 1;
                 return Some(Piece { at, sn, offset, len, counted });
             }
@@ -530,7 +540,12 @@ impl<S: Payload> Sender<S> {
             let sn = Sn(flight.sn.0 + k);
             let at = sn.0.checked_sub(self.base.0).and_then(|at| usize::try_from(at).ok());
             let Some((at, entry)) = at.and_then(|at| Some((at, self.entries.get(at)?))) else { continue };
-            if entry.phase == Phase::Sent {
+            if entry.phase != Phase::Sent {
+                continue;
+            }
+            if self.skips.holds(sn) {
+                self.skips.again(sn);
+            } else {
                 let len = if flight.count == 1 { flight.len } else { entry.len };
                 let again = Again { len, counted: flight.counted };
                 match &mut self.high {
@@ -571,6 +586,7 @@ impl<S: Payload> Sender<S> {
         if let Some(high) = &mut self.high {
             high.clear();
         }
+        self.skips.clear();
         self.cursor = self.base;
         self.cursor_offset = 0;
         self.queued = 0;
@@ -581,6 +597,7 @@ impl<S: Payload> Sender<S> {
             let entry = &mut self.entries[k];
             entry.flags &= item::SYNC | item::HIGH;
             entry.ready = false;
+            entry.resent = false;
             if entry.unwritten > 0 {
                 entry.unwritten = entry.len.max(1);
             }

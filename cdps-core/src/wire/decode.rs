@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::encode::Checksum;
 use super::error::DecodeError;
 use super::fields::{Fields, MAX_NUMBER, text};
-use super::items::{check_items, read_bundle_head, read_fragment_head};
+use super::items::{check_items, read_bundle_head, read_fragment_head, read_skip};
 use super::kind::{FLAG_REPLY, FrameKind, Header};
 use super::{
     BundleHead, CompletionRecord, Completions, FRAME_HEADER, FragmentHead, Frame, Heartbeat, Hello,
@@ -145,6 +145,7 @@ fn read_frame(header: &Header, mut head: Fields<'_>, body: &[u8]) -> Result<Fram
         FrameKind::NodeMessage => {
             read_node_message(head, Fields::new(header.kind, body)).map(Frame::NodeMessage)
         }
+        FrameKind::Skip => read_skip(head).map(Frame::Skip),
         FrameKind::Receipt => read_receipt(head, Fields::new(header.kind, body)).map(Frame::Receipt),
         FrameKind::Completions => {
             read_completions(head, Fields::new(header.kind, body)).map(Frame::Completions)

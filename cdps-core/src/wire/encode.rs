@@ -5,7 +5,7 @@ use super::kind::{FLAG_REPLY, FrameKind};
 use super::{
     BundleHead, Completions, FRAME_HEADER, FragmentHead, Frame, Heartbeat, Hello, MAGIC, MAX_BUNDLE_BODY,
     MAX_BUNDLE_ITEMS, MAX_BUNDLED, MAX_FRAGMENT_BODY, MAX_REFUSE_TEXT, NodeMessage, Opinion, PathStatus,
-    Purpose, Receipt, Refuse, ResetAck, Welcome, item, message,
+    Purpose, Receipt, Refuse, ResetAck, Skip, Welcome, item, message,
 };
 use crate::config::PathClass;
 use crate::id::{ConnId, Generation, PathId, Ssn, StreamId};
@@ -49,6 +49,7 @@ pub fn encode_frame(frame: &Frame, sum: Checksum, out: &mut Vec<u8>) {
         Frame::Refuse(refuse) => put_refuse_head(refuse, out),
         Frame::Heartbeat(heartbeat) => put_heartbeat(heartbeat, out),
         Frame::NodeMessage(m) => put_node_message_head(m, out),
+        Frame::Skip(skip) => put_skip(skip, out),
         Frame::Receipt(receipt) => put_receipt_head(receipt, out),
         Frame::Completions(completions) => put_completions_head(completions, out),
         Frame::PathStatus(status) => put_path_status(status, out),
@@ -72,6 +73,7 @@ pub fn encode_frame(frame: &Frame, sum: Checksum, out: &mut Vec<u8>) {
         | Frame::Proof { .. }
         | Frame::Ready
         | Frame::Heartbeat(_)
+        | Frame::Skip(_)
         | Frame::Probe
         | Frame::PathStatus(_)
         | Frame::Close { .. } => {}
@@ -180,6 +182,7 @@ fn kind_of(frame: &Frame) -> FrameKind {
         Frame::Refuse(_) => FrameKind::Refuse,
         Frame::Heartbeat(_) => FrameKind::Heartbeat,
         Frame::NodeMessage(_) => FrameKind::NodeMessage,
+        Frame::Skip(_) => FrameKind::Skip,
         Frame::Receipt(_) => FrameKind::Receipt,
         Frame::Completions(_) => FrameKind::Completions,
         Frame::Probe => FrameKind::Probe,
@@ -199,6 +202,7 @@ fn flags_of(frame: &Frame) -> u8 {
         | Frame::Ready
         | Frame::Refuse(_)
         | Frame::NodeMessage(_)
+        | Frame::Skip(_)
         | Frame::Receipt(_)
         | Frame::Completions(_)
         | Frame::Probe
@@ -266,6 +270,15 @@ fn put_node_message_head(message: &NodeMessage, out: &mut Vec<u8>) {
     out.put_u32(message.to.0);
     out.put_zero::<4>();
     out.put_u64(message.to_incarnation.0);
+}
+
+fn put_skip(skip: &Skip, out: &mut Vec<u8>) {
+    out.put_u64(skip.sn.0);
+    out.put_u64(skip.ssn.0);
+    out.put_u32(skip.stream.0);
+    out.put_u32(skip.total);
+    out.put_u8(skip.flags);
+    out.put_zero::<7>();
 }
 
 fn put_receipt_head(receipt: &Receipt, out: &mut Vec<u8>) {

@@ -3,7 +3,7 @@
 use super::error::DecodeError;
 use super::fields::{Fields, MAX_NUMBER, wrong_item_flags};
 use super::kind::FrameKind;
-use super::{BundleHead, FragmentHead, Item, MAX_BUNDLE_ITEMS, MAX_BUNDLED, MAX_MESSAGE, item};
+use super::{BundleHead, FragmentHead, Item, MAX_BUNDLE_ITEMS, MAX_BUNDLED, MAX_MESSAGE, Skip, item};
 use crate::id::{Sn, Ssn, StreamId};
 
 /// Item flags that a bundle may carry.
@@ -169,6 +169,22 @@ pub(super) fn read_fragment_head(mut head: Fields<'_>, body_len: u32) -> Result<
     head.priority()?;
     head.zero::<2>("reserved field")?;
     Ok(FragmentHead { sn, ssn, stream, offset, total, flags })
+}
+
+pub(super) fn read_skip(mut head: Fields<'_>) -> Result<Skip, DecodeError> {
+    let sn = head.sn("SN")?;
+    let ssn = head.ssn()?;
+    let stream = StreamId(head.u32("stream")?);
+    let total = head.u32("total")?;
+    if total > MAX_MESSAGE {
+        return Err(head.above("total", total.into()));
+    }
+    if total == 0 {
+        return Err(head.wrong("total", 0));
+    }
+    let flags = head.item_flags(item::START | item::HIGH)?;
+    head.zero::<7>("reserved field")?;
+    Ok(Skip { sn, ssn, stream, total, flags })
 }
 
 /// Every item as the protocol wants it, and nothing behind the last.

@@ -70,6 +70,8 @@ kinds! {
     Bundle = 0x20, "BUNDLE", head 32, body 4 to 65_536, flags 0;
     /// A slice of a large message.
     Fragment = 0x21, "FRAGMENT", head 32, body 1 to 1_048_576, flags 0;
+    /// A message that has begun to travel will not come.
+    Skip = 0x22, "SKIP", head 32, body 0 to 0, flags 0;
     /// What has arrived.
     Receipt = 0x30, "RECEIPT", head 32, body 0 to 2_048, flags 0;
     /// What the user answered.
@@ -101,6 +103,7 @@ impl FrameKind {
             | FrameKind::NodeMessage
             | FrameKind::Bundle
             | FrameKind::Fragment
+            | FrameKind::Skip
             | FrameKind::Receipt
             | FrameKind::Completions
             | FrameKind::Probe

@@ -98,8 +98,10 @@ pub mod feature {
     pub const ONE_WAY: u64 = 1 << 0;
     /// Messages have priority classes, each with credit of its own (M11); both ends must name it.
     pub const CLASSES: u64 = 1 << 1;
+    /// SKIP (M8).
+    pub const SKIP: u64 = 1 << 2;
     /// All that this release understands.
-    pub const ALL: u64 = ONE_WAY | CLASSES;
+    pub const ALL: u64 = ONE_WAY | CLASSES | SKIP;
 }
 
 /// What a connection is for.
@@ -346,6 +348,21 @@ pub struct FragmentHead {
     pub flags: u8,
 }
 
+/// SKIP: a message that has begun to travel, and will not come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Skip {
+    /// Message number.
+    pub sn: Sn,
+    /// Its number in the stream.
+    pub ssn: Ssn,
+    /// Its stream.
+    pub stream: StreamId,
+    /// Length that the message had: what it cost goes back.
+    pub total: u32,
+    /// Item flags: [`item::START`] and [`item::HIGH`] alone.
+    pub flags: u8,
+}
+
 /// RECEIPT: what has arrived, and what may be sent.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Receipt {
@@ -466,6 +483,8 @@ pub enum Frame {
     Heartbeat(Heartbeat),
     /// Between nodes.
     NodeMessage(NodeMessage),
+    /// A message will not come.
+    Skip(Skip),
     /// What has arrived.
     Receipt(Receipt),
     /// What the user answered.

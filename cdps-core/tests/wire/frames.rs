@@ -11,7 +11,7 @@ use cdps_core::wire::{
     Answer, BundleHead, Checksum, CompletionRecord, Completions, Connect, DecodeError, Decoder, FRAME_HEADER,
     FragmentHead, Frame, Heartbeat, Hello, Items, LedgerRecord, MAX_ADDRESSES, MAX_BUNDLED, MAX_MESSAGE,
     MAX_NUMBER, NodeBody, NodeMessage, Opinion, PathRecord, PathStatus, Purpose, Receipt, Refuse, ResetAck,
-    Step, Welcome, encode_bundle_head, encode_fragment_head, encode_frame, encode_item, feature, item,
+    Skip, Step, Welcome, encode_bundle_head, encode_fragment_head, encode_frame, encode_item, feature, item,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -288,6 +288,7 @@ fn frame_strategies() -> Vec<BoxedStrategy<Frame>> {
                 .boxed(),
         ),
         node_message(bye()),
+        skip().prop_map(Frame::Skip).boxed(),
         receipt().prop_map(Frame::Receipt).boxed(),
         completions().prop_map(Frame::Completions).boxed(),
         Just(Frame::Probe).boxed(),
@@ -483,6 +484,15 @@ fn receipt() -> impl Strategy<Value = Receipt> {
                 gaps.push((Sn(first), Sn(below)));
             }
             Receipt { cumulative: Sn(cumulative), credit, high_credit, completions_seen, gaps, paths }
+        },
+    )
+}
+
+fn skip() -> impl Strategy<Value = Skip> {
+    (number(), number(), any::<(u32, bool)>(), 1..=MAX_MESSAGE).prop_map(
+        |(sn, ssn, (stream, start), total)| {
+            let flags = if start { item::START } else { 0 };
+            Skip { sn: Sn(sn), ssn: Ssn(ssn), stream: StreamId(stream), total, flags }
         },
     )
 }

@@ -98,6 +98,7 @@ fn the_table_holds_the_limits_of_the_document() {
         ("NODE_MESSAGE", 32, 0, 8192),
         ("BUNDLE", 32, 4, 65_536),
         ("FRAGMENT", 32, 1, 1_048_576),
+        ("SKIP", 32, 0, 0),
         ("RECEIPT", 32, 0, 2048),
         ("COMPLETIONS", 16, 16, 16_384),
         ("PROBE", 0, 0, 0),
@@ -223,10 +224,16 @@ fn values_out_of_range_are_refused() {
     refuse_byte(node_message(5), Body(34), 2, Reason::ProtocolError);
     for field in [0..8, 8..16] {
         refuse_zero(sample_of(FrameKind::Bundle), true, field.clone());
-        refuse_zero(sample_of(FrameKind::Fragment), true, field);
+        refuse_zero(sample_of(FrameKind::Fragment), true, field.clone());
+        refuse_zero(sample_of(FrameKind::Skip), true, field);
     }
     refuse_byte(sample_of(FrameKind::Bundle), Head(7), 0x80, Reason::ProtocolError);
     refuse_byte(sample_of(FrameKind::Fragment), Head(15), 0x80, Reason::ProtocolError);
+    refuse_zero(sample_of(FrameKind::Skip), true, 20..24);
+    refuse_byte(sample_of(FrameKind::Skip), Head(23), 0x80, Reason::Limit);
+    for flag in [item::REDELIVERED, item::TOMBSTONE, item::SYNC] {
+        refuse_byte(sample_of(FrameKind::Skip), Head(24), flag, Reason::ProtocolError);
+    }
     refuse_byte(sample_of(FrameKind::PathStatus), Head(0), 64, Reason::Limit);
     refuse_byte(sample_of(FrameKind::PathStatus), Head(2), 3, Reason::ProtocolError);
     refuse_byte(sample_of(FrameKind::PathStatus), Head(3), 2, Reason::ProtocolError);
@@ -252,6 +259,7 @@ fn fields_given_as_zero_are_held_to_it() {
         (FrameKind::NodeMessage, vec![1, 3, 20, 23]),
         (FrameKind::Bundle, vec![23, 24, 31]),
         (FrameKind::Fragment, vec![30, 31]),
+        (FrameKind::Skip, vec![25, 31]),
         (FrameKind::Receipt, vec![28, 31]),
         (FrameKind::Completions, vec![12, 15]),
         (FrameKind::PathStatus, vec![16, 23]),

@@ -12,7 +12,7 @@ use cdps_core::secret::Secret;
 use cdps_core::wire::{
     self, Answer, CompletionRecord, Completions, Connect, FragmentHead, Frame, Heartbeat, Hello,
     LedgerRecord, NodeBody, NodeMessage, Opinion, PathRecord, PathStatus, Purpose, Receipt, Refuse, ResetAck,
-    Welcome, item,
+    Skip, Welcome, item,
 };
 
 use crate::frames::{CRC, Receiver, Sent, SentItem, crc};
@@ -492,6 +492,26 @@ fn probe_path_status_close() {
         Sent::Frame(Frame::Close { reason: 1, side: Side::Target }),
         "40 00 08 00 00 00 00 00 00 00 00 00 a5 a4 42 8c
          01 00 01 00 00 00 00 00            ; reason, side, 0",
+    );
+}
+
+/// [M8] The first message of its stream, of 300,000 bytes, will not come.
+#[test]
+fn skip() {
+    let skip = Skip {
+        sn: Sn(0x0102030405060708),
+        ssn: Ssn(9),
+        stream: StreamId(7),
+        total: 300_000,
+        flags: item::START,
+    };
+    check(
+        Sent::Frame(Frame::Skip(skip)),
+        "22 00 20 00 00 00 00 00 00 00 00 00 97 b5 33 c3
+         08 07 06 05 04 03 02 01            ; SN
+         09 00 00 00 00 00 00 00            ; SSN
+         07 00 00 00 e0 93 04 00            ; stream, total
+         02 00 00 00 00 00 00 00            ; item flags, priority, 0",
     );
 }
 

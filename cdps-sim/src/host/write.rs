@@ -2,7 +2,7 @@
 
 use cdps_core::id::Sn;
 use cdps_core::node::Node;
-use cdps_core::port::{Batch, ItemBytes, Outgoing};
+use cdps_core::port::{Batch, Changed, ItemBytes, Outgoing};
 use cdps_core::wire::{self, Frame};
 
 use super::Host;
@@ -10,7 +10,7 @@ use super::conn::{Stage, Use};
 use crate::broken::Broken;
 use crate::checksum::CRC;
 use crate::env::{Env, note};
-use crate::oracle::{FlowKey, Oracle};
+use crate::oracle::FlowKey;
 use crate::payload::{self, SentHandle};
 use crate::rejoin::Proof;
 use crate::rules::Invariant;
@@ -96,7 +96,7 @@ impl Host {
         let Some(hc) = self.conns.get_mut(&c) else { return false };
         let Use::Data { slot, path, conn, .. } = hc.usage else { return false };
         let Some(s) = self.slots[slot].as_mut() else { return false };
-        let mut batch = Batch::default();
+        let (mut batch, mut changed) = (Batch::default(), Vec::new());
         hc.kicked = s.port.poll_transmit(now, path, conn, &mut batch);
         if env.tracing() {
             for frame in &batch.frames {
@@ -125,7 +125,11 @@ impl Host {
                 Err(text) => env.oracle.fail(Invariant::Rejoin, text),
             }
         }
-        encode(&batch, s.flow_out(), &mut env.oracle, &mut hc.output);
+        refuse(env, &mut batch, &mut changed);
+        if !changed.is_empty() {
+            s.port.handle_changed(now, path, conn, &changed);
+        }
+        encode(env, &batch, s.flow_out(), &mut hc.output);
         !hc.output.is_empty() || hc.kicked
     }
 }
@@ -141,7 +145,28 @@ fn describe(frame: &Outgoing<SentHandle>) -> String {
     }
 }
 
-fn encode(batch: &Batch<SentHandle>, flow: FlowKey, oracle: &mut Oracle, out: &mut Vec<u8>) {
+/// Fragments of what its user has changed since the send are not written.
+fn refuse(env: &mut Env, batch: &mut Batch<SentHandle>, changed: &mut Vec<Changed>) {
+    for frame in &mut batch.frames {
+        let Outgoing::Fragment { head, len, payload } = frame else { continue };
+        let given = &payload::bytes(payload.id, payload.len)[head.offset as usize..][..*len as usize];
+        if CRC.append(0, &payload.part(env.now, head.offset, *len)) == CRC.append(0, given) {
+            continue;
+        }
+        match env.broken {
+            Some(Broken::NewChecksum) => {
+                env.broke += 1;
+                continue;
+            }
+            Some(Broken::NoSkip) => env.broke += 1,
+            _ => changed.push(Changed { sn: head.sn, len: *len }),
+        }
+        *frame = Outgoing::Control(Frame::Probe);
+    }
+}
+
+fn encode(env: &mut Env, batch: &Batch<SentHandle>, flow: FlowKey, out: &mut Vec<u8>) {
+    let (now, oracle) = (env.now, &mut env.oracle);
     let mut payloads = batch.payloads.iter().map(SentHandle::bytes);
     let mut rest = Vec::new();
     for frame in &batch.frames {
@@ -165,8 +190,7 @@ fn encode(batch: &Batch<SentHandle>, flow: FlowKey, oracle: &mut Oracle, out: &m
             }
             Outgoing::Fragment { head, len, payload } => {
                 oracle.handed(flow, head.sn);
-                let range = head.offset as usize..(head.offset + len) as usize;
-                let body = &payload::bytes(payload.id, payload.len)[range];
+                let body = &payload.part(now, head.offset, *len);
                 let sum = CRC.append(0, body);
                 out.extend_from_slice(&wire::encode_fragment_head(head, *len, sum, CRC));
                 out.extend_from_slice(body);

@@ -47,7 +47,11 @@ fn judge_evidence(decision: &LossRecord) -> Result<(), &'static str> {
     }
     let timed = match decision.trigger {
         Trigger::NoContact | Trigger::NoPath | Trigger::NoReceipt | Trigger::NoUserAck => true,
-        Trigger::NodeDown | Trigger::Restarted | Trigger::Denied(_) | Trigger::Asked => false,
+        Trigger::NodeDown
+        | Trigger::Restarted
+        | Trigger::Denied(_)
+        | Trigger::Asked
+        | Trigger::BufferChanged => false,
     };
     let ran_out = decision.timer.map(|timer| timer.measured >= timer.value);
     if ran_out != timed.then_some(true) {
@@ -70,6 +74,7 @@ fn judge_evidence(decision: &LossRecord) -> Result<(), &'static str> {
         | Trigger::Restarted
         | Trigger::NoUserAck
         | Trigger::Asked
+        | Trigger::BufferChanged
         | Trigger::Denied(_) => Ok(()),
     }
 }

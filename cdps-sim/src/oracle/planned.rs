@@ -26,7 +26,8 @@ impl Oracle {
                 // Not what was lost before, nor what a reset has dropped.
                 let (since, flow) = (s.since, self.flows.get(&FlowKey::Up(session)));
                 let former = flow.into_iter().flat_map(|f| f.receivers.range(since..*generation));
-                left = former.flat_map(|(_, r)| r.untold()).next();
+                let mut left_there = former.flat_map(|(_, r)| r.untold());
+                left = left_there.find(|sn| !flow.and_then(|f| f.record(*sn)).is_some_and(|r| r.changes));
             }
             ConnStatus::SwitchFailed { .. } => self.tally.planned[1] += 1,
             ConnStatus::Connected { .. }

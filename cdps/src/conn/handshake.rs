@@ -131,6 +131,7 @@ pub(crate) fn name(frame: &Frame) -> &'static str {
         Frame::Refuse(_) => "REFUSE",
         Frame::Heartbeat(_) => "HEARTBEAT",
         Frame::NodeMessage(_) => "NODE_MESSAGE",
+        Frame::Skip(_) => "SKIP",
         Frame::Receipt(_) => "RECEIPT",
         Frame::Completions(_) => "COMPLETIONS",
         Frame::Probe => "PROBE",

@@ -9,14 +9,15 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use cdps_core::port::{Batch, ItemBytes, Outgoing};
+use cdps_core::port::{Batch, Changed, ItemBytes, Outgoing};
 use cdps_core::reason::Reason;
-use cdps_core::wire::{self, Checksum};
+use cdps_core::wire::{self, Checksum, Frame};
 use tokio::io::Interest;
 
 use super::turn::Step;
 use super::{Conn, FLUSHING, socket};
 use crate::clock;
+use crate::log::Level;
 use crate::payload::Payload;
 use crate::shared::Post;
 use crate::sync::MutexGuard;
@@ -52,6 +53,8 @@ struct Buffers {
     batch: Batch<Payload>,
     /// For small gather lists.
     scratch: Vec<u8>,
+    /// Fragments of the batch that were not encoded, since their users have changed them.
+    changed: Vec<Changed>,
 }
 
 enum Piece {
@@ -81,7 +84,8 @@ impl Conn {
     /// Writes what is buffered, asks the engine for more, writes that, and does what the engine call left to be done.
     fn step(self: &Arc<Self>, mut writer: MutexGuard<'_, Writer>) -> Step {
         let mut post = None;
-        let step = self.write(&mut writer, &mut post);
+        let mut changed = None;
+        let step = self.write(&mut writer, &mut post, &mut changed);
         if matches!(step, Step::Idle | Step::Over) {
             writer.shrink();
         }
@@ -90,10 +94,17 @@ impl Conn {
             self.port.after(post);
         }
         self.port.payloads_dropped();
+        if let Some(Changed { sn, .. }) = changed {
+            let session = self.port.session;
+            let text = format_args!(
+                "port {session}: message {sn} is not what was sent: its user has changed the borrowed buffer"
+            );
+            self.port.node.log_limited(Level::Error, "session", text);
+        }
         self.turn.settle(step)
     }
 
-    fn write(&self, writer: &mut Writer, post: &mut Option<Post>) -> Step {
+    fn write(&self, writer: &mut Writer, post: &mut Option<Post>, changed: &mut Option<Changed>) -> Step {
         let buffers = writer.buffers();
         if let Some(step) = self.flush(buffers) {
             return step;
@@ -114,6 +125,15 @@ impl Conn {
         *post = Some(rest);
         self.counters.frames_out.fetch_add(buffers.batch.frames.len() as u64, Ordering::Relaxed);
         buffers.encode(self.sum);
+        if let Some(first) = buffers.changed.first() {
+            *changed = Some(*first);
+            // Before anybody asks the engine for more on this connection, which would say that these were written.
+            let told = self.port.call_only(|engine, now| {
+                engine.handle_changed(now, self.path, self.number, &buffers.changed);
+            });
+            *post = told.map(|((), more)| rest.and(more)).or(Some(rest));
+            buffers.changed.clear();
+        }
         if let Some(step) = self.flush(buffers) {
             return step;
         }
@@ -227,6 +247,7 @@ impl Buffers {
     fn clear(&mut self) {
         self.bytes.clear();
         self.pieces.clear();
+        self.changed.clear();
         self.batch.clear();
         (self.done, self.part) = (0, 0);
     }
@@ -263,6 +284,12 @@ impl Buffers {
                 Outgoing::Fragment { head, len, payload } => {
                     let (offset, size) = (head.offset as usize, len as usize);
                     let crc = payload.slices(offset, size).fold(0, |crc, slice| sum.append(crc, slice));
+                    if sum.is_on() && !payload.is_unchanged(offset, size, crc) {
+                        self.changed.push(Changed { sn: head.sn, len });
+                        // Frames are counted by both ends: one that says little takes its place.
+                        wire::encode_frame(&Frame::Probe, sum, &mut self.bytes);
+                        continue;
+                    }
                     self.bytes.extend_from_slice(&wire::encode_fragment_head(&head, len, crc, sum));
                     self.pieces.push(Piece::Bytes(from, self.bytes.len()));
                     from = self.bytes.len();
@@ -288,13 +315,33 @@ impl Buffers {
                     self.advance(n);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    if error.kind() == io::ErrorKind::WouldBlock {
+                        self.keep();
+                    }
+                    return Err(error);
+                }
             }
         }
         if !self.pieces.is_empty() {
             self.clear();
         }
         Ok(())
+    }
+
+    /// The socket takes no more for now. What it has not taken of memory that somebody else may write to is copied, so that it goes out as it was
+    /// found to be, however long that takes; and so that a path that stands still does not hold a user's buffer.
+    fn keep(&mut self) {
+        for at in self.done..self.pieces.len() {
+            let Piece::Payload(payload, offset, len) = &self.pieces[at] else { continue };
+            if !payload.is_exposed() {
+                continue;
+            }
+            let written = if at == self.done { std::mem::take(&mut self.part) } else { 0 };
+            let from = self.bytes.len();
+            payload.slices(offset + written, len - written).for_each(|s| self.bytes.extend_from_slice(s));
+            self.pieces[at] = Piece::Bytes(from, self.bytes.len());
+        }
     }
 
     fn gather<'a>(&'a self, list: &mut [IoSlice<'a>; MAX_PIECES]) -> usize {

@@ -14,7 +14,7 @@ use crate::id::{Sn, StreamId};
 use crate::port::entry::{Entry, Phase};
 use crate::port::receiver::SPARE_SPAN;
 use crate::port::{Batch, ContractError, Outgoing, Payload};
-use crate::wire::{self, item};
+use crate::wire::{self, Frame, item};
 
 /// A high message is at most so far above what the peer has without holes: a peer tracks so many numbers only.
 pub(in crate::port) const MAX_AHEAD: u64 = 32_768;
@@ -127,8 +127,9 @@ impl<S: Payload> Sender<S> {
         while let Some(((sn, offset), Again { len, counted })) = high.again.pop_first() {
             let at = sn.0.checked_sub(self.base.0).and_then(|at| usize::try_from(at).ok());
             if let Some(at) = at
-                && self.entries.get(at).is_some_and(|e| e.phase == Phase::Sent)
+                && let Some(entry) = self.entries.get_mut(at).filter(|e| e.phase == Phase::Sent)
             {
+                entry.resent = true;
                 self.resent += 1;
                 return Some(Piece { at, sn, offset, len, counted });
             }
@@ -289,6 +290,32 @@ impl<S: Payload> Sender<S> {
         self.entries.iter().rposition(|e| e.phase != Phase::Queued).map_or(0, |at| at + 1)
     }
 
+    /// So much of a message was handed out, if it was not all. Nothing more of it is.
+    pub(super) fn cut_short(&mut self, sn: Sn) -> Option<u32> {
+        let high = self.high.as_mut().filter(|h| h.offset > 0 && h.waiting.front() == Some(&sn));
+        let offset = match high {
+            Some(high) => {
+                high.waiting.pop_front();
+                std::mem::take(&mut high.offset)
+            }
+            None if sn == self.cursor => {
+                self.cursor = sn.next();
+                self.step_over_high();
+                std::mem::take(&mut self.cursor_offset)
+            }
+            None => return None,
+        };
+        Some(offset)
+    }
+
+    /// Nothing of it goes again.
+    pub(super) fn forget_again(&mut self, sn: Sn) {
+        self.again.retain(|(of, _), _| *of != sn);
+        if let Some(high) = &mut self.high {
+            high.again.retain(|(of, _), _| *of != sn);
+        }
+    }
+
     /// The tail from here on is gone.
     pub(super) fn cut_high(&mut self, end: Sn) {
         if let Some(high) = &mut self.high {
@@ -304,8 +331,10 @@ impl<S: Payload> Sender<S> {
 pub(super) fn hide<S>(batch: &mut Batch<S>) {
     batch.items.iter_mut().for_each(|out| out.flags &= !item::HIGH);
     for frame in &mut batch.frames {
-        if let Outgoing::Fragment { head, .. } = frame {
-            head.flags &= !item::HIGH;
+        match frame {
+            Outgoing::Fragment { head, .. } => head.flags &= !item::HIGH,
+            Outgoing::Control(Frame::Skip(skip)) => skip.flags &= !item::HIGH,
+            Outgoing::Control(_) | Outgoing::Bundle { .. } => {}
         }
     }
 }

@@ -31,7 +31,7 @@ impl<S: Payload> Sender<S> {
     /// Payload bytes that wait for a path, with a little for each range to be sent again.
     pub(in crate::port) fn backlog(&self) -> u64 {
         let new = if self.has_new() { self.queued } else { 0 };
-        let again = self.again.len() + self.high.as_ref().map_or(0, |h| h.again.len());
+        let again = self.again.len() + self.skips.due() + self.high.as_ref().map_or(0, |h| h.again.len());
         new + again as u64 * 1024
     }
 
@@ -40,6 +40,6 @@ impl<S: Payload> Sender<S> {
         let fragments = self.queued / u64::from(fragment.max(1));
         let high = self.high.as_ref().map_or(0, |h| h.again.len() + h.waiting.len());
         let normal = usize::try_from(fragments.max(self.end() - self.cursor.0)).unwrap_or(usize::MAX);
-        self.again.len() + high + normal
+        self.again.len() + self.skips.due() + high + normal
     }
 }

@@ -40,6 +40,7 @@ impl<S: Payload> Sender<S> {
         if let Some(high) = &mut self.high {
             high.clear();
         }
+        self.skips.clear();
         self.deadlines.clear();
         self.clear_barriers();
         self.base = self.next;

@@ -166,12 +166,14 @@ impl<S: Payload> Sender<S> {
             if sn < self.base {
                 continue;
             }
-            let Some(entry) = self.entry_mut(sn) else { return Err(Impossible) };
+            let Some(entry) = self.entry(sn) else { return Err(Impossible) };
             match entry.phase {
                 Phase::Queued => return Err(Impossible),
                 Phase::Finished => {}
                 Phase::Sent | Phase::Received => {
-                    if entry.model != AckModel::Synchronous || entry.flags & item::TOMBSTONE != 0 {
+                    // One that is skipped may have arrived before.
+                    let never = entry.flags & item::TOMBSTONE != 0 && !self.skips.holds(sn);
+                    if entry.model != AckModel::Synchronous || never {
                         return Err(Impossible);
                     }
                     self.finish(sn, record.rc, events);
@@ -192,6 +194,9 @@ impl<S: Payload> Sender<S> {
             self.cursor = self.base;
             self.cursor_offset = 0;
             self.step_over_high();
+        }
+        if self.has_skips() {
+            self.settle_skips();
         }
     }
 }

@@ -3,6 +3,7 @@
 mod backups;
 mod barrier;
 mod basics;
+mod changed;
 mod choices;
 mod classes;
 mod closing;
@@ -52,6 +53,8 @@ struct Pair {
     one_way: bool,
     /// Dials that came to nothing, and nobody has said so.
     unanswered: Vec<(PathId, ConnId)>,
+    /// Messages with this first byte were changed by their user: what is not written yet of those that are cut is refused.
+    spoilt: Option<u8>,
     /// Whether node 3 takes sessions, and a target releases its lease when it is told to.
     backup: bool,
     /// Whether node 2 is of the first release, and knows no features.
@@ -91,6 +94,7 @@ impl Pair {
             silent: Vec::new(),
             one_way: false,
             unanswered: Vec::new(),
+            spoilt: None,
             backup: false,
             first_release: false,
         }
@@ -275,6 +279,8 @@ impl Pair {
             let mut batch = Batch::default();
             while from.poll_transmit(self.now, path, conn, &mut batch) {
                 did = true;
+                let changed = changed::refuse(&mut batch, self.spoilt);
+                from.handle_changed(self.now, path, conn, &changed);
                 let frames = self.frames.entry((from_source, path)).or_default();
                 let mut items = Vec::new();
                 let payloads = std::mem::take(&mut batch.payloads).into_iter();
