@@ -17,7 +17,10 @@ SEEDS ?= 2000
 PATHS ?= 4
 FILE ?=
 PREFIX ?= /usr/local
+# Of bench/run.py, such as --publish, --congestion reno, --only '64, quinn'; of bench/icount.py: --accept.
 BENCH_ARGS ?=
+ICOUNT_ARGS ?=
+QUICK ?=
 # How often each failover is measured by bars-net.
 RUNS ?= 20
 # Seconds of full load in which no path may be suspected, for large and for small messages.
@@ -25,7 +28,7 @@ CALM ?= 60
 
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help setup lib install examples demo test lint loom unit sim coverage python-test test-net bars bars-net bench icount clean
+.PHONY: help setup lib install examples demo test lint loom unit sim coverage python-test test-net bars bars-net bench bench-scale icount clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand -t 14
@@ -48,7 +51,7 @@ demo: examples ## a file through four paths, with faults: make demo [FILE=path] 
 	$(CARGO) build --release -p cdps-tests --bin cdps-relay
 	$(PYTHON) tests/demo/demo.py --bin $(TARGET)/examples-c --relay $(TARGET)/release/cdps-relay --paths $(PATHS) $(if $(FILE),--file '$(FILE)')
 
-test: setup lint unit sim python-test test-net ## everything: lints, unit, integration, C, simulator, Python, network namespaces
+test: setup lint unit sim icount python-test test-net ## everything: lints, unit, integration, C, simulator, instructions, Python, network namespaces
 	@.ci/setup skipped
 	@echo "make test: all passed"
 
@@ -84,14 +87,18 @@ bars: lib ## what faults and idleness cost, with figures, four minutes; the mach
 	CDPS_CALM_SECONDS=$(CALM) $(CARGO) test --quiet --package cdps-tests --test bars -- --include-ignored --nocapture --test-threads=1
 	CDPS_HELD_SECONDS=$(CALM) $(CARGO) test --quiet --package cdps --test held -- --nocapture
 
-bench: lib ## side by side against plain C and ZeroMQ, under three minutes
+bench: lib ## side by side against its peers, half an hour; QUICK=1: plain C and ZeroMQ only, under three minutes
 	@.ci/setup bench
-	$(PYTHON) bench/run.py --out $(TARGET)/bench --lib $(TARGET)/lib $(BENCH_ARGS)
-	@if command -v valgrind >/dev/null; then $(MAKE) --no-print-directory icount; fi
+	$(PYTHON) bench/run.py --plan $(if $(QUICK),quick,full) --out $(TARGET)/bench --lib $(TARGET)/lib $(BENCH_ARGS)
 
-icount: ## instructions of the engine per message, counted by valgrind
-	$(CARGO) build --release --quiet -p cdps-bench
-	$(PYTHON) bench/icount.py --program $(TARGET)/release/cdps-icount
+bench-scale: lib ## how it grows with threads, paths, ports and delay, fifteen minutes
+	@.ci/setup bench
+	$(PYTHON) bench/run.py --plan scale --out $(TARGET)/bench --lib $(TARGET)/lib $(BENCH_ARGS)
+
+icount: ## instructions and allocations of the engine per message, against what is committed; part of test
+	@if ! command -v valgrind >/dev/null; then exit 0; fi; \
+	$(CARGO) build --release --quiet -p cdps-bench; \
+	$(PYTHON) bench/icount.py --program $(TARGET)/release/cdps-icount $(ICOUNT_ARGS)
 
 clean: ## remove everything that was built
 	$(CARGO) clean

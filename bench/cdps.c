@@ -1,203 +1,220 @@
-/* CDPS, as a C program uses it: asynchronous acknowledgment, small messages copied, large ones borrowed.
+/* CDPS, as a C program uses it: acknowledged when received, or (--sync) by the receiving user; copied, or (--borrow) lent.
  *
- * One path per socket asked for, each to a loopback address of its own. The last message asks for an acknowledgment of the
- * receiving user, so a run ends when everything has been delivered, not merely received. Round trips go through the same
- * session in both directions; the next one is sent from the callback that received the last.
+ * One path for each address. The last message asks for an acknowledgment of the receiving user, so a run ends when everything has been
+ * delivered, not merely received. Of round trips, the next is sent from the callback that received the last.
  */
-#include "bench.h"
+#include "drive.h"
+#include "session.h"
 
-#include <cdps/cdps.h>
-#include <semaphore.h>
+#include <pthread.h>
 
-#define COPY_UP_TO 2048u
-#define CLIENT "bench"
+#define DESTROY_MS 10000
 
-static void check(int32_t code, const cdps_error_t *err, const char *what) {
-    if (code == CDPS_OK) return;
-    fprintf(stderr, "%s: %s: %s\n", what, cdps_error_name(code), err ? err->message : cdps_error_string(code));
+static const cdps_send_opts_t no_opts = CDPS_SEND_OPTS_INIT;
+static cdps_port_t *port;
+/* The sender's: what came back. */
+static struct event answered;
+static uint64_t answered_at;
+/* The receiver's: the last message was acknowledged. */
+static struct event ended;
+
+static cdps_send_opts_t opts_of(void *context) {
+    cdps_send_opts_t opts = no_opts;
+    opts.flags = options.borrow ? CDPS_SEND_BORROW : CDPS_SEND_COPY;
+    opts.ack = options.sync ? CDPS_ACK_SYNC : CDPS_ACK_ASYNC;
+    opts.timeout_ms = CDPS_WAIT_FOREVER;
+    opts.context = context;
+    return opts;
+}
+
+static void on_nack(void *user, const cdps_nack_t *e) {
+    (void)user;
+    fprintf(stderr, "message %lu: %s\n", (unsigned long)e->sn, e->text);
     exit(1);
 }
 
-static void set(cdps_config_t *config, const char *key, const char *value) {
-    cdps_error_t err = {.struct_size = sizeof err};
-    check(cdps_config_set(config, key, value, &err), &err, key);
-}
-
-static cdps_config_t *new_config(void) {
-    cdps_config_t *config;
-    check(cdps_config_create(&config), NULL, "cdps_config_create");
-    return config;
-}
-
-static cdps_node_t *open_node(const struct options *o, cdps_config_t *config, const char *id) {
-    cdps_error_t err = {.struct_size = sizeof err};
-    cdps_node_t *node;
-    set(config, "node.id", id);
-    set(config, "security.mode", "plain");
-    if (o->mode) set(config, "callbacks.mode", o->mode);
-    check(cdps_node_open(config, NULL, NULL, &node, &err), &err, "cdps_node_open");
-    cdps_config_destroy(config);
-    return node;
-}
-
-static void on_final(void *user) { (void)user; }
+static void ignore_complete(void *user, const cdps_complete_t *e) { (void)user, (void)e; }
 
 /* ---- the receiver ---- */
 
-struct receiver {
-    const struct options *options;
-    uint64_t sum;
-    cdps_port_callbacks_t callbacks;
-};
-
-static void send_back(cdps_port_t *port, const void *data, size_t size) {
-    cdps_iov_t v = {data, size};
-    int32_t code = cdps_port_send(port, &v, 1, NULL, NULL);
-    if (code != CDPS_OK) fprintf(stderr, "echo: %s\n", cdps_error_name(code));
+static void on_answer_released(void *user, const cdps_release_t *e) {
+    (void)user;
+    cdps_msg_release(e->context);
 }
 
-static void receiver_received(void *user, const cdps_received_t *e) {
-    struct receiver *r = user;
-    if (r->options->pingpong) send_back(e->port, e->data, e->size);
-    else r->sum += *(const unsigned char *)e->data;
+static void answer(const cdps_received_t *e) {
+    cdps_send_opts_t opts = opts_of(options.borrow ? cdps_msg_retain(e->msg) : NULL);
+    cdps_iov_t v = {e->data, e->size};
+    opts.timeout_ms = 0; /* a callback does not wait */
+    check(cdps_port_send(e->port, &v, 1, &opts, NULL), NULL, "the answer");
+}
+
+static void on_message(void *user, const cdps_received_t *e) {
+    int kind = *(const char *)e->data;
+    int *begun = user;
+    if (!*begun) *begun = 1, receiver_begins();
+    if (kind == ANSWER) answer(e);
     if (e->flags & CDPS_RECEIVED_WANTS_ACK) check(cdps_port_ack(e->port, e->sn, 0), NULL, "cdps_port_ack");
+    if (kind == END) say(&ended);
 }
-
-static void ignore_complete(void *user, const cdps_complete_t *e) { (void)user, (void)e; }
-static void ignore_nack(void *user, const cdps_nack_t *e) { (void)user, (void)e; }
 
 static int32_t on_connectreq(void *user, const cdps_connectreq_t *request, cdps_accept_t *accept) {
-    struct receiver *r = user;
+    static cdps_port_callbacks_t callbacks = CDPS_PORT_CALLBACKS_INIT;
     (void)request;
+    callbacks.on_received = on_message;
+    callbacks.on_complete = ignore_complete;
+    callbacks.on_nack = on_nack;
+    callbacks.on_release = on_answer_released;
+    callbacks.on_final = on_final;
     cdps_config_t *config = new_config();
     set(config, "port.ack", "async");
+    apply_settings(config, PORT);
     accept->config = config; /* copied when this callback returns; the process ends before it matters */
-    accept->callbacks = &r->callbacks;
-    accept->user = r;
+    accept->callbacks = &callbacks;
+    accept->user = user;
     return CDPS_CONNECT_ACCEPT;
 }
 
-static void append(char *list, size_t room, const char *item) {
-    if (*list) strncat(list, ",", room - strlen(list) - 1);
-    strncat(list, item, room - strlen(list) - 1);
-}
-
-struct addresses {
-    char list[4096];
-};
-
-static void receive(const struct options *o, int tell, int until) {
-    static struct receiver r;
-    r.options = o;
-    r.callbacks = (cdps_port_callbacks_t){.struct_size = sizeof r.callbacks,
-                                          .on_received = receiver_received,
-                                          .on_complete = ignore_complete,
-                                          .on_nack = ignore_nack,
-                                          .on_final = on_final};
-    struct addresses at = {{0}};
-    for (unsigned i = 0; i < o->sockets; i++) {
-        char item[32];
-        snprintf(item, sizeof item, "127.0.0.%u:0", i + 1);
-        append(at.list, sizeof at.list, item);
-    }
-    cdps_config_t *config = new_config();
-    set(config, "node.listen", at.list);
-    set(config, "node.members", "1");
-    cdps_node_t *node = open_node(o, config, "2");
-    cdps_client_callbacks_t callbacks = {
-        .struct_size = sizeof callbacks, .on_connectreq = on_connectreq, .on_final = on_final};
-    cdps_error_t err = {.struct_size = sizeof err};
-    cdps_client_t *client;
-    check(cdps_client_register(node, CLIENT, &callbacks, &r, &client, &err), &err, "cdps_client_register");
-
-    at.list[0] = 0;
-    char item[64];
-    size_t need;
-    for (size_t i = 0; cdps_node_listening(node, i, item, sizeof item, &need) == CDPS_OK; i++)
-        append(at.list, sizeof at.list, item);
-    if (write(tell, &at, sizeof at) != (ssize_t)sizeof at) die("write");
+static void receive(void) {
+    static int begun;
+    cdps_client_callbacks_t callbacks = CDPS_CLIENT_CALLBACKS_INIT;
+    callbacks.on_connectreq = on_connectreq;
+    callbacks.on_final = on_final;
+    prepare_event(&ended);
+    open_target(&callbacks, &begun);
+    wait_for_event(&ended);
+    receiver_ends();
+    /* The sender goes first. Its words at the end need no answer of a user. */
     char end;
-    if (read(until, &end, 1) < 0) die("read");
-    check(cdps_node_destroy_wait(node, 10000), NULL, "cdps_node_destroy_wait");
+    if (recv(other_end, &end, 1, 0) > 0) die("the sender");
+    check(cdps_node_destroy_wait(node, DESTROY_MS), NULL, "cdps_node_destroy_wait");
 }
 
 /* ---- the sender ---- */
 
-struct sender {
-    const struct options *options;
-    struct figures *figures;
-    char *message;
-    uint64_t before, end;
-    sem_t connected, done;
-};
-
-static void failed(void *user, const cdps_nack_t *e) {
-    (void)user;
-    fprintf(stderr, "message %llu: %s\n", (unsigned long long)e->sn, e->text);
-    exit(1);
-}
-
-/* Only the last message has a context: its completion ends the run. */
-static void completed(void *user, const cdps_complete_t *e) {
-    struct sender *s = user;
-    if (e->context == s) sem_post(&s->done);
-}
-
-static void released(void *user, const cdps_release_t *e) { (void)user, (void)e; }
-
-static void next_round(struct sender *s, cdps_port_t *port) {
-    s->before = now_ns();
-    cdps_iov_t v = {s->message, s->options->size};
-    check(cdps_port_send(port, &v, 1, NULL, NULL), NULL, "cdps_port_send");
-}
-
-static void sender_received(void *user, const cdps_received_t *e) {
-    struct sender *s = user;
-    uint64_t after = now_ns();
-    keep_round(s->figures, after - s->before);
-    if (after < s->end) next_round(s, e->port);
-    else sem_post(&s->done);
-}
+static struct event connected;
 
 static void on_connstatus(void *user, const cdps_connstatus_t *e) {
-    struct sender *s = user;
-    if (e->status == CDPS_CONN_CONNECTED) sem_post(&s->connected);
+    (void)user;
+    if (e->status == CDPS_CONN_CONNECTED) say(&connected);
     if (e->status == CDPS_CONN_CONNECT_FAILED || e->status == CDPS_CONN_DOWN) {
         fprintf(stderr, "connection: %s\n", e->text);
         exit(1);
     }
 }
 
-static void stream(struct sender *s, cdps_port_t *port, struct figures *f) {
-    const struct options *o = s->options;
-    cdps_iov_t v = {s->message, o->size};
-    cdps_send_opts_t opts = CDPS_SEND_OPTS_INIT;
-    opts.flags = o->size <= COPY_UP_TO ? CDPS_SEND_COPY : CDPS_SEND_BORROW;
-    opts.timeout_ms = CDPS_WAIT_FOREVER;
-    uint64_t start = now_ns(), end = start + (uint64_t)(o->seconds * 1e9);
-    /* The clock is read once per 64 KiB, or per message. */
-    unsigned run = o->size < (64u << 10) ? (64u << 10) / (unsigned)o->size : 1;
-    while (now_ns() < end) {
-        for (unsigned i = 0; i < run; i++) check(cdps_port_send(port, &v, 1, &opts, NULL), NULL, "cdps_port_send");
-        f->messages += run;
-    }
-    opts.ack = CDPS_ACK_SYNC;
-    opts.context = s;
+static void ignore_release(void *user, const cdps_release_t *e) { (void)user, (void)e; }
+
+/* Only the last message has a context. */
+static void on_complete(void *user, const cdps_complete_t *e) {
+    (void)user;
+    if (!e->context) return;
+    answered_at = now_ns();
+    say(&answered);
+}
+
+static void submit(const char *message, size_t size, cdps_send_opts_t *opts) {
+    cdps_iov_t v = {message, size};
+    int32_t code;
+    while ((code = cdps_port_send(port, &v, 1, opts, NULL)) == CDPS_E_AGAIN && dispatches())
+        check(cdps_node_dispatch(node, 0, CDPS_WAIT_FOREVER), NULL, "cdps_node_dispatch");
+    check(code, NULL, "cdps_port_send");
+}
+
+static void peer_send(const char *message, size_t size) {
+    cdps_send_opts_t opts = opts_of(message[0] == END ? &answered : NULL);
+    if (message[0] == END) opts.ack = CDPS_ACK_SYNC;
+    submit(message, size, &opts);
+}
+
+static uint64_t peer_await(void) {
+    wait_for_event(&answered);
+    return answered_at;
+}
+
+/* ---- round trips: the callback that received one sends the next ---- */
+
+static struct {
+    struct figures *figures;
+    const char *ask;
+    uint64_t before, end;
+} trips;
+
+static void next_trip(void) {
+    cdps_iov_t v = {trips.ask, options.size};
+    cdps_send_opts_t opts = opts_of(NULL);
+    opts.timeout_ms = 0;
+    trips.before = now_ns();
     check(cdps_port_send(port, &v, 1, &opts, NULL), NULL, "cdps_port_send");
-    f->messages++;
-    while (sem_wait(&s->done) && errno == EINTR) {}
-    f->elapsed_ns = now_ns() - start;
 }
 
-static void pingpong(struct sender *s, cdps_port_t *port, struct figures *f) {
+static void on_answer(void *user, const cdps_received_t *e) {
+    (void)user, (void)e;
+    answered_at = now_ns();
+    if (options.mode == ROUND_TRIP) {
+        keep_round(trips.figures, answered_at - trips.before);
+        trips.figures->messages++;
+        if (answered_at < trips.end) {
+            next_trip();
+            return;
+        }
+    }
+    say(&answered);
+}
+
+static void round_trips(const struct options *o, struct figures *f) {
     uint64_t start = now_ns();
-    s->end = start + (uint64_t)(s->options->seconds * 1e9);
-    next_round(s, port);
-    while (sem_wait(&s->done) && errno == EINTR) {}
-    f->elapsed_ns = now_ns() - start;
+    trips.figures = f;
+    trips.ask = message_of(o, ANSWER);
+    trips.end = start + (uint64_t)(o->seconds * 1e9);
+    next_trip();
+    f->elapsed_ns = peer_await() - start;
+    peer_send(message_of(o, END), o->size);
+    peer_await();
 }
 
-static unsigned paths_up(cdps_port_t *port) {
+/* ---- several threads that send ---- */
+
+struct sending {
+    pthread_t thread;
+    uint64_t messages, end;
+    const char *message;
+};
+
+static void *send_on(void *argument) {
+    struct sending *s = argument;
+    cdps_send_opts_t opts = opts_of(NULL);
+    unsigned run = options.size < (64u << 10) ? (64u << 10) / (unsigned)options.size : 1;
+    while (now_ns() < s->end) {
+        for (unsigned i = 0; i < run; i++) submit(s->message, options.size, &opts);
+        s->messages += run;
+    }
+    return NULL;
+}
+
+static void stream_of_threads(struct figures *f) {
+    struct used begin = used_now();
+    struct sending *all = calloc(options.threads, sizeof *all);
+    uint64_t start = now_ns();
+    for (unsigned i = 0; i < options.threads; i++) {
+        all[i].end = start + (uint64_t)(options.seconds * 1e9);
+        all[i].message = message_of(&options, PLAIN_MESSAGE);
+        if (pthread_create(&all[i].thread, NULL, send_on, &all[i])) die("pthread_create");
+    }
+    for (unsigned i = 0; i < options.threads; i++) {
+        pthread_join(all[i].thread, NULL);
+        f->messages += all[i].messages;
+    }
+    /* After all of them, whatever their streams. */
+    cdps_send_opts_t opts = opts_of(&answered);
+    opts.ack = CDPS_ACK_SYNC;
+    opts.flags |= CDPS_SEND_BARRIER;
+    submit(message_of(&options, END), options.size, &opts);
+    f->elapsed_ns = peer_await() - start;
+    f->sender = used_since(begin);
+}
+
+static unsigned paths_up(void) {
     unsigned up = 0;
     cdps_path_stats_t path = {.struct_size = sizeof path};
     for (size_t i = 0; cdps_port_path_stats(port, i, &path) == CDPS_OK; i++) up += path.up != 0;
@@ -205,72 +222,42 @@ static unsigned paths_up(cdps_port_t *port) {
 }
 
 /* All of them are to be measured. */
-static void wait_for_paths(cdps_port_t *port, unsigned wanted) {
-    for (int i = 0; i < 5000; i++) {
-        if (paths_up(port) >= wanted) return;
+static void wait_for_paths(void) {
+    for (int i = 0; paths_up() < options.paths; i++) {
+        if (i == 5000) {
+            fprintf(stderr, "not all paths came up\n");
+            exit(1);
+        }
         usleep(1000);
     }
-    fprintf(stderr, "not all paths came up\n");
-    exit(1);
 }
 
 int main(int argc, char **argv) {
-    struct options o = parse(argc, argv);
-    int tell[2], until[2];
-    if (o.cc) {
-        fprintf(stderr, "the congestion control of CDPS is the system's\n");
-        return 2;
-    }
-    if (pipe(tell) || pipe(until)) die("pipe");
+    options = parse(argc, argv, "borrow sync threads callbacks relay set");
+    if (options.threads > 1 && (options.mode != STREAM || dispatches())) usage("threads stream, and do not dispatch");
     /* The library is used on either side of the fork only after it. */
-    pid_t receiver = fork_receiver();
+    pid_t receiver = fork_receiver(&options);
     if (receiver == 0) {
-        close(until[1]);
-        receive(&o, tell[1], until[0]);
+        receive();
         return 0;
     }
-    struct addresses at;
-    if (read(tell[0], &at, sizeof at) != (ssize_t)sizeof at) die("read");
-
-    char members[sizeof at.list + 8];
-    snprintf(members, sizeof members, "2=%s", at.list);
-    cdps_config_t *config = new_config();
-    set(config, "node.members", members);
-    cdps_node_t *node = open_node(&o, config, "1");
-
-    config = new_config();
-    char window[32];
-    snprintf(window, sizeof window, "%u", WINDOW);
-    set(config, "port.client", CLIENT);
-    set(config, "port.targets", members);
-    set(config, "port.ack", "async");
-    set(config, "port.send_buffer_max", window);
+    cdps_port_callbacks_t callbacks = CDPS_PORT_CALLBACKS_INIT;
+    callbacks.on_received = on_answer;
+    callbacks.on_complete = on_complete;
+    callbacks.on_nack = on_nack;
+    callbacks.on_release = ignore_release;
+    callbacks.on_connstatus = on_connstatus;
+    callbacks.on_final = on_final;
     struct figures f = {0};
-    struct sender s = {.options = &o, .figures = &f, .message = must_alloc(o.size)};
-    if (sem_init(&s.connected, 0, 0) || sem_init(&s.done, 0, 0)) die("sem_init");
-    cdps_port_callbacks_t callbacks = {.struct_size = sizeof callbacks,
-                                       .on_received = sender_received,
-                                       .on_complete = completed,
-                                       .on_nack = failed,
-                                       .on_release = released,
-                                       .on_connstatus = on_connstatus,
-                                       .on_final = on_final};
-    cdps_error_t err = {.struct_size = sizeof err};
-    cdps_client_callbacks_t own = {.struct_size = sizeof own, .on_final = on_final};
-    cdps_client_t *client;
-    cdps_port_t *port;
-    check(cdps_client_register(node, "bench-source", &own, NULL, &client, &err), &err, "cdps_client_register");
-    check(cdps_port_create(node, config, &callbacks, &s, &port, &err), &err, "cdps_port_create");
-    cdps_config_destroy(config);
-    check(cdps_port_register(port, client, &err), &err, "cdps_port_register");
-    check(cdps_port_initialize(port, &err), &err, "cdps_port_initialize");
-    check(cdps_port_connect(port, 0, &err), &err, "cdps_port_connect");
-    while (sem_wait(&s.connected) && errno == EINTR) {}
-    wait_for_paths(port, o.sockets);
-
-    if (o.pingpong) pingpong(&s, port, &f);
-    else stream(&s, port, &f);
-    check(cdps_node_destroy_wait(node, 10000), NULL, "cdps_node_destroy_wait");
-    close(until[1]);
-    return report(&o, &f, receiver);
+    char members[sizeof(struct addresses) + 8];
+    prepare_event(&answered);
+    prepare_event(&connected);
+    cdps_client_t *client = open_source(members, sizeof members);
+    port = open_port(client, members, &callbacks, NULL);
+    wait_for_event(&connected);
+    wait_for_paths();
+    if (options.threads > 1) stream_of_threads(&f);
+    else drive(&options, &f, round_trips);
+    check(cdps_node_destroy_wait(node, DESTROY_MS), NULL, "cdps_node_destroy_wait");
+    return report(&options, &f, receiver);
 }

@@ -2,33 +2,39 @@
  *
  * Messages travel in frames of 128 KiB, dealt to the sockets in strict rotation and read in the same rotation, so their
  * order is kept. A frame is a header, then for each message its length (4 bytes) and its bytes. Small messages are copied
- * into the frame; large ones are written from where they lie. No checksum, no path failure, no second thread.
+ * into the frame; large ones are written from where they lie. No path failure, no second thread, and a checksum (CRC-32C by
+ * ISA-L) only if compiled with WITH_CRC. Idle round trips are a message's bytes and nothing else, with epoll or spinning.
  */
-#define _GNU_SOURCE
-#include "bench.h"
+#include "drive.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sys/socket.h>
+#include <sys/epoll.h>
 #include <sys/uio.h>
 
+#ifdef WITH_CRC
+#include <isa-l/crc.h>
+static uint32_t crc(uint32_t state, const void *data, size_t n) { return crc32_iscsi((unsigned char *)data, (int)n, state); }
+#else
+static uint32_t crc(uint32_t state, const void *data, size_t n) { return (void)data, (void)n, state; }
+#endif
+
 #define FRAME (128u << 10)
-#define COPY_UP_TO 2048u
 #define MAX_VECTOR 1024 /* Linux takes no more at once */
-#define ACK_EVERY 2u /* frames */
+#define ACK_EVERY 2u    /* frames */
 
 struct head {
     uint64_t serial;
     uint32_t count; /* messages; 0: the end */
     uint32_t length;
+    uint32_t crc;
+    uint32_t unused;
 };
 
-static void setup(int fd, const struct options *o) {
-    int one = 1;
-    if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one)) die("TCP_NODELAY");
-    if (o->cc && setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, o->cc, (socklen_t)strlen(o->cc))) die(o->cc);
-}
+static struct options options;
+static int fds[MAX_PATHS];
+static int poller;
 
 static void write_all(int fd, struct iovec *v, int n) {
     while (n > 0) {
@@ -61,129 +67,188 @@ static int read_all(int fd, void *to, size_t n) {
     return 1;
 }
 
+/* The same as an event loop does it, or spinning. */
+static void read_when_ready(int fd, void *to, size_t n) {
+    for (size_t got = 0; got < n;) {
+        struct epoll_event event;
+        if (!options.spin && epoll_wait(poller, &event, 1, -1) < 0 && errno != EINTR) die("epoll_wait");
+        ssize_t r = recv(fd, (char *)to + got, n - got, MSG_DONTWAIT);
+        if (r == 0) die("the other end went away");
+        if (r < 0 && errno != EAGAIN && errno != EINTR) die("recv");
+        if (r > 0) got += (size_t)r;
+    }
+}
+
+/* ---- the receiver ---- */
+
 /* Stands for the user's callback: called once per message, never inlined. */
-__attribute__((noinline)) static void deliver(const char *data, uint32_t length, uint64_t *sum) {
-    *sum += (unsigned char)data[0] + length;
+__attribute__((noinline)) static void deliver(const char *data, uint32_t length) {
+    if (data[0] == ANSWER) write_buffer(fds[0], data, length);
     __asm__ volatile("" : : "r"(data) : "memory");
 }
 
-static void receive(const int *fd, const struct options *o) {
-    char *body = must_alloc(FRAME + 8 + o->size);
-    uint64_t got = 0, sum = 0, expected = 0;
-    for (unsigned turn = 0;; turn = (turn + 1) % o->sockets) {
-        struct head h;
-        if (!read_all(fd[turn], &h, sizeof h)) die("sender went away");
-        if (h.serial != expected++ || h.length > FRAME + 8 + o->size) die("frame out of order");
-        if (h.length && !read_all(fd[turn], body, h.length)) die("sender went away");
+static void receive(void) {
+    size_t room = FRAME + 8 + options.size;
+    char *body = must_alloc(room);
+    uint64_t got = 0, expected = 0;
+    struct head h;
+    for (unsigned turn = 0;; turn = (turn + 1) % options.paths) {
+        if (!read_all(fds[turn], &h, sizeof h)) die("sender went away");
+        if (expected == 0) receiver_begins();
+        if (h.serial != expected++ || h.length > room) die("frame out of order");
+        if (h.length && !read_all(fds[turn], body, h.length)) die("sender went away");
+        if (crc(0, body, h.length) != h.crc) die("checksum");
         const char *p = body;
         for (uint32_t i = 0; i < h.count; i++) {
             uint32_t length;
             memcpy(&length, p, 4);
-            deliver(p + 4, length, &sum);
+            deliver(p + 4, length);
             p += 4 + length;
         }
         got += h.count;
-        if (expected % ACK_EVERY == 0 || h.count == 0) write_buffer(fd[0], &got, sizeof got);
+        /* Under load the answers do instead. */
+        if (options.mode == STREAM ? expected % ACK_EVERY == 0 || h.count == 0 : h.count == 0) write_buffer(fds[0], &got, sizeof got);
         if (h.count == 0) break;
     }
-    free(body);
+    receiver_ends();
 }
 
+static void echo(void) {
+    char *message = must_alloc(options.size);
+    for (int first = 1;; first = 0) {
+        read_when_ready(fds[0], message, options.size);
+        if (first) receiver_begins();
+        write_buffer(fds[0], message, options.size);
+        if (message[0] == END) break;
+    }
+    receiver_ends();
+}
+
+/* ---- the sender ---- */
+
+static struct {
+    struct head head;
+    char *bytes;       /* of copied messages */
+    struct iovec *v;   /* first the head */
+    int n;
+    uint32_t per_frame, length;
+    unsigned turn;
+    uint64_t sent, acked;
+    int last; /* kind of the last message */
+} out;
+
 /* Takes acknowledgments; waits for one if told to. */
-static void take_acks(int fd, uint64_t *acked, int wait) {
+static void take_acks(int wait) {
     uint64_t values[64];
-    ssize_t r = recv(fd, values, sizeof values, wait ? 0 : MSG_DONTWAIT);
+    ssize_t r = recv(fds[0], values, sizeof values, wait ? 0 : MSG_DONTWAIT);
     if (r < 0 && (errno == EAGAIN || errno == EINTR)) return;
     if (r <= 0) die("receiver went away");
     size_t whole = (size_t)r / 8;
-    if ((size_t)r % 8 && !read_all(fd, (char *)values + r, 8 - (size_t)r % 8)) die("receiver went away");
-    *acked = values[(size_t)r % 8 ? whole : whole - 1];
+    if ((size_t)r % 8 && !read_all(fds[0], (char *)values + r, 8 - (size_t)r % 8)) die("receiver went away");
+    out.acked = values[(size_t)r % 8 ? whole : whole - 1];
 }
 
-static void stream(const int *fd, const struct options *o, struct figures *f) {
-    char *message = must_alloc(o->size);
-    uint32_t per_frame = FRAME / (uint32_t)(o->size + 4), length = (uint32_t)o->size;
-    if (per_frame == 0) per_frame = 1;
-    int copy = o->size <= COPY_UP_TO;
-    char *frame = must_alloc((size_t)per_frame * (o->size + 4));
-    struct iovec *v = must_alloc((2 * (size_t)per_frame + 1) * sizeof *v);
-    uint64_t acked = 0, serial = 0, start = now_ns(), end = start + (uint64_t)(o->seconds * 1e9);
-    for (unsigned turn = 0; now_ns() < end; turn = (turn + 1) % o->sockets) {
-        struct head h = {serial++, per_frame, per_frame * (length + 4)};
-        int n = 0;
-        v[n++] = (struct iovec){&h, sizeof h};
-        if (copy) {
-            char *p = frame;
-            for (uint32_t i = 0; i < per_frame; i++, p += 4 + o->size) {
-                memcpy(p, &length, 4);
-                memcpy(p + 4, message, o->size);
-                __asm__ volatile("" : : : "memory");
-            }
-            v[n++] = (struct iovec){frame, h.length};
-        } else {
-            for (uint32_t i = 0; i < per_frame; i++) {
-                v[n++] = (struct iovec){&length, 4};
-                v[n++] = (struct iovec){message, o->size};
-            }
-        }
-        write_all(fd[turn], v, n);
-        f->messages += per_frame;
-        take_acks(fd[0], &acked, 0);
-        while ((f->messages - acked) * o->size > WINDOW) take_acks(fd[0], &acked, 1);
+static void begin_frame(void) {
+    out.head = (struct head){.serial = out.head.serial};
+    out.n = 1;
+}
+
+static void flush(void) {
+    out.v[0] = (struct iovec){&out.head, sizeof out.head};
+    if (out.head.length && out.n == 1) out.v[out.n++] = (struct iovec){out.bytes, out.head.length};
+    for (int i = 1; i < out.n; i++) out.head.crc = crc(out.head.crc, out.v[i].iov_base, out.v[i].iov_len);
+    out.sent += out.head.count;
+    write_all(fds[out.turn], out.v, out.n);
+    out.turn = (out.turn + 1) % options.paths;
+    out.head.serial++;
+    begin_frame();
+    if (options.mode != STREAM) return;
+    take_acks(0);
+    while ((out.sent - out.acked) * options.size > WINDOW) take_acks(1);
+}
+
+static inline void peer_send(const char *message, size_t size) {
+    out.last = message[0];
+    if (options.mode == ROUND_TRIP) {
+        write_buffer(fds[0], message, size);
+        return;
     }
-    struct head last = {serial, 0, 0};
-    write_buffer(fd[serial % o->sockets], &last, sizeof last);
-    while (acked < f->messages) take_acks(fd[0], &acked, 1);
-    f->elapsed_ns = now_ns() - start;
-}
-
-static void echo(int fd, const struct options *o) {
-    char *message = must_alloc(o->size);
-    while (read_all(fd, message, o->size)) write_buffer(fd, message, o->size);
-}
-
-static void pingpong(int fd, const struct options *o, struct figures *f) {
-    char *message = must_alloc(o->size);
-    uint64_t start = now_ns(), end = start + (uint64_t)(o->seconds * 1e9), before = start;
-    while (before < end) {
-        write_buffer(fd, message, o->size);
-        if (!read_all(fd, message, o->size)) die("receiver went away");
-        uint64_t after = now_ns();
-        keep_round(f, after - before);
-        before = after;
+    if (out.last == END) {
+        if (out.head.count) flush();
+        flush();
+        return;
     }
-    f->elapsed_ns = before - start;
+    if (size <= COPY_UP_TO) {
+        char *p = out.bytes + out.head.length;
+        memcpy(p, &out.length, 4);
+        memcpy(p + 4, message, size);
+    } else {
+        out.v[out.n++] = (struct iovec){&out.length, 4};
+        out.v[out.n++] = (struct iovec){(void *)message, size};
+    }
+    out.head.length += 4 + out.length;
+    if (++out.head.count == out.per_frame) flush();
+}
+
+static inline uint64_t peer_await(void) {
+    static char *answer;
+    if (!answer) answer = must_alloc(options.size);
+    if (options.mode == ROUND_TRIP) {
+        read_when_ready(fds[0], answer, options.size);
+    } else if (out.last == END) {
+        while (out.acked < out.sent) take_acks(1);
+    } else {
+        if (out.head.count) flush();
+        if (!read_all(fds[0], answer, options.size)) die("receiver went away");
+    }
+    return now_ns();
+}
+
+static void prepare(void) {
+    out.length = (uint32_t)options.size;
+    out.per_frame = FRAME / (uint32_t)(options.size + 4);
+    if (out.per_frame == 0) out.per_frame = 1;
+    out.bytes = must_alloc((size_t)out.per_frame * (options.size + 4));
+    out.v = must_alloc((2 * (size_t)out.per_frame + 2) * sizeof *out.v);
+    begin_frame();
+}
+
+/* ---- both ---- */
+
+static void setup(int fd) {
+    int one = 1;
+    struct epoll_event event = {.events = EPOLLIN};
+    if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one)) die("TCP_NODELAY");
+    if (epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event)) die("epoll_ctl");
 }
 
 int main(int argc, char **argv) {
-    struct options o = parse(argc, argv);
+    options = parse(argc, argv, "spin");
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t length = sizeof at;
-    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), fd[MAX_SOCKETS];
-    if (listener < 0) die("socket");
-    if (o.cc && setsockopt(listener, IPPROTO_TCP, TCP_CONGESTION, o.cc, (socklen_t)strlen(o.cc))) die(o.cc);
-    if (bind(listener, (struct sockaddr *)&at, sizeof at) || listen(listener, MAX_SOCKETS)) die("listen");
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (listener < 0 || bind(listener, (struct sockaddr *)&at, sizeof at) || listen(listener, MAX_PATHS)) die("listen");
     if (getsockname(listener, (struct sockaddr *)&at, &length)) die("getsockname");
 
-    pid_t receiver = fork_receiver();
-    for (unsigned i = 0; i < o.sockets; i++) {
+    pid_t receiver = fork_receiver(&options);
+    poller = epoll_create1(EPOLL_CLOEXEC);
+    for (unsigned i = 0; i < options.paths; i++) {
         if (receiver == 0) {
-            fd[i] = accept(listener, NULL, NULL);
-            if (fd[i] < 0) die("accept");
+            fds[i] = accept(listener, NULL, NULL);
+            if (fds[i] < 0) die("accept");
         } else {
-            fd[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-            if (fd[i] < 0 || connect(fd[i], (struct sockaddr *)&at, sizeof at)) die("connect");
+            fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+            if (fds[i] < 0 || connect(fds[i], (struct sockaddr *)&at, sizeof at)) die("connect");
         }
-        setup(fd[i], &o);
+        setup(fds[i]);
     }
     if (receiver == 0) {
-        if (o.pingpong) echo(fd[0], &o);
-        else receive(fd, &o);
+        if (options.mode == ROUND_TRIP) echo();
+        else receive();
         return 0;
     }
     struct figures f = {0};
-    if (o.pingpong) pingpong(fd[0], &o, &f);
-    else stream(fd, &o, &f);
-    for (unsigned i = 0; i < o.sockets; i++) close(fd[i]);
-    return report(&o, &f, receiver);
+    prepare();
+    drive(&options, &f, drive_round_trips);
+    return report(&options, &f, receiver);
 }

@@ -1,13 +1,13 @@
-/* ZeroMQ, as its users write it: PUSH/PULL for streaming (ordered, not acknowledged), REQ/REP for round trips.
+/* ZeroMQ, as its users write it: PUSH/PULL there and back for streaming (ordered, not acknowledged), REQ/REP for round trips.
  *
- * The high-water marks hold about the window that the others have. A last message of one byte ends a run; the receiver
- * answers it over a socket of its own.
+ * The high-water marks hold about the window that the others have.
  */
-#include "bench.h"
+#include "drive.h"
 
 #include <zmq.h>
 
-#define LARGE 2048u /* from here on a message is lent, not copied */
+static struct options options;
+static void *forth, *back; /* the same for REQ/REP */
 
 static void check(int bad, const char *what) {
     if (bad) {
@@ -16,116 +16,89 @@ static void check(int bad, const char *what) {
     }
 }
 
-static void *open_socket(void *context, int type, int window, const char *endpoint, char *bound, size_t room) {
+struct endpoints {
+    char forth[64], back[64];
+};
+
+/* Binds if there is room for the address, else connects to it. Half of the window on each side. */
+static void *open_socket(void *context, int type, char *endpoint, size_t room) {
     void *s = zmq_socket(context, type);
+    int window = (int)(WINDOW / 2 / options.size) + 1, none = 0;
     check(!s, "zmq_socket");
     check(zmq_setsockopt(s, ZMQ_SNDHWM, &window, sizeof window), "ZMQ_SNDHWM");
     check(zmq_setsockopt(s, ZMQ_RCVHWM, &window, sizeof window), "ZMQ_RCVHWM");
-    if (bound) {
-        check(zmq_bind(s, endpoint), "zmq_bind");
-        check(zmq_getsockopt(s, ZMQ_LAST_ENDPOINT, bound, &room), "ZMQ_LAST_ENDPOINT");
+    if (room) {
+        check(zmq_bind(s, "tcp://127.0.0.1:*"), "zmq_bind");
+        check(zmq_getsockopt(s, ZMQ_LAST_ENDPOINT, endpoint, &room), "ZMQ_LAST_ENDPOINT");
     } else {
+        check(zmq_setsockopt(s, ZMQ_LINGER, &none, sizeof none), "ZMQ_LINGER");
         check(zmq_connect(s, endpoint), "zmq_connect");
     }
     return s;
 }
 
-static void kept(void *data, void *hint) { (void)data, (void)hint; }
-
-/* Half of the window on each side. */
-static int window(const struct options *o) { return (int)(WINDOW / 2 / o->size) + 1; }
-
-struct endpoints {
-    char data[64], done[64];
-};
-
-static void receive(const struct options *o, int tell) {
+static void receive(void) {
     void *context = zmq_ctx_new();
     struct endpoints at = {{0}, {0}};
-    void *in = open_socket(context, o->pingpong ? ZMQ_REP : ZMQ_PULL, window(o), "tcp://127.0.0.1:*", at.data, sizeof at.data);
-    void *done = open_socket(context, ZMQ_PUSH, 10, "tcp://127.0.0.1:*", at.done, sizeof at.done);
-    if (write(tell, &at, sizeof at) != (ssize_t)sizeof at) die("write");
-    uint64_t sum = 0;
-    for (;;) {
+    int trips = options.mode == ROUND_TRIP, kind = PLAIN_MESSAGE;
+    forth = open_socket(context, trips ? ZMQ_REP : ZMQ_PULL, at.forth, sizeof at.forth);
+    back = trips ? forth : open_socket(context, ZMQ_PUSH, at.back, sizeof at.back);
+    tell(&at, sizeof at);
+    for (int first = 1; kind != END; first = 0) {
         zmq_msg_t m;
         zmq_msg_init(&m);
-        int n = zmq_msg_recv(&m, in, 0);
-        check(n < 0, "zmq_msg_recv");
-        if (n == 1) {
-            zmq_msg_close(&m);
-            break;
-        }
-        if (o->pingpong) {
-            check(zmq_msg_send(&m, in, 0) < 0, "zmq_msg_send");
-        } else {
-            sum += *(unsigned char *)zmq_msg_data(&m);
-            zmq_msg_close(&m);
-        }
+        check(zmq_msg_recv(&m, forth, 0) < 0, "zmq_msg_recv");
+        if (first) receiver_begins();
+        kind = *(char *)zmq_msg_data(&m);
+        if (kind == PLAIN_MESSAGE) zmq_msg_close(&m);
+        else check(zmq_msg_send(&m, back, 0) < 0, "zmq_msg_send");
     }
-    check(zmq_send(done, &sum, sizeof sum, 0) < 0, "zmq_send");
-    zmq_close(in);
-    zmq_close(done);
+    receiver_ends();
+    zmq_close(forth);
+    if (!trips) zmq_close(back);
     zmq_ctx_term(context);
 }
 
-static void stream(const struct options *o, void *out, void *done, struct figures *f) {
-    char *data = must_alloc(o->size);
-    uint64_t start = now_ns(), end = start + (uint64_t)(o->seconds * 1e9);
-    /* The clock is read once per 64 KiB, or per message. */
-    unsigned run = o->size < (64u << 10) ? (64u << 10) / (unsigned)o->size : 1;
-    while (now_ns() < end) {
-        for (unsigned i = 0; i < run; i++) {
-            if (o->size < LARGE) {
-                check(zmq_send(out, data, o->size, 0) < 0, "zmq_send");
-            } else {
-                zmq_msg_t m;
-                zmq_msg_init_data(&m, data, o->size, kept, NULL);
-                check(zmq_msg_send(&m, out, 0) < 0, "zmq_msg_send");
-            }
-        }
-        f->messages += run;
+static void kept(void *data, void *hint) { (void)data, (void)hint; }
+
+static void peer_send(const char *message, size_t size) {
+    if (size <= COPY_UP_TO) {
+        check(zmq_send(forth, message, size, 0) < 0, "zmq_send");
+    } else {
+        zmq_msg_t m;
+        zmq_msg_init_data(&m, (void *)message, size, kept, NULL);
+        check(zmq_msg_send(&m, forth, 0) < 0, "zmq_msg_send");
     }
-    check(zmq_send(out, "", 1, 0) < 0, "zmq_send");
-    uint64_t sum;
-    check(zmq_recv(done, &sum, sizeof sum, 0) < 0, "zmq_recv");
-    f->elapsed_ns = now_ns() - start;
 }
 
-static void pingpong(const struct options *o, void *out, struct figures *f) {
-    char *data = must_alloc(o->size);
-    uint64_t start = now_ns(), end = start + (uint64_t)(o->seconds * 1e9), before = start;
-    while (before < end) {
-        check(zmq_send(out, data, o->size, 0) < 0, "zmq_send");
-        check(zmq_recv(out, data, o->size, 0) < 0, "zmq_recv");
-        uint64_t after = now_ns();
-        keep_round(f, after - before);
-        before = after;
-    }
-    f->elapsed_ns = before - start;
-    check(zmq_send(out, "", 1, 0) < 0, "zmq_send");
+static uint64_t peer_await(void) {
+    zmq_msg_t m;
+    zmq_msg_init(&m);
+    check(zmq_msg_recv(&m, back, 0) < 0, "zmq_msg_recv");
+    uint64_t at = now_ns();
+    zmq_msg_close(&m);
+    return at;
 }
 
 int main(int argc, char **argv) {
-    struct options o = parse(argc, argv);
-    int tell[2];
-    if (pipe(tell)) die("pipe");
-    pid_t receiver = fork_receiver();
+    options = parse(argc, argv, "");
+    if (options.paths > 1) usage("one path");
+    pid_t receiver = fork_receiver(&options);
     if (receiver == 0) {
-        receive(&o, tell[1]);
+        receive();
         return 0;
     }
     struct endpoints at;
-    if (read(tell[0], &at, sizeof at) != (ssize_t)sizeof at) die("read");
-    void *context = zmq_ctx_new();
-    void *out = open_socket(context, o.pingpong ? ZMQ_REQ : ZMQ_PUSH, window(&o), at.data, NULL, 0);
-    void *done = open_socket(context, ZMQ_PULL, 10, at.done, NULL, 0);
     struct figures f = {0};
-    if (o.pingpong) pingpong(&o, out, &f);
-    else stream(&o, out, done, &f);
-    int failed = report(&o, &f, receiver), none = 0;
-    zmq_setsockopt(out, ZMQ_LINGER, &none, sizeof none);
-    zmq_close(out);
-    zmq_close(done);
+    hear(&at, sizeof at);
+    void *context = zmq_ctx_new();
+    int trips = options.mode == ROUND_TRIP;
+    forth = open_socket(context, trips ? ZMQ_REQ : ZMQ_PUSH, at.forth, 0);
+    back = trips ? forth : open_socket(context, ZMQ_PULL, at.back, 0);
+    drive(&options, &f, drive_round_trips);
+    int failed = report(&options, &f, receiver);
+    zmq_close(forth);
+    if (!trips) zmq_close(back);
     zmq_ctx_term(context);
     return failed;
 }

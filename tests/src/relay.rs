@@ -16,8 +16,10 @@ use tokio::sync::watch;
 
 use self::pump::pump;
 
-/// Largest [`Options::buffer`].
-pub const MAX_BUFFER: usize = 256 << 10;
+/// [`Options::buffer`] unless something else is asked for.
+pub const BUFFER: usize = 256 << 10;
+/// Largest [`Options::buffer`]: paths that are fast and long have that much under way.
+pub const MAX_BUFFER: usize = 64 << 20;
 
 /// What a relay does.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +40,7 @@ impl Options {
     /// A relay from a free port of `listen` to `to`, as fast as it goes.
     #[must_use]
     pub fn new(listen: SocketAddr, to: SocketAddr) -> Options {
-        Options { listen, to, buffer: MAX_BUFFER, rate: 0, delay: Duration::ZERO }
+        Options { listen, to, buffer: BUFFER, rate: 0, delay: Duration::ZERO }
     }
 }
 

@@ -18,6 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cdps-sys", &[]),
     ("cdps-python", &["cdps"]),
     ("cdps-bench", &["cdps-core"]),
+    ("cdps-bench-quinn", &[]),
     ("xtask", &[]),
     ("cdps-tests", &["cdps-core", "cdps", "cdps-sim", "cdps-ffi", "cdps-sys"]),
 ];

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use cdps_tests::relay::{Direction, MAX_BUFFER, Options, Relay};
+use cdps_tests::relay::{BUFFER, Direction, MAX_BUFFER, Options, Relay};
 use clap::Parser;
 
 /// Relays TCP connections and holds little of them. Prints the address that it listens on.
@@ -22,8 +22,8 @@ struct Args {
     /// Where to connect to
     #[arg(long, value_name = "ADDRESS:PORT")]
     to: SocketAddr,
-    /// Bytes held per direction and connection, kernel buffers included (suffix K)
-    #[arg(long, default_value = "256K", value_parser = buffer)]
+    /// Bytes held per direction and connection, kernel buffers included (suffix K); half of it for what is held back
+    #[arg(long, default_value_t = BUFFER, value_parser = buffer)]
     buffer: usize,
     /// Bytes per second, per direction and connection; 0: no limit
     #[arg(long, default_value_t = 0, value_name = "BYTES")]
