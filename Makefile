@@ -91,7 +91,7 @@ bench: lib ## side by side against its peers, half an hour; QUICK=1: plain C and
 	@.ci/setup bench
 	$(PYTHON) bench/run.py --plan $(if $(QUICK),quick,full) --out $(TARGET)/bench --lib $(TARGET)/lib $(BENCH_ARGS)
 
-bench-scale: lib ## how it grows with threads, paths, ports and delay, fifteen minutes
+bench-scale: lib ## how it grows with threads, paths, ports and delay, twenty minutes
 	@.ci/setup bench
 	$(PYTHON) bench/run.py --plan scale --out $(TARGET)/bench --lib $(TARGET)/lib $(BENCH_ARGS)
 

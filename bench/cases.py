@@ -153,12 +153,13 @@ def scaling(relay: str) -> Plan:
             set_io = ("--set", f"threads.io={threads}", *lent(size))
             cells.append(Cell(IO_CASE, BORROW if lent(size) else COPY, size, 4, arguments=set_io, variant=f"{threads} I/O threads"))
     for delay in DELAYS:
+        case, through = f"{DELAY_CASE}, {delay} ms each way", ("--relay", f"{relay},{PATH_RATE},{delay}")
+        cells.append(Cell(case, PLAIN, 64 * KIB, arguments=through, longer=4))
         for window in (256 * KIB, MIB, 4 * MIB, 16 * MIB):
-            through = ("--borrow", "--relay", f"{relay},{PATH_RATE},{delay}", "--set", f"port.window={window}", "--set", "port.send_buffer_max=67108864")
-            variant = f"{delay} ms each way, window {window // KIB} KiB"
-            cells.append(Cell(DELAY_CASE, BORROW, 64 * KIB, arguments=through, variant=variant, longer=4))
+            arguments = ("--borrow", *through, "--set", f"port.window={window}")
+            cells.append(Cell(case, BORROW, 64 * KIB, arguments=arguments, variant=f"window {window // KIB} KiB", longer=4))
     for ports in (1, 100, 1000, 10000):
-        for at_once, variant in (("0", f"{ports} ports"), ("1", f"{ports} ports, one at once")):
+        for at_once, variant in (("0", f"{ports} ports"), ("1", f"{ports} ports, one at once"))[: 1 + (ports > 1)]:
             # What cannot be connected says so itself, in thousands of lines.
             arguments = ("--ports", str(ports), "--at-once", at_once, "--set", "log.level=none")
             cells.append(Cell(PORTS_CASE, PORTS, 4 * KIB, arguments=arguments, variant=variant, longer=5))

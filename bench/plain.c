@@ -6,6 +6,7 @@
  * ISA-L) only if compiled with WITH_CRC. Idle round trips are a message's bytes and nothing else, with epoll or spinning.
  */
 #include "drive.h"
+#include "relay.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -222,8 +223,15 @@ static void setup(int fd) {
     if (epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event)) die("epoll_ctl");
 }
 
+static void go_through_relay(struct sockaddr_in *at) {
+    char address[64];
+    snprintf(address, sizeof address, "127.0.0.1:%u", ntohs(at->sin_port));
+    through_relay(&options, address, sizeof address);
+    at->sin_port = htons((in_port_t)strtoul(strrchr(address, ':') + 1, NULL, 10));
+}
+
 int main(int argc, char **argv) {
-    options = parse(argc, argv, "spin");
+    options = parse(argc, argv, "spin relay");
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t length = sizeof at;
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -231,6 +239,7 @@ int main(int argc, char **argv) {
     if (getsockname(listener, (struct sockaddr *)&at, &length)) die("getsockname");
 
     pid_t receiver = fork_receiver(&options);
+    if (receiver && options.relay) go_through_relay(&at);
     poller = epoll_create1(EPOLL_CLOEXEC);
     for (unsigned i = 0; i < options.paths; i++) {
         if (receiver == 0) {

@@ -49,7 +49,7 @@ def chart(title: str, unit: str, names: list[str], series: list[tuple[str, list[
     values = [v for _, row in series for v in row if v]
     low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
     high = max(high, low + 1)
-    left, top, height, bar, gap = 60, 40, 240, 11, 24
+    left, top, height, bar, gap = 90, 40, 240, 11, 24
     group = bar * len(series) + gap
     width, bottom = left + group * len(names) + 170, top + height
     at = lambda value: bottom - height * (math.log10(value) - low) / (high - low)
@@ -59,7 +59,7 @@ def chart(title: str, unit: str, names: list[str], series: list[tuple[str, list[
     ]
     for power in range(low, high + 1):
         y = at(10.0**power)
-        parts.append(f'<path d="M{left} {y:.1f}H{width - 165}" stroke="#dddddd"/><text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{10.0**power:g}</text>')
+        parts.append(f'<path d="M{left} {y:.1f}H{width - 165}" stroke="#dddddd"/><text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{10.0**power:,.0f}</text>')
     for i, name in enumerate(names):
         x = left + gap / 2 + i * group
         parts.append(f'<text x="{x + group / 2 - gap / 2:.1f}" y="{bottom + 16}" text-anchor="middle">{html.escape(name)}</text>')

@@ -119,7 +119,7 @@ def line(results: Results, cell: Cell) -> list[str] | None:
         shown["cpu receive"],
         both(results, cell, "calls"),
         both(results, cell, "memory", 1 / 1024),
-        f"{ratio:.2f}" if ratio else "",
+        f"{ratio:.2f}" if ratio and ratio >= 0.1 else short(ratio) if ratio else "",
     ]
 
 

@@ -3,11 +3,11 @@
 #define SESSION_H
 
 #include "bench.h"
+#include "relay.h"
 
 #include <cdps/cdps.h>
 #include <semaphore.h>
 
-#define RELAY_BUFFER (256ul << 10)
 #define CLIENT "bench"
 #define SOURCE_ID "1"
 #define TARGET_ID "2"
@@ -58,42 +58,13 @@ static void append(struct addresses *to, const char *item) {
     snprintf(to->list + used, sizeof to->list - used, "%s%s", used ? "," : "", item);
 }
 
-/* Puts a relay before an address: --relay PROGRAM,BYTES PER SECOND,MS. It ends with this process, which holds its standard input. */
-static void through_relay(char *address, size_t room) {
-    char program[512];
-    unsigned long rate;
-    unsigned delay;
-    if (sscanf(options.relay, "%511[^,],%lu,%u", program, &rate, &delay) != 3) usage("--relay PROGRAM,BYTES PER SECOND,MS");
-    int in[2], out[2];
-    if (pipe2(in, 0) || pipe2(out, 0)) die("pipe");
-    pid_t child = fork();
-    if (child < 0) die("fork");
-    if (child == 0) {
-        char rates[32], delays[32], buffers[32];
-        /* Half of it has to hold what is under way. */
-        unsigned long buffer = 4 * rate / 1000 * delay;
-        snprintf(rates, sizeof rates, "%lu", rate);
-        snprintf(delays, sizeof delays, "%u", delay);
-        snprintf(buffers, sizeof buffers, "%lu", buffer > RELAY_BUFFER ? buffer : RELAY_BUFFER);
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        dup2(in[0], 0), dup2(out[1], 1);
-        execl(program, program, "--listen", "127.0.0.1:0", "--to", address, "--rate", rates, "--delay", delays, "--buffer", buffers,
-              (char *)NULL);
-        die(program);
-    }
-    close(in[0]), close(out[1]);
-    FILE *said = fdopen(out[0], "r");
-    if (!said || !fgets(address, (int)room, said)) die("the relay");
-    address[strcspn(address, "\n")] = 0;
-}
-
 /* The target's addresses as the source dials them. */
 static void put_relays_before(struct addresses *at) {
     struct addresses through = {{0}};
     for (char *item = strtok(at->list, ","); item; item = strtok(NULL, ",")) {
         char address[64];
         snprintf(address, sizeof address, "%s", item);
-        through_relay(address, sizeof address);
+        through_relay(&options, address, sizeof address);
         append(&through, address);
     }
     *at = through;
