@@ -60,6 +60,8 @@ pub(crate) struct NodeShared {
     seed: u64,
     ports: AtomicU32,
     numbers: AtomicU64,
+    /// The newest number of a generation that a port of this node has claimed.
+    generations: AtomicU64,
     io: Vec<Handle>,
     pub(crate) callbacks: Queues,
     threads: Mutex<Threads>,
@@ -189,6 +191,7 @@ impl NodeShared {
             limits: Default::default(),
             ports: AtomicU32::new(0),
             numbers: AtomicU64::new(0),
+            generations: AtomicU64::new(0),
             io: threads.io.iter().map(|thread| thread.handle().clone()).collect(),
             callbacks,
             threads: Mutex::new(threads),
@@ -573,6 +576,13 @@ impl NodeShared {
         let Some(state) = &self.state else { return Ok(Generation::default()) };
         let known = state.load(Owner::Port, client)?;
         Ok(known.into_iter().map(|entry| entry.1).max().unwrap_or_default())
+    }
+
+    /// Gives a number of a generation to a port of this node that knows of numbers up to `known`: the one after what this gives. No two
+    /// ports get the same, so that a target, which takes each once, refuses none of those that connect at the same moment.
+    pub(crate) fn claim_generation(&self, known: u64) -> u64 {
+        self.generations.fetch_max(known, Ordering::Relaxed);
+        self.generations.fetch_add(1, Ordering::Relaxed)
     }
 
     /// What a client has accepted, as far as that is kept.

@@ -225,7 +225,10 @@ impl Port {
     /// # Errors
     /// In a state that does not allow it.
     pub fn connect(&self, to: Option<NodeId>) -> Result<(), PortError> {
-        let result = self.shared.call(|engine, now| engine.connect(now, to));
+        let result = self.shared.call(|engine, now| {
+            self.shared.claim_generation(engine, 0);
+            engine.connect(now, to)
+        });
         Ok(result.ok_or_else(|| self.shared.refusal(Call::Connect))??)
     }
 
@@ -237,7 +240,10 @@ impl Port {
     /// # Errors
     /// Not connected, or the link is not up; no target of this port, or the present one; a switch is under way.
     pub fn switch(&self, to: NodeId) -> Result<(), PortError> {
-        let result = self.shared.call(|engine, now| engine.switch(now, to));
+        let result = self.shared.call(|engine, now| {
+            self.shared.claim_generation(engine, 0);
+            engine.switch(now, to)
+        });
         Ok(result.ok_or_else(|| self.shared.refusal(Call::Switch))??)
     }
 

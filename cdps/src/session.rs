@@ -221,7 +221,12 @@ pub(crate) fn receive(node: &Arc<NodeShared>, from: NodeId, from_incarnation: In
                 node.log_limited(Level::Warn, "session", text);
             }
             if let Some(port) = own_source(node, answer.session) {
-                port.call(|engine, now| engine.handle_answer(now, &answer));
+                port.call(|engine, now| {
+                    if answer.reason == Reason::StaleGeneration as u16 {
+                        port.claim_generation(engine, answer.highest.counter);
+                    }
+                    engine.handle_answer(now, &answer);
+                });
             }
         }
         NodeBody::Revoke { session, generation } => revoke(node, from, session, generation),
@@ -306,12 +311,12 @@ fn connect_request(node: &Arc<NodeShared>, connect: Connect) {
         found = node.sessions.lock().find(&connect, &port, Some(former), over);
     }
     match found {
-        Found::Pending | Found::Former(_) => {}
+        // With too many that wait this one is not answered yet: its source asks again.
+        Found::Pending | Found::Former(_) | Found::Full => {}
         Found::Accepted(port) => repeat_answer(node, &connect, &port),
         Found::Reset(port) => reset(node, &connect, &port),
         Found::Unknown => refuse(node, &connect, Reason::UnknownSession, String::new()),
         Found::Denied(Denial { reason, text }) => refuse(node, &connect, reason, text),
-        Found::Full => refuse(node, &connect, Reason::Limit, "too many connect requests are waiting".into()),
         Found::New => {
             if !client.enter(&port) {
                 node.sessions.lock().withdraw(&port);
@@ -424,6 +429,8 @@ fn decide(node: &Arc<NodeShared>, client: &Arc<ClientShared>, connect: &Connect,
         }
         Err((reason, text)) => {
             node.sessions.lock().forget(port);
+            // The source has no session that could end: it is refused, and may ask again.
+            port.call(|engine, now| engine.handle_superseded(now, reason));
             port.abandon();
             refuse(node, connect, reason, text);
         }

@@ -627,6 +627,12 @@ impl PortShared {
         self.tell(|engine| Some(engine.isolated()), |engine, _, isolated| engine.handle_isolated(isolated));
     }
 
+    /// The next generation that the engine asks for is none of another port of this node, and above `known`.
+    pub(crate) fn claim_generation(&self, engine: &mut Engine, known: u64) {
+        let known = engine.pass_over(known);
+        engine.pass_over(self.node.claim_generation(known));
+    }
+
     /// Tells a port what the node knows; again if that has changed meanwhile, since the port may have been told the newer state first.
     pub(crate) fn tell<T: PartialEq + Copy>(
         self: &Arc<Self>,

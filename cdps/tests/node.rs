@@ -135,6 +135,29 @@ fn a_node_may_talk_to_itself() {
     node.destroy_wait(DEADLINE).expect("ends");
 }
 
+/// [L3] Many ports of a node connect to one client of another at the same moment. Each claims a generation of its own: every one is
+/// connected and told nothing else, and next to none has to ask twice.
+#[test]
+fn ports_that_connect_at_once() {
+    let target = open_listener(2, 1, &[1]);
+    target.register("copy", host()).expect("registers");
+    let source = open_dialler(1, 1, &[&target]);
+    for _ in 0..10 {
+        let users: Vec<_> = (0..20).map(|_| User::new()).collect();
+        let ports: Vec<_> =
+            users.iter().map(|user| connecting(&source, source_config(&[&target]), user)).collect();
+        for user in &users {
+            let first = user.wait_status("an end of connecting", |_| true);
+            assert!(matches!(first, ConnStatus::Connected { .. }), "{first:?}");
+        }
+        ports.iter().for_each(Port::destroy);
+    }
+    let refused = target.stats().connects_refused;
+    assert!(refused < 20, "{refused} of 200 were refused at first");
+    source.destroy_wait(DEADLINE).expect("ends");
+    target.destroy_wait(DEADLINE).expect("ends");
+}
+
 struct Refuser(AtomicU32);
 
 impl ClientHandler for Refuser {

@@ -390,6 +390,14 @@ impl<S: Payload, R: Clone> Port<S, R> {
         self.generation
     }
 
+    /// Numbers of generations up to this one are claimed by other ports of the same node: those that this port claims from here on are above.
+    /// A target takes each number of a node once (L3): ports that claimed the same would be refused, and have to ask again. Gives the
+    /// newest number that this port knows of.
+    pub fn pass_over(&mut self, counter: u64) -> u64 {
+        self.spent_generations = self.spent_generations.max(self.generation.counter).max(counter);
+        self.spent_generations
+    }
+
     /// The node at the other end.
     pub fn peer(&self) -> Option<NodeId> {
         self.peer

@@ -27,6 +27,16 @@ fn a_message_and_its_acknowledgment() {
     assert_eq!(pair.target.as_ref().unwrap().state(), State::Registered);
 }
 
+/// [L3] Ports of one node that know what the others have claimed ask for generations of their own.
+#[test]
+fn generations_of_other_ports_are_passed_over() {
+    let mut pair = Pair::new(config(1));
+    assert_eq!(pair.source.pass_over(7), 7);
+    pair.source.connect(pair.now, None).unwrap();
+    assert_eq!(pair.source.generation().counter, 8);
+    assert_eq!(pair.source.pass_over(3), 8);
+}
+
 /// [M1] [M2] Sizes from nothing to many fragments, several streams, four paths: all there, in order per stream.
 #[test]
 fn sizes_and_streams() {
