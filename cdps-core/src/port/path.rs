@@ -13,7 +13,8 @@ use crate::wire::Opinion;
 
 /// Rate assumed of a path that has carried nothing yet: fast, so that it is tried.
 const UNKNOWN_RATE: f64 = 1e9;
-/// In flight on one path, at least; beyond it, as much as the path carries in `FLIGHT_TIME`.
+/// In flight on one path, at least; beyond it, as much as the path carries in a round trip and `FLIGHT_TIME`: a bandwidth-delay product, and a
+/// queue that keeps it busy.
 const MIN_FLIGHT: f64 = 512.0 * 1024.0;
 const FLIGHT_TIME: f64 = 0.020;
 /// Shortest time over which a rate is measured.
@@ -169,9 +170,9 @@ impl Speed {
         self.srtt.map_or(least, |(srtt, var)| least.max(srtt * 2 + var * 4))
     }
 
-    /// Half a round trip without queueing, in seconds; of a path that has carried nothing none, so that it is tried.
-    fn one_way(&self) -> f64 {
-        self.rtt_min.unwrap_or(Duration::ZERO).as_secs_f64() / 2.0
+    /// A round trip without queueing, in seconds; of a path that has carried nothing none, so that it is tried.
+    fn round_trip(&self) -> f64 {
+        self.rtt_min.unwrap_or(Duration::ZERO).as_secs_f64()
     }
 
     pub(super) fn started(&mut self, now: Time) {
@@ -342,7 +343,7 @@ impl Path {
     }
 
     fn usual_cap(&self) -> u64 {
-        MIN_FLIGHT.max(self.speed.rate() * FLIGHT_TIME) as u64
+        MIN_FLIGHT.max(self.speed.rate() * (FLIGHT_TIME + self.speed.round_trip())) as u64
     }
 
     /// A path in its slow start takes no more than it may have on its way, however fast it seems: others need not wait for it with the rest.
@@ -364,7 +365,7 @@ impl Path {
         let stalled =
             if conn.flights.is_empty() { 0.0 } else { nanos(now.since(conn.progress_at)) as f64 / 1e9 };
         let queue = conn.in_flight as f64 / self.speed.rate();
-        queue.max(stalled) + more as f64 / self.speed.rate() + self.speed.one_way()
+        queue.max(stalled) + more as f64 / self.speed.rate() + self.speed.round_trip() / 2.0
     }
 
     /// How long its oldest data may go without a receipt.

@@ -356,3 +356,20 @@ fn completions_count_until_they_are_told() {
     pair.source.handle_told(pair.now);
     send(&mut pair, 3);
 }
+
+/// [T6] As much may be on its way as fills a path: its rate times its round trip, and a little more, whether that is short or long.
+#[test]
+fn a_long_path_may_be_filled() {
+    for (round_trip, least, most) in [(MS / 10, 500_000, 600_000), (MS * 100, 2_000_000, 2_500_000)] {
+        let mut pair = Pair::connected(config(1));
+        let speed = &mut pair.source.paths[0].speed;
+        // 20 MB/s.
+        for k in 0..100 {
+            let now = pair.now + MS * 10 * k;
+            speed.started(now);
+            speed.receipted(now, 200_000, round_trip, false, MS * 200);
+        }
+        let cap = pair.source.paths[0].flight_cap();
+        assert!((least..=most).contains(&cap), "{cap} bytes where a round trip takes {round_trip:?}");
+    }
+}
