@@ -79,15 +79,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
         }
         let completions = due.completions && self.receiver.completions_due();
         if due.receipt || (completions && self.lazy_receipt) {
-            self.lazy_receipt = false;
-            self.unreceipted = 0;
-            let mut receipt = self.receiver.receipt();
-            receipt.paths = self
-                .paths
-                .iter()
-                .filter_map(|p| p.conn().map(|c| PathRecord { path: p.id, conn: c.id, frames: c.frames_in }))
-                .collect();
-            batch.frames.push(Outgoing::Control(Frame::Receipt(receipt)));
+            self.put_receipt(at, batch);
         }
         if completions {
             batch.frames.push(Outgoing::Control(Frame::Completions(self.receiver.completions())));
@@ -108,6 +100,33 @@ impl<S: Payload, R: Clone> Port<S, R> {
                 conn.asked_at.get_or_insert(now);
             }
         }
+    }
+
+    /// Each receipt that says something new has a second copy while a path is in doubt (A5), whatever made it due here: a probe, an acknowledgment
+    /// that it rides with, or a socket that had no room until now.
+    fn put_receipt(&mut self, at: usize, batch: &mut Batch<S>) {
+        let news = self.lazy_receipt || self.unreceipted > 0;
+        self.lazy_receipt = false;
+        self.unreceipted = 0;
+        let mut receipt = self.receiver.receipt();
+        receipt.paths = self
+            .paths
+            .iter()
+            .filter_map(|p| p.conn().map(|c| PathRecord { path: p.id, conn: c.id, frames: c.frames_in }))
+            .collect();
+        batch.frames.push(Outgoing::Control(Frame::Receipt(receipt)));
+        if news && self.in_doubt {
+            self.copy_receipt(at);
+        }
+    }
+
+    /// A receipt is due on a second path, besides `first`.
+    fn copy_receipt(&mut self, first: usize) {
+        let Some(second) = self.second_feedback_path(first) else { return };
+        if let Some(conn) = self.paths[second].conn_mut() {
+            conn.due.receipt = true;
+        }
+        self.kick(second);
     }
 
     fn put_data(&mut self, now: Time, at: usize, batch: &mut Batch<S>) {
@@ -317,8 +336,6 @@ impl<S: Payload, R: Clone> Port<S, R> {
         if !receipt && !completions {
             return;
         }
-        // Else one that is due would ride with the acknowledgments, on their path alone.
-        let receipt = receipt || (self.in_doubt && self.lazy_receipt);
         self.touch(now);
         let Some(at) = self.feedback_path() else {
             self.lazy_receipt |= receipt;
@@ -339,14 +356,8 @@ impl<S: Payload, R: Clone> Port<S, R> {
         if receipt || by == at {
             self.kick(at);
         }
-        if receipt
-            && self.in_doubt
-            && let Some(second) = self.second_feedback_path(at)
-        {
-            if let Some(conn) = self.paths[second].conn_mut() {
-                conn.due.receipt = true;
-            }
-            self.kick(second);
+        if receipt && self.in_doubt {
+            self.copy_receipt(at);
         }
         if completions {
             self.kick(by);

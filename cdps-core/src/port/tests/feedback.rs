@@ -63,19 +63,22 @@ fn receipts(pair: &mut Pair) -> Vec<usize> {
     let (now, mut batch) = (pair.now, Batch::default());
     let conns = pair.conns.clone();
     let target = pair.target.as_mut().unwrap();
-    let kicks = target.take_kicks();
-    let written = |(path, conn): (PathId, ConnId)| {
-        let mut count = 0;
-        while kicks >> path.0 & 1 == 1 && target.poll_transmit(now, path, conn, &mut batch) {
-            let control = |o: &Outgoing<Vec<u8>>| match o {
-                Outgoing::Control(frame) => Some(frame.clone()),
-                Outgoing::Bundle { .. } | Outgoing::Fragment { .. } => None,
-            };
-            count += batch.frames.iter().filter_map(control).filter(|f| is(&f)).count();
+    let mut counts = vec![0; conns.len()];
+    loop {
+        let kicks = target.take_kicks();
+        if kicks == 0 {
+            return counts;
         }
-        count
-    };
-    conns.into_iter().map(written).collect()
+        for (count, (path, conn)) in counts.iter_mut().zip(&conns) {
+            while kicks >> path.0 & 1 == 1 && target.poll_transmit(now, *path, *conn, &mut batch) {
+                let control = |o: &Outgoing<Vec<u8>>| match o {
+                    Outgoing::Control(frame) => Some(frame.clone()),
+                    Outgoing::Bundle { .. } | Outgoing::Fragment { .. } => None,
+                };
+                *count += batch.frames.iter().filter_map(control).filter(|f| is(&f)).count();
+            }
+        }
+    }
 }
 
 fn doubt(pair: &mut Pair, path: u16, one_way: Option<crate::cluster::OneWay>) {
@@ -130,6 +133,29 @@ fn receipts_with_acknowledgments_take_two_paths() {
         let now = pair.now;
         pair.target.as_mut().unwrap().ack(now, Sn(1), 0).unwrap();
         assert_eq!(receipts(&mut pair).iter().sum::<usize>(), 1 + usize::from(in_doubt));
+    }
+}
+
+/// [A5] [M9] What answers a probe takes two paths as well, if it says something new.
+#[test]
+fn answers_to_probes_take_two_paths() {
+    for in_doubt in [false, true] {
+        let mut pair = Pair::connected(config(3));
+        if in_doubt {
+            doubt(&mut pair, 2, None);
+        }
+        let probed = |pair: &mut Pair| {
+            let ((path, conn), now) = (pair.conns[0], pair.now);
+            let seen = pair.frames.entry((true, path)).or_default();
+            *seen += 1;
+            let mut items = vec![Inbound::Frame(Box::new(Frame::Probe))];
+            pair.target.as_mut().unwrap().handle_inbound(now, path, conn, *seen, &mut items, true).unwrap();
+            receipts(pair).iter().sum::<usize>()
+        };
+        arrives_on_first(&mut pair);
+        assert_eq!(probed(&mut pair), 1 + usize::from(in_doubt));
+        // It says what the last one said.
+        assert_eq!(probed(&mut pair), 1);
     }
 }
 
