@@ -154,19 +154,21 @@ impl Node {
         }
     }
 
-    /// The peer has proved, on this link, to be another incarnation than the known one: everything of the former ends.
-    pub(super) fn supersede(&mut self, now: Time, proof: LinkKey, node: NodeId, incarnation: Incarnation) {
+    /// The peer has proved, on one of its links, to be another incarnation than the known one: everything of the former ends.
+    pub(super) fn supersede(&mut self, now: Time, node: NodeId, incarnation: Incarnation) {
         let Some(former) = self.peers.get(&node).and_then(|peer| peer.incarnation) else { return };
         self.outputs.push_back(Output::PeerGone { node, incarnation: former });
         let keys: Vec<LinkKey> =
             self.links.iter().filter_map(|(key, link)| (link.node == node).then_some(*key)).collect();
         for key in keys {
-            if key == proof {
+            // A link that the new one has made already, and is not heard on yet, still has the health of the former: all die, so that everybody
+            // hears of the restart.
+            if self.claims(key) == Some(incarnation) {
                 if let Some(link) = self.links.get_mut(&key) {
                     link.pronounce_dead();
                 }
                 self.settle(now, key);
-            } else if self.claims(key) != Some(incarnation) {
+            } else {
                 self.lose(now, key, Loss::Restarted, Reason::PeerRestarted);
             }
         }

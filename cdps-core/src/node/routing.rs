@@ -85,7 +85,7 @@ impl Node {
             if !peer.is_newer(echo.value) {
                 return;
             }
-            self.supersede(now, key, node, incarnation);
+            self.supersede(now, node, incarnation);
         }
         let Node { links, peers, outputs, config, .. } = self;
         let (Some(link), Some(peer)) = (links.get_mut(&key), peers.get_mut(&node)) else { return };

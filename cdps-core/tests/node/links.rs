@@ -381,6 +381,27 @@ fn answer(node: &mut Node, now: Time, key: LinkKey, conn: u32) -> u64 {
     probe.sent
 }
 
+/// [N2, F8] Ports and clients hear of a restart also where the new incarnation has made every connection again before it proves itself on one: the links
+/// are no better for what the former one said there. Who was told nothing would take a later word of the restart for another restart.
+#[test]
+fn a_restart_is_told_where_all_links_were_made_again() {
+    let mut node = open(&[2]);
+    for (at, incarnation) in [(T0, 8), (T0 + 10 * MS, 9)] {
+        let links = [1, 2].map(|link| node.handle_accepted(at, &hello(2, incarnation, link)));
+        for (key, conn) in links {
+            answer(&mut node, at + MS, key, conn);
+        }
+        let mut told = outputs(&mut node).into_iter().filter_map(|output| match output {
+            Output::Peer { state, .. } => Some(state),
+            _ => None,
+        });
+        assert_eq!(told.next_back(), Some(PeerState::Reachable { incarnation: Incarnation(incarnation) }));
+        for (key, conn) in links {
+            node.handle_lost(at + 2 * MS, key, conn, Reason::ConnectionLost);
+        }
+    }
+}
+
 /// [N2, F9] A connection whose peer has been superseded between judgement and acceptance is hung up.
 #[test]
 fn an_acceptance_that_was_overtaken_is_hung_up() {
