@@ -331,6 +331,11 @@ impl Plan {
                 source.config.on_user_ack_timeout = OnUserAckTimeout::Event;
                 source.target_config.on_user_ack_timeout = OnUserAckTimeout::Event;
             }
+            if hosts.iter().any(|host| host.first) {
+                // Whose user changes a buffer loses the session with a node of the first release.
+                let sends = sources.iter_mut().flat_map(|s| s.up.iter_mut().chain(&mut s.down));
+                sends.for_each(|send| send.changes = None);
+            }
         }
         let sharing = rivals(&mut Rng::new(seed ^ ROLES), &mut sources, no_faults);
         if sharing == Sharing::Exclusive {
