@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use super::LinkKey;
 use crate::cluster::PeerState;
 use crate::id::{Generation, Incarnation, NodeId, SessionId, Side};
 use crate::time::{Duration, Time};
@@ -26,6 +27,8 @@ pub(super) struct Peer {
     /// When it was last heard, never moved by T9: what it may believe of its lease is counted from here.
     pub(super) last_heard: Time,
     pub(super) state: Option<PeerState>,
+    /// The link that brought its last message.
+    pub(super) spoke_on: Option<LinkKey>,
     /// An engine with a quorum says that it is gone.
     pub(super) down: bool,
     /// Clients that are registered there, as far as such an engine has said.
@@ -58,6 +61,7 @@ impl Peer {
             echoed: 0,
             last_heard: Time::ZERO,
             state: None,
+            spoke_on: None,
             down: false,
             clients: BTreeSet::new(),
             revocations: VecDeque::new(),

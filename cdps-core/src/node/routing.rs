@@ -15,6 +15,9 @@ use crate::wire::{Frame, Heartbeat, NodeBody, NodeMessage};
 /// Messages that may wait in [`Node::poll_output`]. More are dropped: whoever sent them repeats them.
 const MAX_MESSAGES_WAITING: usize = 1024;
 
+/// How good a connection is to send a message on, and of which link it is.
+type Way = (Health, Reverse<Duration>, Reverse<LinkKey>);
+
 impl Node {
     /// A frame came on a control connection. Ignored if the connection is not the link's present one.
     ///
@@ -113,6 +116,9 @@ impl Node {
             Standing::Proper if for_former => return Ok(()),
             Standing::Proper => {}
         }
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.spoke_on = Some(key);
+        }
         if self.peers.get(&from).and_then(|peer| peer.incarnation) != Some(from_incarnation) {
             let kept = self
                 .links
@@ -138,7 +144,9 @@ impl Node {
         self.outputs.push_back(Output::Message { from, from_incarnation, body });
     }
 
-    /// Sends a message to a node over its best link, or over all that are alive. Best effort: whoever needs an answer repeats it.
+    /// Sends a message to a node over its best link, or over all that are alive. Best effort: whoever needs an answer repeats it. An answer
+    /// goes back on the link that brought the peer's last message, unless another is healthier: if it is lost there, the peer is the first to
+    /// see that nothing arrives, and asks again on another.
     ///
     /// A REVOKE is more than that. It goes on every connection, and stands until the peer has answered it or is another incarnation: it
     /// is also the first thing on each later connection. So no heartbeat that is built after this call reaches the peer before it, and
@@ -175,8 +183,13 @@ impl Node {
     }
 
     fn send(&mut self, to: NodeId, body: &NodeBody, all_links: bool) {
+        let back = match body {
+            NodeBody::Answer(_) | NodeBody::Released { .. } => self.peers.get(&to).and_then(|p| p.spoke_on),
+            NodeBody::Connect(_) | NodeBody::Revoke { .. } | NodeBody::Bye { .. } => None,
+        };
         let ways = self.ways(to);
-        let best = ways.iter().max().map(|way| way.2.0);
+        let rank = |(health, rtt, key): &Way| (*health, back == Some(key.0), *rtt, *key);
+        let best = ways.iter().max_by_key(|way| rank(way)).map(|way| way.2.0);
         if best.is_none() {
             self.counters.messages_dropped += 1;
         }
@@ -188,7 +201,7 @@ impl Node {
     }
 
     /// The connections to a node; the greatest is the best: healthiest, then fastest, then first. One that has proved nothing yet is better than none.
-    fn ways(&self, to: NodeId) -> Vec<(Health, Reverse<Duration>, Reverse<LinkKey>)> {
+    fn ways(&self, to: NodeId) -> Vec<Way> {
         let incarnation = self.peers.get(&to).and_then(|peer| peer.incarnation);
         let claims = |link: &Link| link.conn().map(|conn| conn.incarnation);
         self.links

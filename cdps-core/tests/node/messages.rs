@@ -1,5 +1,6 @@
 //! Node messages: by which link they go, what bounds them, and which are believed.
 
+use cdps_core::cluster::Health;
 use cdps_core::id::{Generation, Incarnation, NodeId, SessionId, Side, Sn};
 use cdps_core::node::Output;
 use cdps_core::reason::Reason;
@@ -75,6 +76,41 @@ fn a_message_takes_the_best_link() {
     let got = net.messages(0, 2);
     assert_eq!(got.len(), 2 + 5 + 5, "what was held is lost with its connection");
     assert!(got.iter().all(|message| *message == body));
+}
+
+/// [N2, T2] An answer goes back where the question came from, though another link is faster: it may be lost there without a trace here, and who asks
+/// finds another way first. Unless that link is in doubt here.
+#[test]
+fn an_answer_goes_back_where_the_question_came_from() {
+    let mut net = Net::pair(2, 10 * MS, false);
+    net.set_latency(address(2, 2), 3 * MS);
+    net.run(20 * SECOND);
+    let (fast, slow) = (address(2, 2), address(2, 1));
+    let question = connect(&net, 1, 1);
+    let NodeBody::Connect(Connect { session, generation, .. }) = question else { panic!("no question") };
+    let answer = NodeBody::Released { session, generation };
+    let tell = |net: &mut Net, from: u32, to: u32, body: &NodeBody| {
+        let mark = net.sent.len();
+        net.with(from, |node, now| node.tell(now, NodeId(to), body.clone(), false));
+        let used = used(net, mark, from);
+        net.run(30 * MS);
+        used
+    };
+    // Node 1 does not hear node 2 on the fast link any more, and node 2 does not know.
+    net.set_mode(fast, Mode::HoldToDialler);
+    assert_eq!(tell(&mut net, 2, 1, &answer), [fast.to_string()], "nothing was asked");
+    while net.health(1, fast, End::Dialler) == Health::Good {
+        net.run(MS);
+    }
+    assert_eq!(tell(&mut net, 1, 2, &question), [slow.to_string()]);
+    assert_eq!(net.health(2, fast, End::Acceptor), Health::Good);
+    assert_eq!(tell(&mut net, 2, 1, &answer), [slow.to_string()]);
+    let other = connect(&net, 2, 1);
+    assert_eq!(tell(&mut net, 2, 1, &other), [fast.to_string()], "that is no answer");
+    net.set_mode(fast, Mode::Pass);
+    net.set_mode(slow, Mode::Hold);
+    net.run(800 * MS);
+    assert_eq!(tell(&mut net, 2, 1, &answer), [fast.to_string()], "the other is suspect");
 }
 
 /// [N2] A link that has proved nothing yet is better than none.
