@@ -1,7 +1,7 @@
 //! What time alone brings: suspicion, probes, redials, timeouts.
 
 use super::decision::Trigger;
-use super::path::Dial;
+use super::path::{Conn, Dial, Path};
 use super::session::Lease;
 use super::state::State;
 use super::{Action, Payload, Port};
@@ -148,8 +148,11 @@ impl<S: Payload, R: Clone> Port<S, R> {
 
     /// Suspicion (T3), connections that stand still, and F1's receipt timeout.
     fn judge_paths(&mut self, now: Time) {
+        // First of all: what is given up below is no evidence any more (F11).
+        if self.side == Side::Source && self.receipts_are_late(now) {
+            return self.lose_target(now, Trigger::NoReceipt);
+        }
         let (least, dead) = (self.config.liveness.suspect, self.config.liveness.dead);
-        let mut timed_out = false;
         for at in 0..self.paths.len() {
             let patience = self.paths[at].patience(least);
             let path = self.paths[at].id;
@@ -164,7 +167,6 @@ impl<S: Payload, R: Clone> Port<S, R> {
             }
             let Some(oldest) = conn.flights.front().map(|f| f.at) else { continue };
             let waited = now.since(conn.progress_at);
-            timed_out |= conn.flights.iter().any(|f| !f.moved) && now.since(oldest) > self.config.ack_timeout;
             let silent = now.since(conn.heard_at);
             let stands_still = waited > dead.max(patience * 4) && (silent > dead || waited > dead * 4);
             if waited > patience / 2 && !conn.probed {
@@ -182,9 +184,16 @@ impl<S: Payload, R: Clone> Port<S, R> {
                 self.rescue(now, at);
             }
         }
-        if timed_out && self.side == Side::Source {
-            self.lose_target(now, Trigger::NoReceipt);
-        }
+    }
+
+    /// A connection has waited for a receipt for longer than the timeout, and not all that is on its way there also went elsewhere.
+    fn receipts_are_late(&self, now: Time) -> bool {
+        let late = |conn: &Conn| {
+            let oldest = conn.flights.front().map(|f| f.at);
+            oldest.is_some_and(|at| now.since(at) > self.config.ack_timeout)
+                && conn.flights.iter().any(|f| !f.moved)
+        };
+        self.paths.iter().filter_map(Path::conn).any(late)
     }
 
     /// What is on its way on a path that receipts, but too slowly for the receipt timeout, also goes on a good one: the timeout judges the target,

@@ -74,6 +74,25 @@ fn a_loss_leaves_its_evidence() {
     assert_eq!(found.lease, Some((LeaseEnd::Ended, Duration::ZERO)), "it says so itself");
 }
 
+/// [F11] [F1] The receipt timeout leaves what was measured also where the connection that it was measured on is given up at the same moment.
+#[test]
+fn a_receipt_timeout_leaves_its_evidence() {
+    let dead = config(1).liveness.dead;
+    let mut pair = Pair::connected(PortConfig { ack_timeout: dead, ..config(1) });
+    quiet(&mut pair);
+    pair.silent = vec![PathId(0)];
+    pair.send(1, b"message").unwrap();
+    pair.run();
+    // The process is a little late, as others are.
+    pair.pass(dead - MS);
+    pair.now = pair.now + MS * 2;
+    pair.source.handle_timeout(pair.now);
+    let found = record(&mut pair);
+    let timer = Timer { name: "ack_timeout", value: dead, measured: dead + MS };
+    assert_eq!((found.trigger, found.timer), (Trigger::NoReceipt, Some(timer)));
+    assert!(found.paths[0].heard.is_some());
+}
+
 /// [F11] A switch says how the former lease was over, and after how long, and which backups did not do; as one line too.
 #[test]
 fn a_switch_says_what_came_of_it() {
