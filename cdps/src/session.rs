@@ -37,6 +37,8 @@ pub(crate) struct Sessions {
     leaving: HashMap<String, Vec<Arc<PortShared>>>,
     /// Highest generation revoked, per session: a CONNECT that comes late must not bring it back. The oldest go first.
     revoked: VecDeque<(SessionId, Generation)>,
+    /// Requests that were refused last, and why: as many as may wait.
+    refused: VecDeque<((SessionId, Generation), Denial)>,
 }
 
 struct Session {
@@ -121,6 +123,10 @@ impl Sessions {
             Some(_) | None if revoked => return STALE,
             Some(_) | None => {}
         }
+        let asked = (connect.session, connect.generation);
+        if let Some((_, denial)) = self.refused.iter().find(|refused| refused.0 == asked) {
+            return Found::Denied(denial.clone());
+        }
         if let Err(denial) = judged {
             return Found::Denied(denial);
         }
@@ -155,6 +161,7 @@ impl Sessions {
         let over = |session: &SessionId| (session.node, session.incarnation) == (node, incarnation);
         self.table.retain(|session, known| !(known.pending && over(session)));
         self.revoked.retain(|(session, _)| !over(session));
+        self.refused.retain(|((session, _), _)| !over(session));
     }
 
     /// The client has accepted. Gives the port of another source that has to go for it (L4). `Err`: something newer has taken the place
@@ -192,6 +199,15 @@ impl Sessions {
             }
             Some(_) | None => false,
         }
+    }
+
+    /// What its port was for is refused: also when it is asked for again, as a source does that has not heard of it yet.
+    fn refuse(&mut self, connect: &Connect, port: &Arc<PortShared>, denial: Denial) {
+        if self.refused.len() >= PENDING {
+            self.refused.pop_front();
+        }
+        self.refused.push_back(((connect.session, connect.generation), denial));
+        self.forget(port);
     }
 
     /// Takes a port out of the table.
@@ -428,7 +444,8 @@ fn decide(node: &Arc<NodeShared>, client: &Arc<ClientShared>, connect: &Connect,
             }
         }
         Err((reason, text)) => {
-            node.sessions.lock().forget(port);
+            let denial = Denial { reason, text: text.clone() };
+            node.sessions.lock().refuse(connect, port, denial);
             // The source has no session that could end: it is refused, and may ask again.
             port.call(|engine, now| engine.handle_superseded(now, reason));
             port.abandon();
