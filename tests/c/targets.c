@@ -202,7 +202,7 @@ static void fence(cdps_port_t *port, int32_t *codes)
     clock_gettime(CLOCK_MONOTONIC, &to);
     CHECK(check_read(&fenced) == 1 && fenced_node == 2 && check_read(&switched) == 1 && switched_to == 3);
     CHECK(to.tv_sec - from.tv_sec < 45);
-    CHECK(last.node == 2 && last.trigger == CDPS_TRIGGER_NO_RECEIPT && last.timer_ns == 1000000000);
+    CHECK(last.node == 2 && last.trigger == CDPS_TRIGGER_NO_RECEIPT && last.timer_ns == 5000000000);
     CHECK(last.lease == CDPS_LEASE_FENCED && last.membership == CDPS_MEMBER_REACHABLE);
     stop_child(&children[1]);
     stop_child(&children[2]);
@@ -303,7 +303,7 @@ int main(int argc, char **argv)
         check_set(config, "liveness.lease_ms", "60000");
         check_set(config, "liveness.dead_ms", "80000");
         check_set(config, "port.session_timeout_ms", "90000");
-        check_set(config, "port.ack_timeout_ms", "1000");
+        check_set(config, "port.ack_timeout_ms", "5000");
         table.on_fence = on_fence;
     } else if (graces) {
         check_set(config, "port.switch_grace_ms", "80000");

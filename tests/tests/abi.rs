@@ -4,6 +4,7 @@
 //! where it is missing; `make test` names them at its end.
 
 use std::collections::BTreeSet;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use cdps_tests::gcc::{self, STRICT, must};
 use cdps_tests::project;
+use rustix::process::{Pid, Signal, kill_process_group};
 
 /// Longest run of a C program: their own deadline ends them long before.
 const LIMIT: Duration = Duration::from_secs(400);
@@ -42,6 +44,7 @@ fn run(command: &mut Command) {
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
         .stdout(Stdio::null())
+        .process_group(0)
         .spawn()
         .expect("gcc made it");
     let mut complaints = child.stderr.take().expect("piped");
@@ -62,6 +65,10 @@ fn run(command: &mut Command) {
             None => std::thread::park_timeout(Duration::from_millis(10)),
         }
     };
+    // What a program that failed has started may be stopped, and would keep the reader waiting.
+    if let Some(group) = Pid::from_raw(child.id() as i32) {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
     let complaints = reader.join().expect("the reader");
     match status {
         Some(status) => assert!(status.success(), "{command:?}: {status}\n{complaints}"),
