@@ -97,6 +97,14 @@ static void start(struct child *child, const char *id)
     fclose(said);
 }
 
+/* Returns when it is stopped: until then it may still answer. */
+static void freeze(const struct child *child)
+{
+    int status;
+    CHECK(kill(child->pid, SIGSTOP) == 0);
+    CHECK(waitpid(child->pid, &status, WUNTRACED) == child->pid && WIFSTOPPED(status));
+}
+
 /* ---- the source ---- */
 
 static void on_complete(void *user, const cdps_complete_t *e)
@@ -197,7 +205,7 @@ static void fence(cdps_port_t *port, int32_t *codes)
 {
     struct timespec from, to;
     clock_gettime(CLOCK_MONOTONIC, &from);
-    CHECK(kill(children[0].pid, SIGSTOP) == 0);
+    freeze(&children[0]);
     send_and_wait(port, &codes[1]);
     clock_gettime(CLOCK_MONOTONIC, &to);
     CHECK(check_read(&fenced) == 1 && fenced_node == 2 && check_read(&switched) == 1 && switched_to == 3);
@@ -257,7 +265,7 @@ static void grace(cdps_port_t *port, int32_t *codes)
     CHECK(t.switch_grace_ms == 80000 && t.session_timeout_ms == 90000);
     CHECK(t.pause_ms == t.detection_ms + t.lease_rest_ms + t.switch_grace_ms + t.connect_timeout_ms);
     EXPECT(CDPS_OK, cdps_port_info(port, &before));
-    CHECK(kill(children[0].pid, SIGSTOP) == 0);
+    freeze(&children[0]);
     while (link_of(port) != CDPS_LINK_SWITCHING) {
         CHECK(time(NULL) < deadline);
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
