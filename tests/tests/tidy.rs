@@ -204,7 +204,7 @@ fn no_file_names_the_paths_of_one_machine() {
     let mut found = Vec::new();
     for (path, text) in texts(|path| extensions.contains(&extension(path))) {
         for (number, line) in text.lines().enumerate() {
-            // A path starts where a word does: `framework/` and `$HOME/work/x` are none of these.
+            // A path starts where a word does: what only ends in such a name, or follows a variable, is none of these.
             let hit = roots.iter().any(|root| {
                 line.match_indices(root.as_str()).any(|(at, _)| {
                     !line[..at].ends_with(|c: char| {

@@ -484,7 +484,7 @@ impl<S: Payload> Sender<S> {
     #[inline(always)]
     fn next_piece(&mut self, fragment: u32) -> Option<Piece> {
         if !self.again.is_empty()
-            && let Some(piece) = self.next_again()
+            && let Some(piece) = self.next_again(false)
         {
             return Some(piece);
         }
@@ -520,8 +520,11 @@ impl<S: Payload> Sender<S> {
         Some(Piece { at, sn, offset, len, counted: false })
     }
 
-    fn next_again(&mut self) -> Option<Piece> {
-        while let Some(((sn, offset), Again { len, counted })) = self.again.pop_first() {
+    /// What is sent again of one class; what the peer has meanwhile is not.
+    fn next_again(&mut self, high: bool) -> Option<Piece> {
+        loop {
+            let again = if high { &mut self.high.as_mut()?.again } else { &mut self.again };
+            let ((sn, offset), Again { len, counted }) = again.pop_first()?;
             let at = sn.0.checked_sub(self.base.0).and_then(|at| usize::try_from(at).ok());
             if let Some(at) = at
                 && let Some(entry) = self.entries.get_mut(at).filter(|e| e.phase == Phase::Sent)
@@ -531,7 +534,6 @@ impl<S: Payload> Sender<S> {
                 return Some(Piece { at, sn, offset, len, counted });
             }
         }
-        None
     }
 
     /// The connection that carried this is gone, or in doubt: it must travel again unless the peer has it.

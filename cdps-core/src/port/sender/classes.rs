@@ -108,10 +108,10 @@ impl<S: Payload> Sender<S> {
     /// What goes next, of two classes: all that is high before anything normal.
     #[cold]
     pub(super) fn next_of_classes(&mut self, fragment: u32) -> Option<Piece> {
-        if let Some(piece) = self.next_high_again().or_else(|| self.next_high(fragment)) {
+        if let Some(piece) = self.next_again(true).or_else(|| self.next_high(fragment)) {
             return Some(piece);
         }
-        if let Some(piece) = self.next_again() {
+        if let Some(piece) = self.next_again(false) {
             return Some(piece);
         }
         if self.normal_waits() {
@@ -120,21 +120,6 @@ impl<S: Payload> Sender<S> {
         let piece = self.next_new(fragment);
         self.step_over_high();
         piece
-    }
-
-    fn next_high_again(&mut self) -> Option<Piece> {
-        let high = self.high.as_mut()?;
-        while let Some(((sn, offset), Again { len, counted })) = high.again.pop_first() {
-            let at = sn.0.checked_sub(self.base.0).and_then(|at| usize::try_from(at).ok());
-            if let Some(at) = at
-                && let Some(entry) = self.entries.get_mut(at).filter(|e| e.phase == Phase::Sent)
-            {
-                entry.resent = true;
-                self.resent += 1;
-                return Some(Piece { at, sn, offset, len, counted });
-            }
-        }
-        None
     }
 
     fn next_high(&mut self, fragment: u32) -> Option<Piece> {
