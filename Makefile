@@ -79,7 +79,7 @@ test-net: lib ## faults of networks and nodes, between network namespaces: needs
 	@.ci/setup net || exit 0; \
 	$(CARGO) test --quiet --package cdps-tests --test net -- --ignored --nocapture --test-threads=1
 
-bars-net: lib ## how long failovers take, each RUNS times, between network namespaces; the machine should be quiet: make bars-net [RUNS=20]
+bars-net: lib ## how long failovers take, each RUNS times, between network namespaces, five minutes; the machine should be quiet: make bars-net [RUNS=20]
 	@.ci/setup net
 	CDPS_FAILOVER_RUNS=$(RUNS) $(CARGO) test --quiet --package cdps-tests --test net -- --ignored --nocapture --test-threads=1 failover
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use cdps_tests::load::run_for;
-use cdps_tests::netns::Fault;
+use cdps_tests::netns::{Fault, LINKS};
 
 use crate::cluster::{Cluster, SOURCE, alone};
-use crate::{A_WHILE, DEAD, LARGE, SUSPECT, budgeted, freeze, hidden, kill, switched, wake};
+use crate::{A_WHILE, LARGE, budgeted, freeze, hidden_from, kill, start_budgeted, switched, wake};
 
 /// The links of the source, in bits a second, one ten times slower; together they leave the processors time.
 const FAST: u64 = 100_000_000;
@@ -79,30 +79,40 @@ fn runs() -> usize {
     std::env::var("CDPS_FAILOVER_RUNS").map_or(1, |text| text.parse().expect("a number"))
 }
 
+/// A path fails, each time on a new cluster: one that dies again and again is kept out longer and longer (T4).
+fn path_lost(fault: fn(usize, usize) -> Fault) -> Vec<Duration> {
+    let _alone = alone();
+    (0..runs()).flat_map(|run| hidden_from(start_budgeted(), &[fault(SOURCE, run % LINKS)])).collect()
+}
+
+/// The target fails, each time on a new cluster.
+fn target_lost(strike: fn(&mut Cluster), heal: fn(&mut Cluster)) -> Vec<Duration> {
+    (0..runs()).map(|_| switched(strike, heal)).collect()
+}
+
 /// [T2] [T3] [F5] [F7] [F8] [F12] [A4] [M2] A path or the target is lost, and how long the user waits: a stream whose path fails, everybody
-/// when the target does. To hold against: an unanswered path is suspect after 200 ms and dead after 1500 ms; a target is given up after
-/// 1500 ms, and the pause is no longer than the failover budget promises.
+/// when the target does. Each run is held against what follows from the failover budget: an unanswered path is suspect after 200 ms and dead
+/// after 1500 ms, and its pause well below that ([`PATH_LIMIT`](crate::PATH_LIMIT)); a target is given up after 1500 ms, and the pause is
+/// shorter than what all timers add up to.
 #[test]
 #[ignore = "needs root: make test-net"]
 fn failover_takes_what_the_timers_say() {
-    let alternating = |fault: fn(usize, usize) -> Fault| -> Vec<Fault> {
-        (0..runs()).map(|run| fault(SOURCE, run % 2)).collect()
-    };
-    let promise = budgeted().longest_pause();
+    let config = budgeted();
+    let (live, promise) = (&config.liveness, config.longest_pause());
     let table = [
-        ("path killed", SUSPECT, DEAD, hidden(LARGE, &alternating(Fault::DeviceDown))),
-        ("path silent", SUSPECT, DEAD, hidden(LARGE, &alternating(Fault::Silent))),
-        ("target killed", DEAD, promise, (0..runs()).map(|_| switched(kill, |_| {})).collect()),
-        ("target frozen", DEAD, promise, (0..runs()).map(|_| switched(freeze, wake)).collect()),
+        ("path killed", live.suspect, live.dead, path_lost(Fault::DeviceDown)),
+        ("path silent", live.suspect, live.dead, path_lost(Fault::Silent)),
+        ("target killed", live.dead, promise, target_lost(kill, |_| {})),
+        ("target frozen", live.dead, promise, target_lost(freeze, wake)),
     ];
     eprintln!(
         "  {:<14} {:>5} {:>9} {:>9} {:>9} {:>9} {:>9}  (ms)",
         "", "runs", "timer", "minimum", "median", "maximum", "promise"
     );
-    for (what, timer, limit, mut pauses) in table {
+    for (what, timer, promise, mut pauses) in table {
         pauses.sort();
         let [least, median, most] = [0, pauses.len() / 2, pauses.len() - 1].map(|at| pauses[at].as_millis());
-        let (timer, limit) = (timer.as_millis(), limit.as_millis());
-        eprintln!("  {what:<14} {:>5} {timer:>9} {least:>9} {median:>9} {most:>9} {limit:>9}", pauses.len());
+        let (runs, timer, promise) = (pauses.len(), timer.as_millis(), promise.as_millis());
+        eprintln!("  {what:<14} {runs:>5} {timer:>9} {least:>9} {median:>9} {most:>9} {promise:>9}");
     }
 }

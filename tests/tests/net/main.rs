@@ -37,7 +37,10 @@ const A_WHILE: Duration = Duration::from_millis(300);
 /// stream without a delivery.
 fn hidden(size: usize, faults: &[Fault]) -> Vec<Duration> {
     let _alone = alone();
-    let mut cluster = Cluster::start(size);
+    hidden_from(Cluster::start(size), faults)
+}
+
+fn hidden_from(mut cluster: Cluster, faults: &[Fault]) -> Vec<Duration> {
     let mut stalls = Vec::new();
     for fault in faults {
         run_for(A_WHILE);
@@ -184,9 +187,8 @@ fn budgeted() -> PortConfig {
     PortConfig { autoswitch: true, ..config }
 }
 
-/// The target is lost, and comes back: the port goes to its backup by itself, within its budget. Gives the time without a delivery.
-fn switched(strike: impl FnOnce(&mut Cluster), heal: impl FnOnce(&mut Cluster)) -> Duration {
-    let _alone = alone();
+/// A source with such a port under full load of large messages.
+fn start_budgeted() -> Cluster {
     let config = budgeted();
     let settings = [
         "port.autoswitch=true".into(),
@@ -194,13 +196,19 @@ fn switched(strike: impl FnOnce(&mut Cluster), heal: impl FnOnce(&mut Cluster)) 
         format!("port.connect_timeout_ms={}", config.connect_timeout.as_millis()),
         format!("port.ack_timeout_ms={}", config.ack_timeout.as_millis()),
     ];
-    let mut cluster = Cluster::over(&[0, 1], LARGE, &settings.each_ref().map(String::as_str), &[]);
+    Cluster::over(&[0, 1], LARGE, &settings.each_ref().map(String::as_str), &[])
+}
+
+/// The target is lost, and comes back: the port goes to its backup by itself, within its budget. Gives the time without a delivery.
+fn switched(strike: impl FnOnce(&mut Cluster), heal: impl FnOnce(&mut Cluster)) -> Duration {
+    let _alone = alone();
+    let mut cluster = start_budgeted();
     run_for(A_WHILE);
     let since = now();
     strike(&mut cluster);
     let pause = Duration::from_nanos(cluster.wait_switched() - since);
     eprintln!("  {} ms without a delivery", pause.as_millis());
-    let promise = config.longest_pause();
+    let promise = budgeted().longest_pause();
     assert!(pause < promise, "{pause:?} without a delivery; the budget promises {promise:?}");
     heal(&mut cluster);
     run_for(A_WHILE);
