@@ -39,35 +39,45 @@ pub(crate) enum FaultKind {
     Partition { host: usize, to: bool, from: bool },
 }
 
+/// Where a fault is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    Route(usize),
+    /// All of a node, and with that all that leads to it.
+    Host(usize),
+}
+
+impl FaultKind {
+    pub(crate) fn place(self) -> Place {
+        match self {
+            FaultKind::Stall { route }
+            | FaultKind::OneWay { route, .. }
+            | FaultKind::Narrow { route, .. }
+            | FaultKind::Reset { route }
+            | FaultKind::RelayKilled { route }
+            | FaultKind::HalfOpen { route, .. }
+            | FaultKind::Slow { route, .. }
+            | FaultKind::Corrupt { route, .. } => Place::Route(route),
+            FaultKind::Kill { host, .. } | FaultKind::Freeze { host } | FaultKind::Partition { host, .. } => {
+                Place::Host(host)
+            }
+        }
+    }
+}
+
 impl Fault {
     pub(crate) fn hits_host(&self, host: usize) -> bool {
-        match self.kind {
-            FaultKind::Kill { host: h, .. }
-            | FaultKind::Freeze { host: h }
-            | FaultKind::Partition { host: h, .. } => h == host,
-            FaultKind::Stall { .. }
-            | FaultKind::OneWay { .. }
-            | FaultKind::Narrow { .. }
-            | FaultKind::Reset { .. }
-            | FaultKind::RelayKilled { .. }
-            | FaultKind::HalfOpen { .. }
-            | FaultKind::Slow { .. }
-            | FaultKind::Corrupt { .. } => false,
-        }
+        self.kind.place() == Place::Host(host)
     }
 
     pub(crate) fn hits_route(&self, route: usize) -> bool {
-        match self.kind {
-            FaultKind::Stall { route: r }
-            | FaultKind::OneWay { route: r, .. }
-            | FaultKind::Narrow { route: r, .. }
-            | FaultKind::Reset { route: r }
-            | FaultKind::RelayKilled { route: r }
-            | FaultKind::HalfOpen { route: r, .. }
-            | FaultKind::Slow { route: r, .. }
-            | FaultKind::Corrupt { route: r, .. } => r == route,
-            FaultKind::Kill { .. } | FaultKind::Freeze { .. } | FaultKind::Partition { .. } => false,
-        }
+        self.kind.place() == Place::Route(route)
+    }
+
+    /// It is there at a time: who is killed and not started again stays dead.
+    pub(crate) fn is_on(&self, at: u64) -> bool {
+        let lasts = matches!(self.kind, FaultKind::Kill { restart: false, .. });
+        self.at <= at && (lasts || at < self.until)
     }
 }
 

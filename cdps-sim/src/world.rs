@@ -346,54 +346,31 @@ impl World {
 
     pub(crate) fn fault_begins(&mut self, kind: FaultKind) {
         self.env.fault_begins(kind);
-        match kind {
-            FaultKind::Kill { host, process_only, .. } => {
-                if self.hosts[host].engine.is_some() {
-                    self.env.oracle.struck.insert(self.hosts[host].node(), self.env.now);
-                    self.hosts[host].kill(&mut self.env);
-                    self.env.net_kill(host, plan::machine(process_only));
-                    self.hosts[host].life = self.env.net.lives[host];
-                }
-            }
-            FaultKind::Freeze { host } => {
-                self.env.oracle.struck.insert(self.hosts[host].node(), self.env.now);
-                self.hosts[host].freeze(&mut self.env, true);
-            }
-            FaultKind::Stall { .. }
-            | FaultKind::OneWay { .. }
-            | FaultKind::Narrow { .. }
-            | FaultKind::Reset { .. }
-            | FaultKind::RelayKilled { .. }
-            | FaultKind::HalfOpen { .. }
-            | FaultKind::Slow { .. }
-            | FaultKind::Corrupt { .. }
-            | FaultKind::Partition { .. } => {}
+        if let FaultKind::Kill { host, process_only, .. } = kind
+            && self.hosts[host].engine.is_some()
+        {
+            self.env.oracle.struck.insert(self.hosts[host].node(), self.env.now);
+            self.hosts[host].kill(&mut self.env);
+            self.env.net_kill(host, plan::machine(process_only));
+            self.hosts[host].life = self.env.net.lives[host];
+        }
+        if let FaultKind::Freeze { host } = kind {
+            self.env.oracle.struck.insert(self.hosts[host].node(), self.env.now);
+            self.hosts[host].freeze(&mut self.env, true);
         }
     }
 
     pub(crate) fn fault_ends(&mut self, kind: FaultKind) {
         self.env.fault_ends(kind);
-        match kind {
-            FaultKind::Kill { host, restart: true, .. } => {
-                if self.hosts[host].engine.is_none() {
-                    self.env.net.machines[host] = Machine::Up;
-                    self.hosts[host].open(&mut self.env);
-                }
-            }
-            FaultKind::Freeze { host } => {
-                self.hosts[host].freeze(&mut self.env, false);
-                self.env.oracle.survived(self.hosts[host].node());
-            }
-            FaultKind::Kill { restart: false, .. }
-            | FaultKind::Stall { .. }
-            | FaultKind::OneWay { .. }
-            | FaultKind::Narrow { .. }
-            | FaultKind::Reset { .. }
-            | FaultKind::RelayKilled { .. }
-            | FaultKind::HalfOpen { .. }
-            | FaultKind::Slow { .. }
-            | FaultKind::Corrupt { .. }
-            | FaultKind::Partition { .. } => {}
+        if let FaultKind::Kill { host, restart: true, .. } = kind
+            && self.hosts[host].engine.is_none()
+        {
+            self.env.net.machines[host] = Machine::Up;
+            self.hosts[host].open(&mut self.env);
+        }
+        if let FaultKind::Freeze { host } = kind {
+            self.hosts[host].freeze(&mut self.env, false);
+            self.env.oracle.survived(self.hosts[host].node());
         }
     }
 

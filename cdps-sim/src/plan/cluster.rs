@@ -4,7 +4,7 @@ use cdps_core::cluster::{ClusterKind, MembershipChange};
 
 use super::{HostPlan, Plan, SourcePlan};
 use crate::env::MS;
-use crate::fault::{Fault, FaultKind};
+use crate::fault::{Fault, FaultKind, Place};
 use crate::rng::Rng;
 use crate::rules::Promise;
 
@@ -41,7 +41,7 @@ pub(super) fn words(
         }
     }
     for fault in faults {
-        if let FaultKind::Kill { .. } | FaultKind::Freeze { .. } | FaultKind::Partition { .. } = fault.kind {
+        if let Place::Host(_) = fault.kind.place() {
             for at in [fault.at, fault.until] {
                 words.extend((0..hosts.len()).map(|host| (at + rng.within(5, 700) * MS, host)));
             }
@@ -59,25 +59,7 @@ impl Plan {
     /// What an engine with a quorum knows of a host at a time: nodes that are killed, stopped or cut off are down, and have no quorum themselves. It
     /// takes its time to find out, which is in the times of its words.
     pub(crate) fn membership(&self, host: usize, at: u64) -> Vec<MembershipChange> {
-        let active = |fault: &&Fault| (fault.at..fault.until).contains(&at);
-        let is_off = |host: usize| {
-            self.faults.iter().any(|fault| match fault.kind {
-                FaultKind::Partition { host: h, .. } | FaultKind::Freeze { host: h } => {
-                    h == host && active(&fault)
-                }
-                FaultKind::Kill { host: h, restart, .. } => {
-                    h == host && (active(&fault) || (!restart && at >= fault.at))
-                }
-                FaultKind::Stall { .. }
-                | FaultKind::OneWay { .. }
-                | FaultKind::Narrow { .. }
-                | FaultKind::Reset { .. }
-                | FaultKind::RelayKilled { .. }
-                | FaultKind::HalfOpen { .. }
-                | FaultKind::Slow { .. }
-                | FaultKind::Corrupt { .. } => false,
-            })
-        };
+        let is_off = |host: usize| self.faults.iter().any(|fault| fault.hits_host(host) && fault.is_on(at));
         let cut = is_off(host);
         let others = (0..self.hosts.len()).filter(|other| *other != host);
         let words = others.flat_map(|other| {
@@ -93,10 +75,7 @@ impl Plan {
     fn word_of(&self, host: usize, with_clients: bool, off: bool, at: u64) -> Vec<MembershipChange> {
         let node = self.hosts[host].node;
         let clients = self.sources.iter().filter(|_| with_clients).map(|s| s.config.client.clone());
-        let dead = |f: &Fault| match f.kind {
-            FaultKind::Kill { host: h, restart, .. } => h == host && f.at <= at && (at < f.until || !restart),
-            _ => false,
-        };
+        let dead = |f: &Fault| matches!(f.kind, FaultKind::Kill { .. }) && f.hits_host(host) && f.is_on(at);
         if !off {
             let registered = clients.map(|client| MembershipChange::Registered { node, client });
             [MembershipChange::Up(node)].into_iter().chain(registered).collect()
