@@ -1,14 +1,13 @@
-//! The users of ports: what they send, how they acknowledge and release, and what they do in the middle.
+//! The users of ports: what they send, how they acknowledge and release, what they do in the middle (`verbs`), and what they answer
+//! (`questions`).
+
+mod questions;
+mod verbs;
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
 
-use cdps_core::config::PortConfig;
 use cdps_core::id::{Generation, NodeId, Side, Sn};
-use cdps_core::port::{
-    Asked, ChoiceError, ConnStatus, CreditToken, Event, Link, Outbound, Question, QuestionId, SendError,
-    State,
-};
+use cdps_core::port::{ConnStatus, CreditToken, Event, Link, Outbound, QuestionId, SendError, State};
 use cdps_core::reason::Reason;
 use cdps_core::time::{Duration, nanos};
 
@@ -16,11 +15,10 @@ use crate::broken::Broken;
 use crate::env::{Env, MS, SECOND, note};
 use crate::host::{Host, HostEvent, Slot};
 use crate::mutate::{self, Fate};
-use crate::net::Machine;
 use crate::oracle::Delivery;
 use crate::payload::{Received, SentHandle};
-use crate::plan::{HESITATION, Verb};
-use crate::rules::{Invariant, Promise};
+use crate::plan::HESITATION;
+use crate::rules::Invariant;
 use crate::script::Act;
 
 /// Something that a user set out to do.
@@ -122,23 +120,6 @@ impl User {
     }
 }
 
-impl Verb {
-    /// The target's user does it.
-    pub(crate) fn is_targets(self) -> bool {
-        match self {
-            Verb::TargetClose { .. } | Verb::TargetDestroy => true,
-            Verb::Suspend(side) | Verb::Resume(side) => side == Side::Target,
-            Verb::Stop | Verb::Close { .. } | Verb::ConnectAgain | Verb::Switch | Verb::Destroy => false,
-            Verb::RemoveAddress | Verb::AddAddress | Verb::Reconfigure => false,
-        }
-    }
-}
-
-/// States in which traffic may be held (L7).
-fn may_hold(state: State) -> bool {
-    matches!(state, State::Connecting | State::Connected | State::ConnectedTo)
-}
-
 impl Slot {
     pub(crate) fn sends<'a>(&self, host: &'a Host) -> &'a [crate::plan::Send] {
         match self.side {
@@ -228,77 +209,6 @@ impl Host {
                     env.oracle.path(s.session, path, health, reason);
                 }
             }
-        }
-    }
-
-    /// The user is asked which backup to use, and answers after a while, or not, or with what does not help.
-    fn question(&mut self, env: &mut Env, slot: usize, question: &Question) {
-        let vague = self.plan.hosts[self.index].users.vague;
-        let node = self.node();
-        let Some(s) = self.slots[slot].as_mut() else { return };
-        env.oracle.asked(s.session, question);
-        if !s.port.is_asked(question.id) {
-            return;
-        }
-        note!(env, "n{node} p{slot}: user: asked {question:?}");
-        let (failed, candidates) = match &question.what {
-            Asked::Backup { failed, candidates, .. } => (failed, candidates),
-            Asked::Fence { node, generation, .. } => {
-                return self.fence(env, slot, question.id, (*node, *generation));
-            }
-        };
-        let mut answer = Some(env.rng.pick(candidates));
-        if env.rng.chance(vague) {
-            match env.rng.below(3) {
-                0 => return,
-                1 => answer = None,
-                _ => answer = Some(*failed),
-            }
-        }
-        let wait = env.rng.magnitude(MS / 10, 500 * MS);
-        let mut heard = answer;
-        if env.broken == Some(Broken::OtherBackup)
-            && let Some(other) = candidates.iter().find(|node| Some(**node) != answer)
-        {
-            heard = Some(*other);
-            env.broke += 1;
-        }
-        let what = Errand::Choose { question: question.id, node: answer, heard };
-        self.later(env, wait, HostEvent::User { slot, what });
-    }
-
-    /// The user is asked to fence a node: it can say so if the process is dead.
-    fn fence(
-        &mut self,
-        env: &mut Env,
-        slot: usize,
-        question: QuestionId,
-        (node, generation): (NodeId, Generation),
-    ) {
-        let host = self.plan.hosts.iter().position(|h| h.node == node);
-        let dead = host.is_some_and(|host| env.net.machines[host] != Machine::Up);
-        let lies = env.broken == Some(Broken::HastyFence) && !dead;
-        env.broke += u64::from(lies);
-        let what = Errand::Fence { question, generation, done: dead || lies };
-        let wait = env.rng.magnitude(MS / 10, 1000 * MS);
-        self.later(env, wait, HostEvent::User { slot, what });
-    }
-
-    fn choose(
-        &mut self,
-        env: &mut Env,
-        slot: usize,
-        question: QuestionId,
-        node: Option<NodeId>,
-        heard: Option<NodeId>,
-    ) {
-        let now = self.clock(env);
-        let Some(s) = self.slots[slot].as_mut() else { return };
-        let taken = s.port.choose_backup(now, question, heard);
-        note!(env, "n{} p{slot}: user: chooses {node:?}: {taken:?}", self.plan.hosts[self.index].node);
-        match taken {
-            Ok(()) => env.oracle.chose(s.session, node),
-            Err(ChoiceError::Over | ChoiceError::NotACandidate { .. }) => {}
         }
     }
 
@@ -585,196 +495,6 @@ impl Host {
                     );
                 }
                 Err(e)
-            }
-        }
-    }
-
-    /// Looks at the port's state and does what is next.
-    fn tick(&mut self, env: &mut Env, slot: usize) {
-        let now = self.clock(env);
-        let Some(s) = self.slots[slot].as_mut() else { return };
-        s.user.ticking = false;
-        if s.side == Side::Source && self.plan.script.is_some() && !s.user.finishing {
-            return self.want_tick(env, slot);
-        }
-        // A user that acts before it has heard everything makes its own order; this one listens first.
-        if env.now < s.user.resume_at || (s.side == Side::Source && s.has_events()) {
-            self.want_tick(env, slot);
-            return;
-        }
-        match (s.side, s.port.state()) {
-            (_, State::Destroyed) => return,
-            (Side::Target, State::Registered) => {
-                let unregistered = if env.rng.chance(50) { s.port.unregister(now) } else { Ok(()) };
-                if let Err(e) = unregistered.and_then(|()| s.port.destroy(now)) {
-                    env.oracle.fail(Invariant::Sanity, format!("p{slot}: {e}"));
-                }
-                return;
-            }
-            (Side::Target, _) => return,
-            (Side::Source, State::Initialized) if s.user.finishing => {
-                if let Err(e) = s.port.unregister(now).and_then(|()| s.port.destroy(now)) {
-                    env.oracle.fail(Invariant::Sanity, format!("p{slot}: {e}"));
-                }
-                return;
-            }
-            (Side::Source, State::Connected | State::Stopped | State::Connecting) if s.user.finishing => {
-                self.close_down(env, slot);
-            }
-            (Side::Source, State::Connected | State::Stopped)
-                if s.port.link() != Link::Up && env.now < s.user.patient_until => {}
-            (Side::Source, State::Stopped)
-                if s.port.link() == Link::Up && !s.user.closing && env.rng.chance(40) =>
-            {
-                note!(env, "n{} p{slot}: user: resets", self.plan.hosts[self.index].node);
-                s.user.patient_until = env.now + env.rng.below(12 * SECOND);
-                env.oracle.connecting(s.session);
-                // Refused if it is being closed.
-                let _ = s.port.reset(now);
-            }
-            (Side::Source, State::Initialized | State::Stopped) => self.connect(env, slot),
-            (Side::Source, State::Connected) if s.port.link() == Link::Drained && s.user.knows_drained => {
-                self.connect(env, slot)
-            }
-            (Side::Source, _) => {}
-        }
-        self.want_tick(env, slot);
-    }
-
-    fn close_down(&mut self, env: &mut Env, slot: usize) {
-        let now = self.clock(env);
-        let Some(s) = self.slots[slot].as_mut() else { return };
-        if s.user.closing && s.port.state() == State::Stopped {
-            return;
-        }
-        s.user.closing = s.port.state() == State::Stopped && s.port.use_count() <= 1;
-        note!(
-            env,
-            "n{} p{slot}: user: closes in {}",
-            self.plan.hosts[self.index].node,
-            s.port.state().name()
-        );
-        if let Err(e) = s.port.close(now, false) {
-            env.oracle.fail(Invariant::Sanity, format!("p{slot}: {e}"));
-        }
-        self.see_resumed(env, slot, false);
-    }
-
-    fn connect(&mut self, env: &mut Env, slot: usize) {
-        let now = self.clock(env);
-        let plan = Rc::clone(&self.plan);
-        let Some(s) = self.slots[slot].as_mut() else { return };
-        let source = &plan.sources[s.plan];
-        let config: &PortConfig = &source.config;
-        if s.port.link() == Link::Drained {
-            s.user.turn += env.rng.below(2) as usize;
-        }
-        let turn = s.user.turn % config.targets.len();
-        let to = if turn == 0 { None } else { Some(config.targets[turn].node) };
-        note!(env, "n{} p{slot}: user: connects to {to:?} ({turn})", plan.hosts[self.index].node);
-        s.user.knows_drained = false;
-        // While the user keeps out of it, the faults alone decide what is promised.
-        env.oracle.promise(s.session, source.promise(turn));
-        env.oracle.connecting(s.session);
-        if let Err(e) = s.port.connect(now, to) {
-            env.oracle.fail(Invariant::Sanity, format!("p{slot}: {e}"));
-        }
-    }
-
-    fn verb(&mut self, env: &mut Env, slot: usize, n: usize) {
-        let now = self.clock(env);
-        let Some(s) = self.slots[slot].as_mut() else { return };
-        let Some((_, verb)) = self.plan.sources[s.plan].verbs.get(n).copied() else { return };
-        if verb.is_targets() != (s.side == Side::Target) {
-            return;
-        }
-        if let Verb::Suspend(_) | Verb::Resume(_) = verb {
-            return self.hold(env, slot, matches!(verb, Verb::Suspend(_)));
-        }
-        if verb.changes() {
-            return self.change(env, slot, verb);
-        }
-        if s.side == Side::Source && s.has_events() {
-            self.later(env, MS, HostEvent::User { slot, what: Errand::Verb(n) });
-            return;
-        }
-        note!(
-            env,
-            "n{} p{slot}: user: {verb:?} in {}",
-            self.plan.hosts[self.index].node,
-            s.port.state().name()
-        );
-        if s.side == Side::Source {
-            env.oracle.promise(s.session, Promise::default());
-            s.user.resume_at = env.now + env.rng.below(1000 * MS);
-        }
-        match verb {
-            Verb::TargetClose { immediate: false } if s.port.state() == State::ConnectedTo => {
-                // Less what a clock may be wrong by.
-                let timeout = nanos(s.port.config().close_timeout) / 100 * 99;
-                s.user.closes_by.get_or_insert(env.now + timeout);
-            }
-            Verb::TargetClose { immediate: true } | Verb::TargetDestroy => s.user.closes_by = None,
-            _ => {}
-        }
-        // What the state does not allow is refused and changes nothing: also worth trying.
-        let _ = match verb {
-            Verb::Switch => {
-                let targets = &s.port.config().targets;
-                let to = targets[env.rng.below(targets.len() as u64) as usize].node;
-                if s.port.switch(now, to).is_ok() {
-                    env.oracle.planned(s.session);
-                }
-                Ok(())
-            }
-            Verb::Stop => s.port.stop(now),
-            Verb::Close { immediate } | Verb::TargetClose { immediate } => s.port.close(now, immediate),
-            Verb::Destroy | Verb::TargetDestroy => s.port.destroy(now),
-            Verb::ConnectAgain if s.port.link() == Link::Drained && !s.user.knows_drained => Ok(()),
-            Verb::ConnectAgain => {
-                env.oracle.connecting(s.session);
-                let _ = s.port.connect(now, None);
-                Ok(())
-            }
-            Verb::Suspend(_) | Verb::Resume(_) => Ok(()),
-            Verb::RemoveAddress | Verb::AddAddress | Verb::Reconfigure => Ok(()),
-        };
-        self.see_resumed(env, slot, matches!(verb, Verb::TargetClose { .. }));
-    }
-
-    /// Holds traffic, or lets it go. The user need not have heard everything for that.
-    fn hold(&mut self, env: &mut Env, slot: usize, hold: bool) {
-        let now = self.clock(env);
-        let node = self.node();
-        let Some(s) = self.slots[slot].as_mut() else { return };
-        let before = s.port.state();
-        let done = match (hold, env.broken) {
-            (true, Some(Broken::NoHold)) if may_hold(before) => {
-                env.broke += 1;
-                Ok(())
-            }
-            (true, _) => s.port.suspend(),
-            (false, _) => s.port.resume(now),
-        };
-        note!(env, "n{node} p{slot}: user: hold {hold} in {}: {done:?}", before.name());
-        match done {
-            Ok(()) => env.oracle.hold(s.flow_out(), hold),
-            Err(e) if may_hold(before) && s.user.closes_by.is_none() && !s.user.closing => {
-                env.oracle.fail(Invariant::Sanity, format!("p{slot}: {e}"));
-            }
-            Err(_) => {}
-        }
-    }
-
-    /// Stop and close let go what was held, unless other users of the port remain.
-    fn see_resumed(&mut self, env: &mut Env, slot: usize, closes: bool) {
-        if let Some(s) = self.slots[slot].as_ref()
-            && (closes || !may_hold(s.port.state()))
-        {
-            env.oracle.hold(s.flow_out(), false);
-            if s.port.is_suspended() {
-                let text = format!("p{slot} of {}: still suspended in {}", s.session, s.port.state().name());
-                env.oracle.fail(Invariant::Held, text);
             }
         }
     }
