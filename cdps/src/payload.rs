@@ -45,6 +45,7 @@ enum Data {
 
 impl Payload {
     /// Copies a gather list of `len` bytes in all.
+    #[inline(always)]
     pub(crate) fn copy(parts: &[IoSlice<'_>], len: usize, context: u64) -> Payload {
         Payload { data: Data::Copied(copied(parts, len)), context }
     }
@@ -146,19 +147,33 @@ impl cdps_core::port::Payload for Payload {
 }
 
 /// Copies a gather list, behind what this thread has copied before if there is room.
+#[inline(always)]
 fn copied(parts: &[IoSlice<'_>], len: usize) -> Slice {
-    let fill = |chunk: &mut Chunk| {
-        let start = chunk.filled();
-        parts.iter().for_each(|part| chunk.append(part));
-        chunk.slice(start, len)
-    };
+    ARENA
+        .try_with(|arena| {
+            let arena = &mut *arena.borrow_mut();
+            match arena {
+                Some(chunk) if len <= chunk.room().min(OWN_ALLOCATION) => fill(chunk, parts, len),
+                _ => anew(arena, parts, len),
+            }
+        })
+        // The thread is ending, and sends from a destructor.
+        .unwrap_or_else(|_| fill(&mut Chunk::new(len), parts, len))
+}
+
+#[inline(always)]
+fn fill(chunk: &mut Chunk, parts: &[IoSlice<'_>], len: usize) -> Slice {
+    let start = chunk.filled();
+    parts.iter().for_each(|part| chunk.append(part));
+    chunk.slice(start, len)
+}
+
+#[cold]
+fn anew(arena: &mut Option<Chunk>, parts: &[IoSlice<'_>], len: usize) -> Slice {
     if len > OWN_ALLOCATION {
-        return fill(&mut Chunk::new(len));
+        return fill(&mut Chunk::new(len), parts, len);
     }
-    ARENA.with_borrow_mut(|arena| match arena {
-        Some(chunk) if chunk.room() >= len => fill(chunk),
-        _ => fill(arena.insert(Chunk::new(COMMON))),
-    })
+    fill(arena.insert(Chunk::new(COMMON)), parts, len)
 }
 
 /// Checksums of lent memory, when it was lent: one for every `every` bytes.

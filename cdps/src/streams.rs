@@ -1,6 +1,6 @@
 //! Streams of threads that name none (M2): each thread has its own per port.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
@@ -59,6 +59,7 @@ impl Own {
 
 impl Drop for Own {
     fn drop(&mut self) {
+        LATEST.set(NONE);
         let Some(port) = self.port.upgrade() else { return };
         if self.contract != StreamContract::default() {
             port.streams.lock().contracted.push((self.stream, self.contract));
@@ -71,23 +72,42 @@ impl Drop for Own {
 
 thread_local! {
     static OWN: RefCell<Vec<Own>> = const { RefCell::new(Vec::new()) };
+    /// The port that the thread has sent on last, and its stream there. Looked at first. It is one of `OWN`, which keeps the place in memory
+    /// from becoming another port's, or none.
+    static LATEST: Cell<(*const PortShared, StreamId)> = const { Cell::new(NONE) };
 }
 
+const NONE: (*const PortShared, StreamId) = (std::ptr::null(), StreamId(0));
+
 /// The calling thread's stream on this port.
-#[inline]
+#[inline(always)]
 pub(crate) fn own(port: &Arc<PortShared>) -> StreamId {
-    OWN.with_borrow_mut(|own| {
-        let here = own.iter().position(|o| o.is_of(port));
-        if let Some(at) = here {
-            if at > 0 {
-                own.swap(0, at);
-            }
-            return own[0].stream;
-        }
-        forget_gone(own);
+    let (latest, stream) = LATEST.get();
+    if latest == Arc::as_ptr(port) { stream } else { look_up(port) }
+}
+
+#[inline(never)]
+fn look_up(port: &Arc<PortShared>) -> StreamId {
+    let take = || {
         let ended = port.read(Engine::ended_up_to).unwrap_or_default();
-        let stream = port.streams.lock().take(ended);
-        own.push(Own { port: Arc::downgrade(port), stream, contract: StreamContract::default() });
+        port.streams.lock().take(ended)
+    };
+    let own = OWN.try_with(|own| {
+        let mut own = own.borrow_mut();
+        let known = own.iter().find(|o| o.is_of(port)).map(|o| o.stream);
+        let stream = known.unwrap_or_else(|| {
+            forget_gone(&mut own);
+            let stream = take();
+            own.push(Own { port: Arc::downgrade(port), stream, contract: StreamContract::default() });
+            stream
+        });
+        LATEST.set((Arc::as_ptr(port), stream));
+        stream
+    });
+    // A thread that ends, and has given back its own, may send from a destructor: on one that the next thread goes on with.
+    own.unwrap_or_else(|_| {
+        let stream = take();
+        port.streams.lock().retiring.push_back((stream, Sn::default()));
         stream
     })
 }
@@ -143,6 +163,7 @@ pub(crate) fn exchange(port: &Arc<PortShared>) -> Option<StreamId> {
             streams.retiring.remove(at)
         });
         mine.stream = other.flatten()?.0;
+        LATEST.set(NONE);
         Some(mine.stream)
     })
 }

@@ -191,6 +191,38 @@ fn threads_have_streams_of_their_own() {
     pair.end();
 }
 
+/// [M2] A thread that ends sends from the destructor of something of its own, when what the port kept for the thread is gone already.
+#[test]
+fn the_end_of_a_thread_sends() {
+    struct Last(Option<cdps::Port>);
+    impl Drop for Last {
+        fn drop(&mut self) {
+            let port = self.0.as_ref().expect("is set");
+            send(port, b"from the end of the thread", 2).expect("is accepted");
+        }
+    }
+    thread_local! {
+        static LAST: std::cell::RefCell<Last> = const { std::cell::RefCell::new(Last(None)) };
+    }
+    let pair = Pair::new(1);
+    let threads = 50;
+    std::thread::scope(|scope| {
+        for k in 0..threads {
+            let thread = scope.spawn(|| {
+                // What is first used first is dropped last.
+                LAST.with(|last| last.borrow_mut().0 = Some(pair.port.clone()));
+                send(&pair.port, b"from the thread", 1).expect("is accepted");
+            });
+            thread.join().expect("ends well");
+            // So that the path is quiet, and its next message written by the thread that sends it.
+            pair.user.wait_ends(2 * (k + 1));
+        }
+    });
+    assert_eq!(pair.user.wait_ends(2 * threads).len(), 2 * threads);
+    assert_eq!(pair.far().1.wait_received(2 * threads).len(), 2 * threads);
+    pair.end();
+}
+
 /// [M2] [M4] Ten thousand threads, each with a message and a stream of its own, though no more than 16 may be open: all arrive. The streams of
 /// threads that are gone are gone on with, also while not everything of them has ended.
 #[test]

@@ -229,7 +229,9 @@ pub(super) async fn run(conn: Arc<Conn>) {
 
 impl Writer {
     fn buffers(&mut self) -> &mut Buffers {
-        self.buffers.get_or_insert_with(|| SPARE.take().unwrap_or_default())
+        // The thread may be one of the user's that ends, and sends from a destructor: then it has none to spare.
+        let spare = || SPARE.try_with(RefCell::take).ok().flatten();
+        self.buffers.get_or_insert_with(|| spare().unwrap_or_default())
     }
 
     /// Gives the buffers to this thread's next connection.
@@ -237,7 +239,7 @@ impl Writer {
         if let Some(mut buffers) = self.buffers.take() {
             buffers.clear();
             if buffers.bytes.capacity() <= KEEP {
-                SPARE.set(Some(buffers));
+                let _ = SPARE.try_with(|spare| spare.replace(Some(buffers)));
             }
         }
     }
