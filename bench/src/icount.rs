@@ -24,9 +24,10 @@ const NO_SUM: Checksum = Checksum(None);
 
 type Engine = Port<Handle, u32>;
 
-/// Payloads lie one behind the other.
+/// As large as the driver's handles, so that moving them counts. Payloads lie one behind the other.
 #[derive(Clone)]
-struct Handle;
+#[expect(dead_code, reason = "it is there to be moved")]
+struct Handle([u64; 3]);
 
 impl Payload for Handle {
     fn join(&mut self, _next: &Self) -> bool {
@@ -158,7 +159,7 @@ impl Bench {
                 ack: None,
                 deadline: None,
                 barrier: false,
-                payload: Handle,
+                payload: Handle([0; 3]),
             };
             self.source.send(self.now, message).map_err(|refused| refused.0)?;
             if frames == Frames::Single && work > Work::Send {

@@ -42,14 +42,6 @@ impl Lent {
     pub(crate) fn pointer(&self) -> *mut cdps_msg_t {
         self.0.cast()
     }
-
-    pub(crate) fn message(&self) -> &Message {
-        // SAFETY: this value holds one count, so the box is alive; `message` changes only when no count is left.
-        match unsafe { &(*self.0).message } {
-            Some(message) => message,
-            None => unreachable!("a lent box has a message"),
-        }
-    }
 }
 
 impl Drop for Lent {

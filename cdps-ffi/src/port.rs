@@ -75,7 +75,7 @@ thread_local! {
 }
 
 /// Calls with the object of a handle: without locks or counting if it is the one that the thread called last.
-#[inline]
+#[inline(always)]
 pub(crate) fn with<T>(
     port: *mut cdps_port_t,
     call: impl FnOnce(&PortEntry) -> Result<T, Failure>,
@@ -554,7 +554,7 @@ const DEFAULT_OPTS: cdps_send_opts_t = cdps_send_opts_t {
     reserved1: 0,
 };
 
-#[inline]
+#[inline(always)]
 fn options(opts: &cdps_send_opts_t) -> Result<SendOptions, Failure> {
     const KNOWN: u32 = CDPS_SEND_BORROW | CDPS_SEND_STREAM | CDPS_SEND_BARRIER;
     if opts.flags & !KNOWN != 0 {
@@ -576,7 +576,7 @@ fn options(opts: &cdps_send_opts_t) -> Result<SendOptions, Failure> {
     })
 }
 
-#[inline]
+#[inline(always)]
 fn give(
     entry: &PortEntry,
     pieces: &[IoSlice<'_>],
@@ -612,20 +612,20 @@ fn not_sent(error: &SendError) -> i32 {
 ///
 /// # Safety
 /// `iov` is NULL or points to `n` pieces, each of which refers to `len` readable bytes or is NULL.
-#[inline]
+#[inline(always)]
 unsafe fn with_pieces<T>(
     iov: *const cdps_iov_t,
     n: usize,
     act: impl FnOnce(&[IoSlice<'_>]) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    if n == 0 {
-        return act(&[]);
-    }
-    if iov.is_null() || n > MAX_PIECES || !iov.is_aligned() {
+    let pieces: &[cdps_iov_t] = if n == 0 {
+        &[]
+    } else if iov.is_null() || n > MAX_PIECES || !iov.is_aligned() {
         return Err(Failure::bare(CDPS_E_INVALID));
-    }
-    // SAFETY: not NULL, aligned, and `n` pieces as promised.
-    let pieces = unsafe { slice::from_raw_parts(iov, n) };
+    } else {
+        // SAFETY: not NULL, aligned, and `n` pieces as promised.
+        unsafe { slice::from_raw_parts(iov, n) }
+    };
     let (mut total, mut nulls) = (0_usize, false);
     for piece in pieces {
         if piece.base.is_null() {
@@ -639,18 +639,30 @@ unsafe fn with_pieces<T>(
     if total > isize::MAX.unsigned_abs() {
         return Err(Failure::bare(CDPS_E_TOO_LONG));
     }
-    if nulls {
+    let kept: Vec<IoSlice<'_>>;
+    act(if nulls {
         // A slice may not have a NULL address, not even an empty one.
-        let kept: Vec<IoSlice<'_>> = pieces
-            .iter()
-            .filter(|piece| piece.len != 0)
-            // SAFETY: not NULL since not empty; readable as promised.
-            .map(|piece| IoSlice::new(unsafe { slice::from_raw_parts(piece.base.cast(), piece.len) }))
-            .collect();
-        return act(&kept);
-    }
-    // SAFETY: `IoSlice` is guaranteed to be laid out as `struct iovec`, and so is `cdps_iov_t` (asserted in types.rs); no address is NULL.
-    act(unsafe { slice::from_raw_parts(iov.cast::<IoSlice<'_>>(), n) })
+        // SAFETY: as promised by the caller.
+        kept = unsafe { filled(pieces) };
+        &kept
+    } else {
+        // SAFETY: `IoSlice` is guaranteed to be laid out as `struct iovec`, and so is `cdps_iov_t` (asserted in types.rs); no address is NULL.
+        unsafe { slice::from_raw_parts(pieces.as_ptr().cast::<IoSlice<'_>>(), pieces.len()) }
+    })
+}
+
+/// The pieces that are not empty.
+///
+/// # Safety
+/// As for [`with_pieces`].
+#[cold]
+unsafe fn filled<'a>(pieces: &[cdps_iov_t]) -> Vec<IoSlice<'a>> {
+    pieces
+        .iter()
+        .filter(|piece| piece.len != 0)
+        // SAFETY: not NULL since not empty; readable as promised.
+        .map(|piece| IoSlice::new(unsafe { slice::from_raw_parts(piece.base.cast(), piece.len) }))
+        .collect()
 }
 
 fn unknown_flags(flags: u32, known: u32) -> Failure {

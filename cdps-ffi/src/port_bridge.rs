@@ -190,8 +190,6 @@ impl PortBridge {
             }
             return;
         };
-        let lent = Lent::new(message);
-        let message = lent.message();
         let mut flags = 0;
         if message.wants_ack() {
             flags |= CDPS_RECEIVED_WANTS_ACK;
@@ -199,12 +197,13 @@ impl PortBridge {
         if message.redelivered() {
             flags |= CDPS_RECEIVED_REDELIVERED;
         }
-        let event = cdps_received_t {
+        let data = message.data();
+        let mut event = cdps_received_t {
             struct_size: own_size::<cdps_received_t>(),
             flags,
-            msg: lent.pointer(),
-            data: message.data().as_ptr().cast(),
-            size: message.data().len(),
+            msg: ptr::null_mut(),
+            data: data.as_ptr().cast(),
+            size: data.len(),
             sn: message.sn().0,
             ssn: message.ssn().0,
             generation: message::generation(message.generation()),
@@ -212,6 +211,9 @@ impl PortBridge {
             stream: message.stream().0,
             reserved0: 0,
         };
+        // The bytes stay where they are.
+        let lent = Lent::new(message);
+        event.msg = lent.pointer();
         // SAFETY: as for on_complete; the message lives until `lent` is dropped, longer if the user retains it.
         run("on_received", (), || unsafe { on_received(self.user.0, &event) });
     }

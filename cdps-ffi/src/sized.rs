@@ -60,19 +60,17 @@ pub(crate) unsafe fn read<T: Sized32>(from: *const T) -> Result<T, Failure> {
 ///
 /// # Safety
 /// As for [`read`], and nobody writes to it meanwhile.
-#[inline]
+#[inline(always)]
 pub(crate) unsafe fn with<T: Sized32, R>(
     from: *const T,
     otherwise: &T,
     call: impl FnOnce(&T) -> Result<R, Failure>,
 ) -> Result<R, Failure> {
-    if from.is_null() {
-        return call(otherwise);
-    }
     let copy: T;
+    let value = if from.is_null() {
+        otherwise
     // SAFETY: as promised by the caller.
-    let whole = from.is_aligned() && unsafe { size_of(from.cast()) } == mem::size_of::<T>();
-    let value = if whole {
+    } else if from.is_aligned() && unsafe { size_of(from.cast()) } == mem::size_of::<T>() {
         // SAFETY: aligned, not NULL, of that size, and `Sized32` has no invalid values.
         unsafe { &*from }
     } else {

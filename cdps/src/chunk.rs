@@ -118,17 +118,20 @@ impl Chunk {
         Chunk { head, filled: 0, ahead: Cell::new(AHEAD) }
     }
 
+    #[inline(always)]
     fn head(&self) -> &Head {
         // SAFETY: it exists as long as this reference to it.
         unsafe { self.head.as_ref() }
     }
 
     /// Bytes that are filled.
+    #[inline(always)]
     pub(crate) fn filled(&self) -> usize {
         self.filled
     }
 
     /// Bytes that are not.
+    #[inline(always)]
     pub(crate) fn room(&self) -> usize {
         self.head().room - self.filled
     }
@@ -141,6 +144,7 @@ impl Chunk {
     }
 
     /// Where the next bytes go, and how many there is room for.
+    #[inline(always)]
     pub(crate) fn spare(&mut self) -> (*mut u8, usize) {
         // SAFETY: in bounds.
         (unsafe { bytes_of(self.head).add(self.filled) }, self.room())
@@ -156,6 +160,7 @@ impl Chunk {
     }
 
     /// Appends bytes. Panics if there is no room: the caller has looked.
+    #[inline(always)]
     pub(crate) fn append(&mut self, bytes: &[u8]) {
         assert!(bytes.len() <= self.room());
         // SAFETY: there is room, and nobody reads behind what is filled. `bytes` cannot lie there: it would have to be borrowed.
@@ -166,6 +171,7 @@ impl Chunk {
     }
 
     /// A slice of what is filled.
+    #[inline(always)]
     pub(crate) fn slice(&self, start: usize, len: usize) -> Slice {
         assert!(start + len <= self.filled);
         if len == 0 {

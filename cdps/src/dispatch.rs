@@ -1,14 +1,14 @@
 //! Delivery of events to the user: per port one drainer at a time, in order, without any lock (architecture, point 7).
 
 use std::cell::Cell;
-use std::mem::ManuallyDrop;
+use std::mem::{self, ManuallyDrop};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use cdps_core::cluster::Health;
 use cdps_core::id::PathId;
-use cdps_core::port::{Asked, ChoiceError, ConnStatus, CreditToken, Event, Question, Received, Trigger};
+use cdps_core::port::{Asked, ChoiceError, ConnStatus, CreditToken, Event, Question, Trigger};
 use cdps_core::reason::Reason;
 use cdps_core::time::Duration;
 
@@ -16,8 +16,7 @@ use crate::fence::{Delivery, Glance};
 use crate::log::Level;
 use crate::message::Message;
 use crate::port::{BackupChoice, FenceRequest, Port, PortEvent, PortHandler};
-use crate::received::ReceivedBuf;
-use crate::shared::{self, Polled, PortShared, Taken};
+use crate::shared::{Polled, PortShared, Taken};
 use crate::threads;
 
 /// Events that are told before credit is given back and the engine is looked at again.
@@ -80,13 +79,11 @@ thread_local! {
     };
 }
 
-/// A reference for a message.
-pub(crate) fn reference(port: &Arc<PortShared>) -> Arc<PortShared> {
-    CURRENT.with(|current| {
-        let here = std::ptr::eq(current.port.get(), Arc::as_ptr(port));
-        let left = if here { current.reference.take() } else { None };
-        left.unwrap_or_else(|| Arc::clone(port))
-    })
+impl Current {
+    /// A reference to the port that it delivers events of, for a message.
+    fn reference(&self, port: &Arc<PortShared>) -> Arc<PortShared> {
+        self.reference.take().unwrap_or_else(|| Arc::clone(port))
+    }
 }
 
 /// A message was dropped. `Ok`: its credit goes back with that of others, when the drainer of this thread has finished its batch.
@@ -139,7 +136,7 @@ pub(crate) struct Drained {
 
 /// Delivers what waits on a port, `max` events at most. Where that runs is the node's choice ([`crate::callbacks`]).
 pub(crate) fn drain(port: &Arc<PortShared>, max: usize) -> Drained {
-    let mut own = std::mem::take(&mut *port.dispatch.lock());
+    let mut own = mem::take(&mut *port.dispatch.lock());
     // A target whose connect request came to nothing has none, and a port that is over has none left.
     let handler = port.handler.lock().clone();
     let user = User { port: Port::from_shared(Arc::clone(port)), handler, told: Cell::new(0), max };
@@ -157,7 +154,7 @@ pub(crate) fn drain(port: &Arc<PortShared>, max: usize) -> Drained {
     threads::guarded(|| drop(user));
     let more = more.unwrap_or_else(|payload| {
         // Callbacks are guarded one by one: this is a bug of ours. The payload may have a destructor that panics as well.
-        std::mem::forget(payload);
+        mem::forget(payload);
         port.stumbled();
         false
     });
@@ -219,68 +216,96 @@ impl User {
 
     /// Tells events, in order.
     fn tell_all(&self, taken: &mut Taken, delivery: Delivery, left: &mut usize) -> Told {
+        CURRENT.with(|current| self.tell_each(current, taken, delivery, left))
+    }
+
+    /// Each event is looked at where it lies, since moving it costs more than the rest, and is gone before its callback runs, which
+    /// may panic.
+    #[inline(always)]
+    fn tell_each(&self, current: &Current, taken: &mut Taken, delivery: Delivery, left: &mut usize) -> Told {
         let port = self.port.shared();
         let mut glance = Glance::default();
         while *left > 0
-            && let Some(event) = taken.events.pop_front()
+            && let Some(event) = taken.events.front_mut()
         {
             *left -= 1;
-            if matches!(event, Event::Received(_)) {
-                // Looked at again for each message: a callback may have taken longer than the lease (F8).
-                let wait = match delivery {
-                    Delivery::Over => continue,
-                    _ if port.gives_up() || port.fence.cut() != taken.cut => continue,
-                    Delivery::Free => false,
-                    Delivery::Leased => !port.fence.leased_still(&mut glance),
-                    Delivery::Held => true,
-                };
-                if wait {
-                    taken.events.push_front(event);
-                    return Told::Waits;
+            let told = match event {
+                Event::Completed { sn, rc, payload } => {
+                    port.ends_told.one_more();
+                    let (sn, rc, context) = (*sn, *rc, payload.context());
+                    taken.events.pop_front();
+                    self.tell(PortEvent::Completed { sn, rc, context });
+                    continue;
                 }
-            }
-            self.deliver(event);
+                Event::Received(received) => {
+                    // Looked at again for each message: a callback may have taken longer than the lease (F8).
+                    let waits = match delivery {
+                        _ if port.gives_up() || port.fence.cut() != taken.cut => None,
+                        Delivery::Over => None,
+                        Delivery::Free => Some(false),
+                        Delivery::Leased => Some(!port.fence.leased_still(&mut glance)),
+                        Delivery::Held => Some(true),
+                    };
+                    match waits {
+                        None => {
+                            taken.events.pop_front();
+                            continue;
+                        }
+                        Some(true) => return Told::Waits,
+                        Some(false) => {}
+                    }
+                    let told = PortEvent::Received(Message::new(current.reference(port), received));
+                    // It has nothing left to drop.
+                    mem::forget(taken.events.pop_front());
+                    self.tell(told);
+                    self.give_back(current);
+                    continue;
+                }
+                Event::Nacked { sn, reason, certainty, payload } => {
+                    port.ends_told.one_more();
+                    let (context, reason, certainty) = (payload.context(), *reason, *certainty);
+                    PortEvent::Nacked { sn: *sn, context, reason, certainty }
+                }
+                Event::Done { .. } => {
+                    taken.events.pop_front();
+                    continue;
+                }
+                Event::Status(status) => {
+                    self.log(status);
+                    PortEvent::Status(status.clone())
+                }
+                Event::Flow { on, reason, bytes, messages } => {
+                    PortEvent::Flow { on: *on, reason: *reason, bytes: *bytes, messages: *messages }
+                }
+                Event::Resolved { sn, verdict } => PortEvent::Resolved { sn: *sn, verdict: *verdict },
+                Event::Overdue { sn, stream, waited } => {
+                    PortEvent::Overdue { sn: *sn, stream: *stream, waited: *waited }
+                }
+                Event::Question(question) => {
+                    let question = question.clone();
+                    taken.events.pop_front();
+                    self.ask(*question);
+                    continue;
+                }
+                Event::Path { path, health, reason } => {
+                    self.log_path(*path, *health, *reason);
+                    PortEvent::Path { path: *path, health: *health, reason: *reason }
+                }
+            };
+            taken.events.pop_front();
+            self.tell(told);
         }
         Told::Batch
     }
 
-    fn deliver(&self, event: shared::PortEvent) {
-        match event {
-            Event::Completed { sn, rc, payload } => {
-                self.port.shared().ends_told.one_more();
-                self.tell(PortEvent::Completed { sn, context: payload.context(), rc });
-            }
-            Event::Nacked { sn, reason, certainty, payload } => {
-                self.port.shared().ends_told.one_more();
-                self.tell(PortEvent::Nacked { sn, context: payload.context(), reason, certainty });
-            }
-            Event::Done { payload } => drop(payload),
-            Event::Received(received) => self.receive(received),
-            Event::Status(status) => {
-                self.log(&status);
-                self.tell(PortEvent::Status(status));
-            }
-            Event::Flow { on, reason, bytes, messages } => {
-                self.tell(PortEvent::Flow { on, reason, bytes, messages })
-            }
-            Event::Resolved { sn, verdict } => self.tell(PortEvent::Resolved { sn, verdict }),
-            Event::Overdue { sn, stream, waited } => self.tell(PortEvent::Overdue { sn, stream, waited }),
-            Event::Question(question) => self.ask(*question),
-            Event::Path { path, health, reason } => {
-                self.log_path(path, health, reason);
-                self.tell(PortEvent::Path { path, health, reason });
-            }
-        }
-    }
-
-    fn receive(&self, received: Received<ReceivedBuf>) {
+    /// What the user has released is given back in the middle of a batch, if it is a good part of the window.
+    #[inline]
+    fn give_back(&self, current: &Current) {
         let port = self.port.shared();
-        self.tell(PortEvent::Received(Message::new(port, received)));
-        let waits = CURRENT.with(|current| current.credit.get());
-        if waits.cost > port.window(waits.priority()) / CREDIT_PART
-            && let Some(token) = collected()
-        {
-            port.call(|engine, now| engine.release(now, token));
+        let waits = current.credit.get();
+        if waits.cost > port.window(waits.priority()) / CREDIT_PART {
+            current.credit.set(NO_CREDIT);
+            port.call(|engine, now| engine.release(now, waits));
         }
     }
 
@@ -347,6 +372,7 @@ impl User {
         }
     }
 
+    #[inline(always)]
     fn tell(&self, event: PortEvent) {
         self.told.set(self.told.get() + 1);
         if let Some(handler) = &self.handler {

@@ -30,8 +30,15 @@ pub enum Deliverable {
 }
 
 impl Message {
-    pub(crate) fn new(port: &Arc<PortShared>, received: Received<ReceivedBuf>) -> Message {
-        Message { port: Some(dispatch::reference(port)), received }
+    /// Takes the bytes of what was received.
+    #[inline(always)]
+    pub(crate) fn new(port: Arc<PortShared>, received: &mut Received<ReceivedBuf>) -> Message {
+        let payload = std::mem::take(&mut received.payload);
+        let Received { sn, stream, ssn, generation, flags, credit, payload: _ } = *received;
+        Message {
+            port: Some(port),
+            received: Received { sn, stream, ssn, generation, flags, credit, payload },
+        }
     }
 
     fn port(&self) -> &Arc<PortShared> {
@@ -43,6 +50,7 @@ impl Message {
 
     /// The bytes.
     #[must_use]
+    #[inline]
     pub fn data(&self) -> &[u8] {
         self.received.payload.bytes()
     }

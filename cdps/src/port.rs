@@ -72,16 +72,18 @@ pub struct BackupChoice {
 }
 
 /// What a port tells its user.
+// The wide tag keeps moves of the rest aligned, as that of the engine's events.
 #[derive(Debug)]
+#[repr(u64)]
 pub enum PortEvent {
     /// A send is complete (A1 to A3).
     Completed {
         /// The message.
         sn: Sn,
-        /// What the send was given.
-        context: u64,
         /// Return code of the target's user; 0 in the other models.
         rc: i32,
+        /// What the send was given.
+        context: u64,
     },
     /// A send has failed. It is the only end of that send (A4).
     Nacked {
@@ -431,7 +433,7 @@ impl Port {
     ///
     /// # Errors
     /// As [`Port::send`]; `note` was not called.
-    #[inline]
+    #[inline(always)]
     pub fn send_noting(
         &self,
         data: &[IoSlice<'_>],
@@ -548,25 +550,14 @@ impl Port {
         note: &impl Fn(Sn),
     ) -> Result<Sn, SendError> {
         let SendOptions { ack, deadline, barrier, .. } = *options;
-        let mut unsent = Some(payload);
-        let give = |engine: &mut crate::shared::Engine, now| {
-            let payload = unsent.take()?;
-            Some(
-                engine
-                    .send(now, Outbound { stream, len, ack, deadline, barrier, payload })
-                    .inspect(|sn| note(*sn)),
-            )
-        };
-        // A deadline counts from now, not from when the clock was read last.
-        let sent = if deadline.is_none() { self.shared.call_send(give) } else { self.shared.call(give) };
-        match sent.flatten() {
-            Some(Ok(sn)) => Ok(sn),
-            Some(Err(refused)) => {
+        match self.shared.send(Outbound { stream, len, ack, deadline, barrier, payload }, note) {
+            Ok(Ok(sn)) => Ok(sn),
+            Ok(Err(refused)) => {
                 let (error, payload) = *refused;
                 self.not_sent(error, payload, len, stream, options, note)
             }
-            None => {
-                unsent.into_iter().for_each(|payload| self.take_back(payload));
+            Err(payload) => {
+                self.take_back(payload);
                 Err(self.shared.refusal(Call::Send).into())
             }
         }

@@ -15,6 +15,13 @@ pub(crate) enum ReceivedBuf {
     Assembly(Arc<Assembly>),
 }
 
+impl Default for ReceivedBuf {
+    /// Of no bytes.
+    fn default() -> ReceivedBuf {
+        ReceivedBuf::Slice(Slice::default())
+    }
+}
+
 impl ReceivedBuf {
     /// A buffer for a message of `len` bytes that arrives in fragments.
     pub(crate) fn assembly(len: u32) -> ReceivedBuf {

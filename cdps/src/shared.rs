@@ -14,9 +14,9 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use cdps_core::config::Priority;
-use cdps_core::id::{ConnId, Generation, LinkId, PathId, SessionId, Side};
+use cdps_core::id::{ConnId, Generation, LinkId, PathId, SessionId, Side, Sn};
 use cdps_core::node::Node;
-use cdps_core::port::{Action, Call, CreditToken, Event, Link, Queue, State, StateError};
+use cdps_core::port::{Action, Call, CreditToken, Event, Link, Outbound, Queue, Refused, State, StateError};
 use cdps_core::time::Time;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
@@ -41,8 +41,8 @@ use crate::timer::Sleep;
 pub(crate) type Engine = cdps_core::port::Port<Payload, ReceivedBuf>;
 pub(crate) type PortEvent = Event<Payload, ReceivedBuf>;
 
-/// Of these there are many: how much memory they touch is what they cost.
-const _: () = assert!(size_of::<Payload>() == 24 && size_of::<PortEvent>() <= 80);
+/// Of these there are many: how much memory they touch is what they cost. With such a payload an entry of the send queue has 64 bytes.
+const _: () = assert!(size_of::<Payload>() == 24 && size_of::<Option<PortEvent>>() <= 80);
 
 /// Sends for which the clock is read once, at most.
 const SENDS_A_READING: u8 = 15;
@@ -275,26 +275,33 @@ impl PortShared {
         Some((result, state.post(self)))
     }
 
-    /// Calls the engine for a send: as [`PortShared::call`], but the clock is not read for each of many sends in a row.
+    /// Gives the engine a message to send, and calls `note` with its number under the lock. As [`PortShared::call`], but the clock is not read
+    /// for each of many in a row. The payload comes back if there is no engine.
     #[inline(always)]
-    pub(crate) fn call_send<T>(self: &Arc<Self>, f: impl FnOnce(&mut Engine, Time) -> T) -> Option<T> {
+    pub(crate) fn send(
+        self: &Arc<Self>,
+        message: Outbound<Payload>,
+        note: impl Fn(Sn),
+    ) -> Result<Result<Sn, Refused<Payload>>, Payload> {
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        let engine = state.engine.as_mut()?;
-        // Only while a timer is close, which reads the clock again: so the time is never further off than that.
-        let soon = engine.poll_timeout() < state.last + CLOSE;
+        let Some(engine) = state.engine.as_mut() else { return Err(message.payload) };
+        // Only while a timer is close, which reads the clock again: so the time is never further off than that. A deadline counts from now.
+        let soon = engine.poll_timeout() < state.last + CLOSE && message.deadline.is_none();
         if soon && state.unread < SENDS_A_READING {
             state.unread += 1;
         } else {
             state.last = clock::now().max(state.last);
             state.unread = 0;
         }
-        let now = state.last;
-        let result = f(engine, now);
+        let sent = engine.send(state.last, message);
+        if let Ok(sn) = sent {
+            note(sn);
+        }
         let post = state.post(self);
         drop(guard);
         self.after(post);
-        Some(result)
+        Ok(sent)
     }
 
     /// Reads from the engine; nothing has to be done afterwards.

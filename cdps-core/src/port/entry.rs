@@ -19,7 +19,8 @@ pub(super) enum Phase {
     Finished,
 }
 
-/// A message on its way. One lies behind the other in the ring by the hundred thousand: it is kept small.
+/// A message on its way. One lies behind the other in the ring by the hundred thousand: it is kept as small as a line of the
+/// cache.
 pub(super) struct Entry<S> {
     pub(super) payload: Option<S>,
     /// How far back the message before it in its stream is, if it must be received before this one counts (0: none).
@@ -34,26 +35,62 @@ pub(super) struct Entry<S> {
     pub(super) model: AckModel,
     pub(super) phase: Phase,
     pub(super) flags: u8,
+    pub(super) marks: Marks,
+}
+
+/// What is noted of a message: in one byte, so that an entry fills no more than a line of the cache.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Marks(u8);
+
+/// One thing that may be noted.
+#[derive(Clone, Copy, Debug)]
+#[repr(u8)]
+pub(super) enum Mark {
     /// Received, and so is everything before it in its stream.
-    pub(super) ready: bool,
+    Ready = 1 << 0,
     /// The user has been told the outcome.
-    pub(super) told: bool,
+    Told = 1 << 1,
     /// Some byte of it was handed to a transport, in whatever generation.
-    pub(super) handed: bool,
+    Handed = 1 << 2,
     /// It keeps what is before it from what is behind (M9).
-    pub(super) barrier: bool,
+    Barrier = 1 << 3,
     /// A fragment of it was handed out again in this generation.
-    pub(super) resent: bool,
+    Resent = 1 << 4,
+}
+
+impl Marks {
+    /// This mark alone, or none.
+    #[inline]
+    pub(super) fn one(mark: Mark, on: bool) -> Marks {
+        Marks(if on { mark as u8 } else { 0 })
+    }
 }
 
 impl<S> Entry<S> {
+    #[inline]
+    pub(super) fn is(&self, mark: Mark) -> bool {
+        self.marks.0 & mark as u8 != 0
+    }
+
+    /// True: it was marked so before.
+    #[inline]
+    pub(super) fn mark(&mut self, mark: Mark) -> bool {
+        let before = self.is(mark);
+        self.marks.0 |= mark as u8;
+        before
+    }
+
+    pub(super) fn unmark(&mut self, mark: Mark) {
+        self.marks.0 &= !(mark as u8);
+    }
+
     /// Its stream is of high priority (M11).
     pub(super) fn is_high(&self) -> bool {
         self.flags & item::HIGH != 0
     }
 
     pub(super) fn awaits_ack(&self) -> bool {
-        self.model == AckModel::Synchronous && self.phase == Phase::Received && self.ready
+        self.model == AckModel::Synchronous && self.phase == Phase::Received && self.is(Mark::Ready)
     }
 
     /// Whether nothing is owed any more once it and what was before it in its stream has been received.
@@ -86,7 +123,7 @@ impl Unfinished {
         self.bytes -= u64::from(entry.len);
         self.unwritten -= usize::from(entry.unwritten > 0);
         entry.unwritten = 0;
-        let told = std::mem::replace(&mut entry.told, true);
+        let told = entry.mark(Mark::Told);
         let Some(payload) = entry.payload.take() else { return };
         if told {
             events.push(Event::Done { payload });

@@ -151,8 +151,8 @@ impl<R> Received<R> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CreditToken {
     /// What the message was charged to: the session, counted within the port, since credit of a former one is not owed any more, and the
-    /// class (M11). Costs of one account may be added up.
-    pub account: u32,
+    /// class (M11). Costs of one account may be added up. Wide, as the flags above.
+    pub account: u64,
     /// Cost of the message.
     pub cost: u64,
 }
@@ -209,18 +209,18 @@ pub enum FlowReason {
 }
 
 /// What a port tells its user, in order.
-// The wide tag keeps moves of the rest aligned: they are a large part of what an event costs.
+// The wide tag keeps moves of the rest aligned, and a gap in the middle would split them: they are a large part of what an event costs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[repr(u64)]
 pub enum Event<S, R> {
     /// A send is complete. The payload comes back; it is the caller's to release.
     Completed {
+        /// What was given to send.
+        payload: S,
         /// The message.
         sn: Sn,
         /// Return code of the target's user (0 in the other models).
         rc: i32,
-        /// What was given to send.
-        payload: S,
     },
     /// A send has failed.
     Nacked {

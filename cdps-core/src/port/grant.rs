@@ -93,24 +93,24 @@ impl Grant {
 
 impl CreditToken {
     /// Accounts of sessions are so far apart: item flags go between.
-    pub(super) const SESSION: u32 = 1 << 8;
+    pub(super) const SESSION: u64 = 1 << 8;
 
     /// For a message with these item flags that was received in the session with this account.
     #[inline]
-    pub(super) fn new(session: u32, flags: u8, cost: u64) -> CreditToken {
-        CreditToken { account: session | u32::from(flags & item::HIGH), cost }
+    pub(super) fn new(session: u64, flags: u8, cost: u64) -> CreditToken {
+        CreditToken { account: session | u64::from(flags & item::HIGH), cost }
     }
 
     /// Whether it is of the session with this account.
     #[inline]
-    pub(super) fn is_of(self, session: u32) -> bool {
-        self.account & !u32::from(item::HIGH) == session
+    pub(super) fn is_of(self, session: u64) -> bool {
+        self.account & !u64::from(item::HIGH) == session
     }
 
     /// Class of the messages.
     #[must_use]
     #[inline]
     pub fn priority(self) -> Priority {
-        if self.account & u32::from(item::HIGH) == 0 { Priority::Normal } else { Priority::High }
+        if self.account & u64::from(item::HIGH) == 0 { Priority::Normal } else { Priority::High }
     }
 }

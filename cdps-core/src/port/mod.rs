@@ -92,12 +92,12 @@ impl<S, R> Events<S, R> {
     fn completed(&mut self, sn: Sn, rc: i32, payload: S) {
         self.pending += 1;
         self.completed += 1;
-        self.queue.push_back(Event::Completed { sn, rc, payload });
+        self.queue.push_back_with(|| Event::Completed { sn, rc, payload });
     }
 
-    #[inline]
-    fn received(&mut self, message: Received<R>) {
-        self.queue.push_back(Event::Received(message));
+    #[inline(always)]
+    fn received(&mut self, make: impl FnOnce() -> Received<R>) {
+        self.queue.push_back_with(|| Event::Received(make()));
     }
 
     fn push(&mut self, event: Event<S, R>) {

@@ -2,9 +2,12 @@
 //! memory back to the system and asking for it anew.
 
 use std::collections::VecDeque;
+use std::mem;
 
 /// Items of a block.
 const BLOCK: usize = 128;
+/// Items that a new block has room for: a port with little to tell needs little.
+const FIRST: usize = 4;
 /// Most empty blocks that are kept.
 const SPARE: usize = 32;
 
@@ -12,8 +15,17 @@ const SPARE: usize = 32;
 #[derive(Debug)]
 pub struct Queue<T> {
     /// None is empty.
-    blocks: VecDeque<VecDeque<T>>,
-    spare: Vec<VecDeque<T>>,
+    blocks: VecDeque<Block<T>>,
+    spare: Vec<Block<T>>,
+}
+
+/// Some items, in order.
+#[derive(Debug)]
+struct Block<T> {
+    /// `None` but for those from `first` on, up to `end`.
+    items: Vec<Option<T>>,
+    first: usize,
+    end: usize,
 }
 
 impl<T> Default for Queue<T> {
@@ -23,54 +35,71 @@ impl<T> Default for Queue<T> {
 }
 
 impl<T> Queue<T> {
-    /// Adds an item behind the others.
-    #[inline]
-    pub fn push_back(&mut self, item: T) {
-        match self.blocks.back_mut() {
-            Some(last) if last.len() < BLOCK => last.push_back(item),
-            Some(_) | None => self.push_block(item),
+    /// Adds an item behind the others: made where it will lie. Made elsewhere and moved, it would cost more to move than to make.
+    #[inline(always)]
+    pub fn push_back_with(&mut self, make: impl FnOnce() -> T) {
+        if let Some(last) = self.blocks.back_mut()
+            && let Some(place) = last.items.get_mut(last.end)
+        {
+            last.end += 1;
+            // There is nothing in it, which the compiler cannot know.
+            mem::forget(place.replace(make()));
+        } else {
+            self.push_back(make());
         }
     }
 
-    #[cold]
-    fn push_block(&mut self, item: T) {
-        // A new one grows as it is filled: a port with little to tell needs little.
-        let mut block = self.spare.pop().unwrap_or_default();
-        block.push_back(item);
-        self.blocks.push_back(block);
-    }
-
-    /// Puts an item before the others.
-    pub fn push_front(&mut self, item: T) {
-        match self.blocks.front_mut() {
-            Some(first) => first.push_front(item),
-            None => self.push_block(item),
+    /// Adds an item behind the others.
+    #[inline(never)]
+    pub fn push_back(&mut self, item: T) {
+        if self.blocks.back().is_none_or(|last| last.end >= BLOCK) {
+            self.blocks.push_back(self.spare.pop().unwrap_or_else(Block::new));
+        }
+        let alone = self.blocks.len() == 1;
+        if let Some(last) = self.blocks.back_mut() {
+            if last.end == last.items.len() {
+                let room = if alone { (last.items.len() * 2).max(FIRST) } else { BLOCK };
+                last.items.resize_with(room, || None);
+            }
+            last.items[last.end] = Some(item);
+            last.end += 1;
         }
     }
 
     /// The first item.
     pub fn front(&self) -> Option<&T> {
-        self.blocks.front()?.front()
+        let first = self.blocks.front()?;
+        first.items[first.first].as_ref()
+    }
+
+    /// The first item, to be changed.
+    #[inline]
+    pub fn front_mut(&mut self) -> Option<&mut T> {
+        let first = self.blocks.front_mut()?;
+        first.items[first.first].as_mut()
     }
 
     /// Takes the first item.
     #[inline]
     pub fn pop_front(&mut self) -> Option<T> {
-        match self.blocks.front_mut() {
-            Some(first) if first.len() > 1 => first.pop_front(),
-            Some(_) | None => self.pop_block(),
-        }
-    }
-
-    /// Takes a block that has one item, and the item.
-    #[cold]
-    fn pop_block(&mut self) -> Option<T> {
-        let mut block = self.blocks.pop_front()?;
-        let item = block.pop_front();
-        if self.spare.len() < SPARE {
-            self.spare.push(block);
+        let first = self.blocks.front_mut()?;
+        let item = first.items[first.first].take();
+        first.first += 1;
+        if first.first == first.end {
+            self.recycle();
         }
         item
+    }
+
+    /// Puts the first block, which is empty, aside.
+    #[cold]
+    fn recycle(&mut self) {
+        if let Some(mut block) = self.blocks.pop_front()
+            && self.spare.len() < SPARE
+        {
+            (block.first, block.end) = (0, 0);
+            self.spare.push(block);
+        }
     }
 
     /// Whether there is none.
@@ -81,15 +110,20 @@ impl<T> Queue<T> {
     /// All of them, in order.
     #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.blocks.iter().flatten()
+        self.blocks.iter().flat_map(|block| block.items.iter().flatten())
     }
 
     /// Drops the items of which `keep` says false.
     pub fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
-        for block in &mut self.blocks {
-            block.retain(&mut keep);
+        for block in mem::take(&mut self.blocks) {
+            block.items.into_iter().flatten().filter(&mut keep).for_each(|item| self.push_back(item));
         }
-        self.blocks.retain(|block| !block.is_empty());
+    }
+}
+
+impl<T> Block<T> {
+    fn new() -> Block<T> {
+        Block { items: Vec::new(), first: 0, end: 0 }
     }
 }
 
@@ -106,8 +140,12 @@ mod tests {
             let (mut queue, mut deque) = (Queue::default(), VecDeque::new());
             let mut next = 0;
             for _ in 0..200 {
-                for _ in 0..prng.below(600) {
-                    queue.push_back(next);
+                for k in 0..prng.below(600) {
+                    if k % 3 > 0 {
+                        queue.push_back_with(|| next)
+                    } else {
+                        queue.push_back(next)
+                    }
                     deque.push_back(next);
                     next += 1;
                 }
@@ -117,8 +155,9 @@ mod tests {
                 }
                 match prng.below(10) {
                     0 => {
-                        queue.push_front(next);
-                        deque.push_front(next);
+                        if let (Some(a), Some(b)) = (queue.front_mut(), deque.front_mut()) {
+                            assert_eq!(std::mem::replace(a, next), std::mem::replace(b, next), "seed {seed}");
+                        }
                         next += 1;
                     }
                     1 => {
@@ -129,7 +168,8 @@ mod tests {
                     _ => {}
                 }
                 assert_eq!(queue.is_empty(), deque.is_empty());
-                assert!(queue.spare.len() <= SPARE && queue.blocks.iter().all(|b| !b.is_empty()));
+                assert!(queue.iter().eq(&deque), "seed {seed}");
+                assert!(queue.spare.len() <= SPARE && queue.blocks.iter().all(|b| b.first < b.end));
             }
         }
     }

@@ -53,7 +53,7 @@ pub(super) enum Arrival {
 
 pub(super) struct Receiver<R> {
     /// What messages of the present session are charged to; credit of a former one is not owed.
-    account: u32,
+    account: u64,
     pub(super) generation: Generation,
     /// First SN of the generation, once the peer has stated it.
     base: Option<Sn>,
@@ -91,7 +91,7 @@ pub(super) struct Receiver<R> {
 
 impl<R: Clone> Receiver<R> {
     pub(super) fn new(
-        account: u32,
+        account: u64,
         generation: Generation,
         window: u64,
         max_streams: u32,
@@ -439,7 +439,7 @@ impl<R: Clone> Receiver<R> {
         }
         self.delivered += 1;
         self.delivered_bytes += u64::from(held.len);
-        events.received(Received {
+        events.received(|| Received {
             sn: held.sn,
             stream,
             ssn,

@@ -22,7 +22,7 @@ use self::purse::Purse;
 use self::skips::Skips;
 use self::streams::Streams;
 use super::bundle::OpenBundle;
-use super::entry::{Entry, Phase, Unfinished};
+use super::entry::{Entry, Mark, Marks, Phase, Unfinished};
 use super::path::Flight;
 use super::receiver::SPARE_SPAN;
 use super::{Batch, Outgoing, Payload, Refused, SendError};
@@ -360,11 +360,7 @@ impl<S: Payload> Sender<S> {
             model,
             phase: Phase::Queued,
             flags: start | sync | class,
-            ready: false,
-            told: false,
-            handed: false,
-            barrier,
-            resent: false,
+            marks: Marks::one(Mark::Barrier, barrier),
         });
         if barrier {
             self.set_barrier(sn);
@@ -445,7 +441,7 @@ impl<S: Payload> Sender<S> {
             let Some(Piece { at, sn, offset, len, counted }) = piece else { break };
             let entry = &mut self.entries[at];
             entry.phase = Phase::Sent;
-            entry.handed = true;
+            entry.mark(Mark::Handed);
             if entry.len as usize <= wire::MAX_BUNDLED {
                 taken += open.add(sn, entry, counted, frames_out, flights, batch);
             } else {
@@ -529,7 +525,7 @@ impl<S: Payload> Sender<S> {
             if let Some(at) = at
                 && let Some(entry) = self.entries.get_mut(at).filter(|e| e.phase == Phase::Sent)
             {
-                entry.resent = true;
+                entry.mark(Mark::Resent);
                 self.resent += 1;
                 return Some(Piece { at, sn, offset, len, counted });
             }
@@ -598,8 +594,8 @@ impl<S: Payload> Sender<S> {
             let fresh = self.streams.reopen(id);
             let entry = &mut self.entries[k];
             entry.flags &= item::SYNC | item::HIGH;
-            entry.ready = false;
-            entry.resent = false;
+            entry.unmark(Mark::Ready);
+            entry.unmark(Mark::Resent);
             if entry.unwritten > 0 {
                 entry.unwritten = entry.len.max(1);
             }
@@ -610,13 +606,13 @@ impl<S: Payload> Sender<S> {
             if entry.phase == Phase::Finished {
                 entry.flags = (entry.flags & (item::START | item::HIGH)) | item::TOMBSTONE;
                 entry.len = 0;
-            } else if entry.handed {
+            } else if entry.is(Mark::Handed) {
                 entry.flags |= item::REDELIVERED;
             }
             entry.phase = Phase::Queued;
             self.queued += u64::from(entry.len);
-            let (high, handed) = (entry.is_high(), entry.handed);
-            if entry.barrier {
+            let (high, handed) = (entry.is_high(), entry.is(Mark::Handed));
+            if entry.is(Mark::Barrier) {
                 // Also one that has ended: what is before it has not.
                 self.set_barrier(Sn(self.base.0 + k as u64));
             }

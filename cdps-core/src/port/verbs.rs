@@ -215,12 +215,13 @@ impl<S: Payload, R: Clone> Port<S, R> {
     /// Why not, and the payload back; nothing will come for it.
     #[inline(always)]
     pub fn send(&mut self, now: Time, message: Outbound<S>) -> Result<Sn, Refused<S>> {
-        let Outbound { stream, len, ack, deadline, barrier, payload } = message;
+        let Outbound { stream, len, ack, deadline, barrier, .. } = message;
         if let Err(error) = self.may_send(len) {
-            return Err(Box::new((error, payload)));
+            return Err(Box::new((error, message.payload)));
         }
         let had_work = self.sender.has_new_normal();
-        let (sn, priority) = self.sender.push(stream, len, (ack, self.config.ack), barrier, payload)?;
+        let models = (ack, self.config.ack);
+        let (sn, priority) = self.sender.push(stream, len, models, barrier, message.payload)?;
         self.stats.messages_sent += 1;
         self.stats.bytes_sent += u64::from(len);
         // What is of high priority does not wait with the others.

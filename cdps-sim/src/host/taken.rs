@@ -43,20 +43,19 @@ impl Slot {
             (taken.revoked, taken.ends) = (false, 0);
         }
         let waits = self.port.needs_lease() && !leased;
-        loop {
-            let event = taken.events.pop_front()?;
-            let over = taken.revoked || self.port.state() == State::Destroyed;
-            match &event {
-                Event::Received(_) if over => continue,
-                Event::Received(_) if waits => {
-                    taken.events.push_front(event);
-                    return None;
-                }
-                Event::Completed { .. } | Event::Nacked { .. } => taken.ends += 1,
-                _ => {}
+        let over = taken.revoked || self.port.state() == State::Destroyed;
+        while matches!(taken.events.front(), Some(Event::Received(_))) {
+            if over {
+                taken.events.pop_front();
+            } else if waits {
+                return None;
+            } else {
+                break;
             }
-            return Some(event);
         }
+        let event = taken.events.pop_front()?;
+        taken.ends += u32::from(matches!(event, Event::Completed { .. } | Event::Nacked { .. }));
+        Some(event)
     }
 
     /// Makes room for the ends of further sends (M6).

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use super::{OPEN, Sender};
+use super::{Mark, OPEN, Sender};
 use crate::id::Sn;
 use crate::port::Payload;
 
@@ -59,7 +59,7 @@ impl<S: Payload> Sender<S> {
     fn find_gate(&mut self) {
         self.barriers.gate = OPEN;
         while let Some(&sn) = self.barriers.waiting.front() {
-            if self.cumulative >= sn || self.entry(sn).is_none_or(|e| !e.barrier) {
+            if self.cumulative >= sn || self.entry(sn).is_none_or(|e| !e.is(Mark::Barrier)) {
                 self.barriers.waiting.pop_front();
                 continue;
             }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::{Again, OPEN, Piece, Sender};
 use crate::config::StreamContract;
 use crate::id::{Sn, StreamId};
-use crate::port::entry::{Entry, Phase};
+use crate::port::entry::{Entry, Mark, Phase};
 use crate::port::receiver::SPARE_SPAN;
 use crate::port::{Batch, ContractError, Outgoing, Payload};
 use crate::wire::{self, Frame, item};
@@ -142,7 +142,7 @@ impl<S: Payload> Sender<S> {
         if offset == 0 && entry.flags & item::TOMBSTONE == 0 {
             self.express.as_mut().unwrap_or(&mut self.purse).spend(entry.len);
         }
-        if !entry.handed {
+        if !entry.is(Mark::Handed) {
             let ended = |sn: &Sn| {
                 let at = sn.0.checked_sub(self.base.0).and_then(|at| usize::try_from(at).ok());
                 at.and_then(|at| self.entries.get(at)).is_none_or(|e| e.phase == Phase::Finished)
@@ -221,7 +221,7 @@ impl<S: Payload> Sender<S> {
     pub(super) fn has_begun(&self, out: bool) -> bool {
         let counts = |e: &Entry<S>| match e.phase {
             Phase::Sent | Phase::Received => true,
-            Phase::Queued => e.handed && !out,
+            Phase::Queued => e.is(Mark::Handed) && !out,
             Phase::Finished => false,
         };
         let Some(high) = &self.high else { return self.entries.front().is_some_and(counts) };
@@ -241,7 +241,7 @@ impl<S: Payload> Sender<S> {
     /// From where on each class is held, if what has not begun is.
     pub(super) fn hold_classes(&mut self) {
         let first = |high: bool| {
-            let found = self.entries.iter().position(|e| e.is_high() == high && !e.handed);
+            let found = self.entries.iter().position(|e| e.is_high() == high && !e.is(Mark::Handed));
             Sn(self.base.0 + found.unwrap_or(self.entries.len()) as u64)
         };
         let (normal, above) = (first(false), first(true));

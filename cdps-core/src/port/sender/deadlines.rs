@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::{Entry, Phase, Sender};
+use super::{Entry, Mark, Phase, Sender};
 use crate::id::Sn;
 use crate::port::{Events, Payload};
 use crate::reason::Reason;
@@ -74,7 +74,7 @@ impl<S: Payload> Sender<S> {
     }
 
     fn has_not_begun(&self, sn: Sn) -> bool {
-        self.entry(sn).is_some_and(|e| !e.handed && e.payload.is_some())
+        self.entry(sn).is_some_and(|e| !e.is(Mark::Handed) && e.payload.is_some())
     }
 
     /// Nacks a message that has not begun to travel in this generation. A tombstone takes its place, so that its stream goes on.
@@ -85,9 +85,9 @@ impl<S: Payload> Sender<S> {
         let len = u64::from(std::mem::take(&mut entry.len));
         let unwritten = std::mem::take(&mut entry.unwritten) > 0;
         entry.flags = entry.flags & (item::START | item::HIGH) | item::TOMBSTONE;
-        let (told, handed) = (std::mem::replace(&mut entry.told, true), entry.handed);
+        let (told, handed) = (entry.mark(Mark::Told), entry.is(Mark::Handed));
         // What is behind it waits for nothing that will not come.
-        entry.barrier = false;
+        entry.unmark(Mark::Barrier);
         self.queued -= len;
         self.unfinished.bytes -= len;
         self.unfinished.unwritten -= usize::from(unwritten);

@@ -2,7 +2,7 @@
 
 use super::{Entry, Sender};
 use crate::id::Sn;
-use crate::port::entry::Phase;
+use crate::port::entry::{Mark, Phase};
 use crate::port::event::{Certainty, Event};
 use crate::port::{Events, Payload};
 use crate::reason::Reason;
@@ -50,9 +50,10 @@ impl<S: Payload> Sender<S> {
 
     pub(super) fn nack<R>(&mut self, sn: Sn, entry: Entry<S>, reason: Reason, events: &mut Events<S, R>) {
         self.unfinished.unwritten -= usize::from(entry.unwritten > 0);
+        let (told, handed) = (entry.is(Mark::Told), entry.is(Mark::Handed));
         let Some(payload) = entry.payload else { return };
         self.unfinished.bytes -= u64::from(entry.len);
-        self.tell_nacked((sn, reason), entry.told, entry.handed, payload, events);
+        self.tell_nacked((sn, reason), told, handed, payload, events);
     }
 
     /// `told`: the user knows how it ended; `handed`: the peer may have it.

@@ -3,7 +3,7 @@
 use super::{Impossible, Sender};
 use crate::config::AckModel;
 use crate::id::Sn;
-use crate::port::entry::Phase;
+use crate::port::entry::{Mark, Phase};
 use crate::port::path::Flight;
 use crate::port::{Events, Payload};
 use crate::wire::{CompletionRecord, item};
@@ -33,10 +33,10 @@ impl<S: Payload> Sender<S> {
 
     fn tell_sent<R>(&mut self, sn: Sn, events: &mut Events<S, R>) {
         let Some(entry) = self.entry_mut(sn) else { return };
-        if entry.told {
+        if entry.is(Mark::Told) {
             return;
         }
-        entry.told = true;
+        entry.mark(Mark::Told);
         if let Some(payload) = entry.payload.clone() {
             self.unfinished.only_receipted += 1;
             events.completed(sn, 0, payload);
@@ -76,7 +76,7 @@ impl<S: Payload> Sender<S> {
             let Some(entry) = usize::try_from(sn.0 - base.0).ok().and_then(|at| entries.get_mut(at)) else {
                 return;
             };
-            entry.ready = true;
+            entry.mark(Mark::Ready);
             let follower = Sn(sn.0 + u64::from(entry.ahead));
             if entry.ends_when_received() {
                 unfinished.finish(entry, sn, 0, events);
@@ -125,7 +125,7 @@ impl<S: Payload> Sender<S> {
         }
         entry.phase = Phase::Received;
         let prev = Sn(sn.0 - u64::from(entry.back));
-        if prev == sn || prev <= self.cumulative || self.entry(prev).is_none_or(|p| p.ready) {
+        if prev == sn || prev <= self.cumulative || self.entry(prev).is_none_or(|p| p.is(Mark::Ready)) {
             self.mark_ready(sn, events);
         }
     }
@@ -133,10 +133,10 @@ impl<S: Payload> Sender<S> {
     /// `sn` and everything before it in its stream has been received; so may be what follows it.
     fn mark_ready<R>(&mut self, mut sn: Sn, events: &mut Events<S, R>) {
         while let Some(entry) = self.entry_mut(sn) {
-            if entry.ready || !matches!(entry.phase, Phase::Received | Phase::Finished) {
+            if entry.is(Mark::Ready) || !matches!(entry.phase, Phase::Received | Phase::Finished) {
                 return;
             }
-            entry.ready = true;
+            entry.mark(Mark::Ready);
             let ahead = u64::from(entry.ahead);
             if entry.ends_when_received() {
                 self.finish(sn, 0, events);

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{MAX_ITEMS, Sender};
 use crate::id::Sn;
-use crate::port::entry::Phase;
+use crate::port::entry::{Mark, Phase};
 use crate::port::event::{Certainty, Event};
 use crate::port::path::Flight;
 use crate::port::{Batch, Events, Outgoing, Payload};
@@ -57,10 +57,10 @@ impl<S: Payload> Sender<S> {
         let Some(entry) = self.entry_mut(sn).filter(|e| e.phase == Phase::Sent) else { return false };
         let Some(payload) = entry.payload.take() else { return false };
         let total = std::mem::take(&mut entry.len);
-        let first = !entry.resent && entry.flags & item::REDELIVERED == 0;
+        let first = !entry.is(Mark::Resent) && entry.flags & item::REDELIVERED == 0;
         let unwritten = std::mem::take(&mut entry.unwritten) > 0;
         entry.flags = entry.flags & (item::START | item::HIGH) | item::TOMBSTONE;
-        let told = std::mem::replace(&mut entry.told, true);
+        let told = entry.mark(Mark::Told);
         self.unfinished.bytes -= u64::from(total);
         self.unfinished.unwritten -= usize::from(unwritten);
         let given_out = self.cut_short(sn).unwrap_or(total);
