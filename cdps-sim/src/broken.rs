@@ -74,7 +74,7 @@ variants! {
     /// The evidence is not what it was.
     ForgedRecord = "forged-record", "the record of a loss names another target";
     /// A budget that is not kept.
-    SlowVerdict = "slow-verdict", "the dead time is four times what the budget leads to";
+    SlowVerdict = "slow-verdict", "dead time and receipt timeout are four times what the budget leads to";
     /// F2 out of order.
     NackOrder = "nack-order", "nacks after a down come newest first";
     /// The peer's limit is not heeded.

@@ -664,10 +664,12 @@ impl Host {
     }
 }
 
-/// For [`Broken::SlowVerdict`].
-fn slow_down(env: &mut Env, liveness: &mut Liveness) {
-    if env.broken == Some(Broken::SlowVerdict) && liveness.failover_budget.take().is_some() {
+/// For [`Broken::SlowVerdict`]. True: the budget is not kept.
+fn slow_down(env: &mut Env, liveness: &mut Liveness) -> bool {
+    let slow = env.broken == Some(Broken::SlowVerdict) && liveness.failover_budget.take().is_some();
+    if slow {
         liveness.dead *= 4;
         env.broke += 1;
     }
+    slow
 }

@@ -254,8 +254,7 @@ impl<S: Payload, R: Clone> Port<S, R> {
             }
             Trigger::NoPath => timer("dead", self.config.liveness.dead, self.pathless_since),
             Trigger::NoReceipt => {
-                let oldest = self.paths.iter().filter_map(|p| p.conn()?.flights.front().map(|f| f.at)).min();
-                timer("ack_timeout", self.config.ack_timeout, oldest.unwrap_or(now))
+                timer("ack_timeout", self.config.ack_timeout, self.awaits_receipt_since().unwrap_or(now))
             }
             Trigger::NoUserAck => {
                 timer("user_ack_timeout", self.config.user_ack_timeout?, self.overdue.since())

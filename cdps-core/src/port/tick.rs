@@ -1,7 +1,7 @@
 //! What time alone brings: suspicion, probes, redials, timeouts.
 
 use super::decision::Trigger;
-use super::path::{Conn, Dial, Path};
+use super::path::{Dial, Flight, Path};
 use super::session::Lease;
 use super::state::State;
 use super::{Action, Payload, Port};
@@ -149,7 +149,8 @@ impl<S: Payload, R: Clone> Port<S, R> {
     /// Suspicion (T3), connections that stand still, and F1's receipt timeout.
     fn judge_paths(&mut self, now: Time) {
         // First of all: what is given up below is no evidence any more (F11).
-        if self.side == Side::Source && self.receipts_are_late(now) {
+        let late = |since: Time| now.since(since) > self.config.ack_timeout;
+        if self.side == Side::Source && self.awaits_receipt_since().is_some_and(late) {
             return self.lose_target(now, Trigger::NoReceipt);
         }
         let (least, dead) = (self.config.liveness.suspect, self.config.liveness.dead);
@@ -186,14 +187,16 @@ impl<S: Payload, R: Clone> Port<S, R> {
         }
     }
 
-    /// A connection has waited for a receipt for longer than the timeout, and not all that is on its way there also went elsewhere.
-    fn receipts_are_late(&self, now: Time) -> bool {
-        let late = |conn: &Conn| {
-            let oldest = conn.flights.front().map(|f| f.at);
-            oldest.is_some_and(|at| now.since(at) > self.config.ack_timeout)
-                && conn.flights.iter().any(|f| !f.moved)
+    /// When the oldest was given to a connection of what has no receipt, neither there nor elsewhere. What also went elsewhere counts where it is
+    /// now, as long as there is a good path that has it.
+    pub(super) fn awaits_receipt_since(&self) -> Option<Time> {
+        let good = self.paths.iter().filter(|p| p.health() == Health::Good).count();
+        let oldest = |path: &Path| {
+            let elsewhere = good > usize::from(path.health() == Health::Good);
+            let counts = |f: &&Flight| !(f.moved && elsewhere) && self.sender.awaits_receipt(f);
+            path.conn()?.flights.iter().find(counts).map(|f| f.at)
         };
-        self.paths.iter().filter_map(Path::conn).any(late)
+        self.paths.iter().filter_map(oldest).min()
     }
 
     /// What is on its way on a path that receipts, but too slowly for the receipt timeout, also goes on a good one: the timeout judges the target,

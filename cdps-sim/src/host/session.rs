@@ -28,7 +28,9 @@ impl Host {
         let session = SessionId { node: self.node(), incarnation: self.incarnation, port: number as u32 + 1 };
         let seed = env.rng.next();
         let mut config = source.config.clone();
-        super::slow_down(env, &mut config.liveness);
+        if super::slow_down(env, &mut config.liveness) {
+            config.ack_timeout *= 4;
+        }
         config.session_timeout = config.session_timeout.max(config.liveness.dead * 2 + config.switch_grace);
         if config.autoswitch {
             env.oracle.grace(session, config.switch_grace);

@@ -43,6 +43,12 @@ impl<S: Payload> Sender<S> {
         }
     }
 
+    /// The peer's port has not said that it has all of this.
+    pub(in crate::port) fn awaits_receipt(&self, flight: &Flight) -> bool {
+        let unreceipted = |k| self.entry(Sn(flight.sn.0 + k)).is_some_and(|e| e.phase == Phase::Sent);
+        (0..u64::from(flight.count)).any(unreceipted)
+    }
+
     /// The peer's port has these.
     pub(in crate::port) fn handle_receipt<R>(
         &mut self,

@@ -224,6 +224,70 @@ fn a_slow_path_is_no_lost_target() {
     assert!(pair.received().len() > 30, "{}", pair.received().len());
 }
 
+/// [F1] [T2] The same while new messages take their turn on the slow path between its receipts: what waits there for too long has gone on the good
+/// one, and what is new there has not waited.
+#[test]
+fn a_slow_path_that_carries_on_is_no_lost_target() {
+    let config = PortConfig {
+        ack: AckModel::Asynchronous,
+        balance: crate::config::Balance::RoundRobin,
+        ack_timeout: MS * 1000,
+        ..config(2)
+    };
+    let mut pair = Pair::connected(config);
+    pair.silent = vec![PathId(0)];
+    for stream in 0..40 {
+        pair.send(stream, b"message").unwrap();
+        pair.run();
+    }
+    let (slow, good) = (pair.conns[0], pair.conns[1]);
+    for k in 1..15 {
+        pair.pass(MS * 100);
+        let mut receipt = pair.target.as_mut().unwrap().receiver.receipt();
+        receipt.paths = vec![wire::PathRecord { path: slow.0, conn: slow.1, frames: 1 + k }];
+        let (frames, mut items) =
+            (pair.frames[&(false, good.0)], vec![Inbound::Frame(Box::new(Frame::Receipt(receipt)))]);
+        pair.source.handle_inbound(pair.now, good.0, good.1, frames, &mut items, true).unwrap();
+        for _ in 0..4 {
+            pair.send(40, b"new").unwrap();
+            pair.run();
+        }
+    }
+    assert_eq!(pair.source.stats().downs, 0);
+}
+
+/// [F1] [T3] Where no path brings receipts any more the connection is down within the timeout and what it takes to hold each path for suspect, though the links
+/// are heard, and though what was on its way on one path went on the others as well.
+#[test]
+fn silence_on_one_path_after_the_other_is_a_lost_target() {
+    for paths in 1..=3 {
+        let mut config = PortConfig { ack_timeout: MS * 1500, ..config(paths) };
+        (config.liveness.suspect, config.liveness.dead) = (MS * 1000, MS * 3_600_000);
+        (config.liveness.lease, config.session_timeout) = (MS * 3_000_000, MS * 7_200_000);
+        config.liveness.heartbeat = MS * 1000;
+        let mut pair = Pair::connected(config);
+        pair.silent = (0..u16::from(paths)).map(PathId).collect();
+        pair.send(0, b"message").unwrap();
+        pair.pass(MS * 1000 * u32::from(paths) + MS * 1500);
+        assert_eq!(pair.source.stats().downs, 1, "{paths} paths");
+    }
+}
+
+/// [F1] [T5] The same where the only path is known not to be heard by the target: nothing is sent there again, and what was sent is waited for all the same.
+#[test]
+fn what_went_on_an_unheard_path_is_waited_for() {
+    let mut pair = Pair::connected(PortConfig { ack_timeout: MS * 1000, ..config(1) });
+    pair.silent = vec![PathId(0)];
+    pair.one_way = true;
+    pair.send(0, b"message").unwrap();
+    pair.run();
+    let one_way = Some(crate::cluster::OneWay::Out);
+    let state = crate::cluster::LinkState { health: Health::Suspect, rtt: None, one_way };
+    pair.source.handle_link(pair.now, PathId(0), state);
+    pair.pass(MS * 1300);
+    assert_eq!(pair.source.stats().downs, 1);
+}
+
 /// [F9] [T3] A connection whose peer does not answer what it was asked is given up, also when no message is on its way there: so a source
 /// that is gone without a word is noticed by a target that merely waits for its acknowledgments to be confirmed.
 #[test]
