@@ -167,11 +167,9 @@ impl<S: Payload> Sender<S> {
         record: &CompletionRecord,
         events: &mut Events<S, R>,
     ) -> Result<(), Impossible> {
-        for k in 0..u64::from(record.count) {
-            let sn = Sn(record.sn.0 + k);
-            if sn < self.base {
-                continue;
-            }
+        let end = record.sn.0 + u64::from(record.count);
+        // Those below have ended.
+        for sn in (record.sn.max(self.base).0..end).map(Sn) {
             let Some(entry) = self.entry(sn) else { return Err(Impossible) };
             match entry.phase {
                 Phase::Queued => return Err(Impossible),

@@ -82,3 +82,16 @@ fn receipts_that_cannot_be() {
     refused(true, "acknowledged and never sent", vec![completions], broken);
     refused(false, "a ledger for a target", vec![frame(Frame::ResetAck(ResetAck::default()))], broken);
 }
+
+/// [S4] Records of acknowledgments that name numbers by the thousand million, all of them below what this end sends, are passed over, not counted through:
+/// a target that was switched to begins far up.
+#[test]
+fn acknowledgments_of_what_is_long_over_take_no_time() {
+    let mut sender = Sender::<Vec<u8>>::new(1);
+    sender.start_at(Sn(1 << 60));
+    let mut events = Events::<Vec<u8>, Vec<u8>>::new();
+    for _ in 0..wire::MAX_COMPLETIONS {
+        let record = CompletionRecord { sn: Sn(1), count: u32::MAX, rc: 0 };
+        assert!(sender.handle_completion(&record, &mut events).is_ok());
+    }
+}
