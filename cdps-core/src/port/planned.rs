@@ -117,8 +117,9 @@ impl<S: Payload, R: Clone> Port<S, R> {
             && answer.highest.role_epoch == planned.generation.role_epoch
         {
             // It has accepted a newer one before, or has given up waiting for this one.
-            self.spent_generations = self.spent_generations.max(answer.highest.counter);
-            let generation = self.next_generation();
+            let Some(generation) = self.generation_above(answer.highest) else {
+                return self.cancel_switch(now, Reason::StaleGeneration);
+            };
             if let Some(planned) = &mut self.planned {
                 (planned.generation, planned.answer) = (generation, None);
             }

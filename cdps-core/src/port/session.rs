@@ -141,8 +141,18 @@ impl<S: Payload, R: Clone> Port<S, R> {
 
     /// One that was never asked for, of whatever target.
     pub(super) fn next_generation(&mut self) -> Generation {
-        self.spent_generations = self.spent_generations.max(self.generation.counter) + 1;
+        // The last one that there is comes again and again, and is refused.
+        self.spent_generations = self.spent_generations.max(self.generation.counter).saturating_add(1);
         Generation { counter: self.spent_generations, ..self.generation }
+    }
+
+    /// One that is above what a target has accepted, if this port can have one.
+    pub(super) fn generation_above(&mut self, highest: Generation) -> Option<Generation> {
+        if highest.role_epoch > self.generation.role_epoch || highest.counter == u64::MAX {
+            return None;
+        }
+        self.spent_generations = self.spent_generations.max(highest.counter);
+        Some(self.next_generation())
     }
 
     /// The session is with `node` from here on, under the present generation.
@@ -236,11 +246,10 @@ impl<S: Payload, R: Clone> Port<S, R> {
             return; // It was asked before the engine said so, and will be again when that is taken back (N5).
         }
         if answer.reason == Reason::StaleGeneration as u16 && answer.highest >= self.generation {
-            if answer.highest.role_epoch > self.generation.role_epoch {
+            let Some(generation) = self.generation_above(answer.highest) else {
                 return self.fail_attempt(now, Reason::StaleGeneration);
-            }
-            self.spent_generations = self.spent_generations.max(answer.highest.counter);
-            self.generation = self.next_generation();
+            };
+            self.generation = generation;
             self.receiver.generation = self.generation;
             return self.ask(now);
         }

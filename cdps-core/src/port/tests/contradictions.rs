@@ -95,3 +95,19 @@ fn acknowledgments_of_what_is_long_over_take_no_time() {
         assert!(sender.handle_completion(&record, &mut events).is_ok());
     }
 }
+
+/// [S4] [L3] A target that says to have accepted the last generation that there is, is given up: there is none to ask it with.
+#[test]
+fn no_generation_is_above_the_last() {
+    let mut pair = Pair::new(config(1));
+    pair.source.connect(pair.now, Some(NodeId(3))).unwrap();
+    let connect = planned::asked(&mut pair.source).unwrap();
+    pair.source.handle_answer(pair.now, &planned::answer(&connect, Reason::StaleGeneration, u64::MAX));
+    assert_eq!((planned::asked(&mut pair.source), pair.source.state()), (None, State::Initialized));
+
+    let mut pair = Pair::connected(config(1));
+    pair.source.switch(pair.now, NodeId(3)).unwrap();
+    let connect = planned::asked(&mut pair.source).unwrap();
+    pair.source.handle_answer(pair.now, &planned::answer(&connect, Reason::StaleGeneration, u64::MAX));
+    assert_eq!((planned::asked(&mut pair.source), pair.source.is_switching()), (None, false));
+}
