@@ -79,8 +79,8 @@ pub enum SendError {
         /// How many wait.
         pending: u32,
     },
-    /// No more streams can be remembered (M2).
-    #[error("stream {stream} would be one more than the {max} streams that a port remembers")]
+    /// No more streams can be opened (M2).
+    #[error("stream {stream} would be one more than the {max} streams that both ends allow")]
     TooManyStreams {
         /// The stream.
         stream: StreamId,
