@@ -41,12 +41,20 @@ pub fn library(scratch: &Path) -> PathBuf {
 /// When gcc has anything to say.
 #[must_use]
 pub fn program(scratch: &Path, library: &Path, name: &str, variant: &str, flags: &[&str]) -> PathBuf {
-    let built = scratch.join(format!("{name}{variant}"));
+    let source = project().join("tests/c").join(format!("{name}.c"));
+    compiled(&source, &scratch.join(format!("{name}{variant}")), library, flags)
+}
+
+/// Compiles a C program against the library in this folder; gives `built`.
+///
+/// # Panics
+/// When gcc has anything to say.
+#[must_use]
+pub fn compiled(source: &Path, built: &Path, library: &Path, flags: &[&str]) -> PathBuf {
     let mut gcc = Command::new("gcc");
     gcc.args(["-std=c11", "-D_GNU_SOURCE", "-g"]).args(STRICT).args(flags);
-    gcc.arg(project().join("tests/c").join(format!("{name}.c"))).arg("-o").arg(&built);
-    gcc.arg("-I").arg(project().join("include")).arg("-L").arg(library);
+    gcc.arg(source).arg("-o").arg(built).arg("-I").arg(project().join("include")).arg("-L").arg(library);
     gcc.arg(format!("-Wl,-rpath,{}", library.display())).args(["-lcdps", "-pthread"]);
     must(&mut gcc);
-    built
+    built.to_owned()
 }

@@ -7,12 +7,17 @@ use std::process::{Child, Command, Stdio};
 use cdps_tests::gcc::{self, must};
 use cdps_tests::{eventually, project};
 
+/// Cargo's, for what tests leave behind.
+fn folder_of_tests() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+}
+
 /// Folder of the built examples.
 fn programs() -> PathBuf {
     use std::sync::OnceLock;
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let build = || {
-        let scratch = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+        let scratch = folder_of_tests();
         let (library, folder) = (gcc::library(&scratch), scratch.join("examples-c"));
         let mut make = Command::new("make");
         make.arg("-C").arg(project().join("examples-c"));
@@ -42,7 +47,7 @@ impl Running {
 
 /// A folder of the test's own, empty.
 fn folder(name: &str) -> PathBuf {
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let path = folder_of_tests().join(name);
     let _ = fs::remove_dir_all(&path);
     fs::create_dir_all(&path).expect("a scratch folder");
     path
@@ -98,6 +103,25 @@ fn a_stream_from_standard_input_to_standard_output() {
     assert!(sender.end(), "cdps-send");
     assert!(receiver.end(), "cdps-recv");
     assert_eq!(fs::read(folder.join("copy")).expect("the copy"), bytes);
+}
+
+/// The program that the README shows, with the addresses of this machine: it connects, its message arrives and is acknowledged. [L3, A1]
+#[test]
+fn the_program_of_the_readme() {
+    let folder = folder("example-readme");
+    let (out, source) = (folder.join("out"), folder.join("readme.c"));
+    let file = File::create(&out).expect("a scratch file");
+    let (_receiver, addresses) = receiver(&folder, file.into(), &["--client", "copy", "-"]);
+    let readme = fs::read_to_string(project().join("README.md")).expect("README.md");
+    let program = readme.split("```c\n").nth(1).and_then(|rest| rest.split("```").next());
+    let program = program.expect("a block of C").replace("10.0.0.2:7000,10.1.0.2:7000", &addresses);
+    assert!(program.contains(&addresses), "{program}");
+    // Nobody is there.
+    fs::write(&source, program.replace("10.0.0.3:7000,10.1.0.3:7000", "127.0.0.1:1")).expect("written");
+    let program = gcc::compiled(&source, &folder.join("readme"), &gcc::library(&folder_of_tests()), &[]);
+    let told = must(&mut Command::new(program));
+    assert_eq!(String::from_utf8_lossy(&told.stdout), "message 1: 0\n");
+    assert_eq!(fs::read(&out).expect("what arrived"), b"hello");
 }
 
 /// Several passes over the same offsets, a step after each, and the log says so. [A1, M5]
