@@ -449,10 +449,13 @@ impl PortConfig {
     pub(crate) fn fixed_difference(&self, other: &PortConfig) -> Option<&'static str> {
         let fixed = [
             ("client", self.client == other.client),
+            ("role_epoch", self.role_epoch == other.role_epoch),
             ("targets", self.targets == other.targets),
             ("local", self.local == other.local),
+            ("switch_grace", self.switch_grace == other.switch_grace),
             ("fence", self.fence == other.fence),
             ("window", self.window == other.window),
+            ("high_window", self.high_window == other.high_window),
             ("max_message", self.max_message == other.max_message),
             ("max_streams", self.max_streams == other.max_streams),
             ("failover_budget", self.failover_budget == other.failover_budget),

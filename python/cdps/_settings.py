@@ -58,6 +58,8 @@ class PortSettings(TypedDict, total=False):
     """Down at this backlog one says off (50; live)."""
     fragment: int
     """Longer messages are cut into pieces of this size (262144; live)."""
+    high_window: int
+    """The same as window for messages of streams that the other end has set high, which come on top of the others (1048576)."""
     local: Sequence[str]
     """Addresses to connect from, paired with a target's by position (those of the node)."""
     max_message: int

@@ -286,6 +286,7 @@ def test_settings_of_a_live_port(pair: Pair) -> None:
     assert pair.source.timers() == {**before, "ack_timeout": 2.5, "user_ack_timeout": None}
     for settings, text in (
         ({"window": 1 << 20}, "window cannot be changed on a live port"),
+        ({"high_window": 1 << 19}, "high_window cannot be changed on a live port"),
         ({"ack": "sync", "ack_timeout": 0.1}, "suspect .* must be below ack_timeout"),
         ({"balance": "slowest"}, 'balance is "slowest"; allowed are "fastest", "round_robin", "pull"'),
         ({"ack_timeout": -1.0}, "ack_timeout is -1"),

@@ -88,6 +88,7 @@ fn change(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Change> {
         "flow_high" => set(plain(name, value)?, |c, v| c.flow_high = v),
         "flow_low" => set(plain(name, value)?, |c, v| c.flow_low = v),
         "fragment" => set(plain(name, value)?, |c, v| c.fragment = v),
+        "high_window" => set(plain(name, value)?, |c, v| c.high_window = v),
         "local" => {
             let local = arguments::local_addresses(&plain::<Vec<String>>(name, value)?)?;
             Box::new(move |config| config.local.clone_from(&local))

@@ -121,6 +121,12 @@ fn timeouts_and_policies_change() {
     for (wrong, text) in [
         (PortConfig { window: 1 << 20, ..before.clone() }, "window cannot be changed on a live port"),
         (
+            PortConfig { high_window: 1 << 19, ..before.clone() },
+            "high_window cannot be changed on a live port",
+        ),
+        (PortConfig { role_epoch: 1, ..before.clone() }, "role_epoch cannot be changed on a live port"),
+        (PortConfig { switch_grace: MS, ..before.clone() }, "switch_grace cannot be changed on a live port"),
+        (
             PortConfig { session_timeout: MS * 60_000, ..before.clone() },
             "session_timeout cannot be changed on a live port",
         ),
