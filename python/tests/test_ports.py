@@ -315,6 +315,7 @@ def test_every_setting_is_known() -> None:
         "flow_high": 60,
         "flow_low": 40,
         "fragment": 4096,
+        "high_window": 100_000,
         "local": ["127.0.0.1"],
         "max_message": 100,
         "max_pending_events": 1000,

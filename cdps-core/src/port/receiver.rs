@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::early::Early;
 use super::event::{CreditToken, Received};
 use super::grant::Grant;
+use super::sender::MAX_SPAN;
 use super::{AckError, Events, Parts, Placement};
 use crate::config::Priority;
 use crate::id::{ConnId, Generation, PathId, Sn, Ssn, StreamId};
@@ -252,7 +253,7 @@ impl<R: Clone> Receiver<R> {
             return Ok(false);
         }
         let ahead = sn.0 - self.cumulative.0 - 1;
-        if ahead >= self.grants[0].announced() / wire::MESSAGE_COST + SPARE_SPAN {
+        if ahead >= (self.grants[0].announced() / wire::MESSAGE_COST + SPARE_SPAN).min(MAX_SPAN as u64) {
             return Err(Reason::Limit);
         }
         Ok(self.above.get(usize::try_from(ahead).unwrap_or(usize::MAX)).copied().unwrap_or(false))

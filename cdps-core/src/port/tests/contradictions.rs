@@ -1,6 +1,7 @@
 //! Frames that are well formed, and contradict what went before: only a peer that is broken, or none, sends them.
 
 use super::*;
+use crate::port::sender::MAX_SPAN;
 use crate::wire::{CompletionRecord, Completions, PathRecord, Receipt, ResetAck, item};
 
 fn small() -> PortConfig {
@@ -63,6 +64,19 @@ fn messages_that_cannot_be() {
         item.stream = StreamId(7);
     }
     refused(false, "a stream too many", vec![other], limit);
+}
+
+/// [S4] [M7] However much has been granted, no more numbers above a missing one are tracked than a sender has unfinished: a single frame makes a receiver
+/// allocate no more than that.
+#[test]
+fn numbers_are_tracked_so_far_only() {
+    for (ahead, taken) in [(MAX_SPAN as u64 - 1, Ok(())), (MAX_SPAN as u64, Err(Reason::Limit))] {
+        let mut pair = Pair::connected(PortConfig { window: 1 << 40, ..config(1) });
+        let (path, conn) = pair.conns[0];
+        let mut items = vec![message(1 + ahead, 2, 0, 1)];
+        let target = pair.target.as_mut().unwrap();
+        assert_eq!(target.handle_inbound(pair.now, path, conn, 1000, &mut items, true), taken, "{ahead}");
+    }
 }
 
 /// [S4] The same for what an end says of what it has received.
