@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -94,7 +95,10 @@ class Program:
         return line
 
     def send(self, sign: signal.Signals) -> None:
+        """Returns from a stop when the program stands still."""
         self.process.send_signal(sign)
+        if sign == signal.SIGSTOP:
+            os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
 
     def end(self) -> tuple[int, str]:
         """Its exit status and what it wrote to standard error, once it has ended by itself."""
