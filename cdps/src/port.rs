@@ -280,7 +280,7 @@ impl Port {
             let mut config = engine.config().clone();
             change(&mut config);
             engine.reconfigure(now, config)?;
-            self.shared.note_fragment(engine);
+            self.shared.note_settings(engine);
             Ok(())
         })
     }
@@ -526,8 +526,9 @@ impl Port {
     #[inline]
     fn length(&self, data: &[IoSlice<'_>]) -> Result<u32, SendError> {
         let len: u64 = data.iter().map(|part| part.len() as u64).sum();
-        let max = || self.shared.read(|engine| u64::from(engine.config().max_message)).unwrap_or(0);
-        u32::try_from(len).map_err(|_| SendError::TooLong { len, max: max() })
+        // Before it is copied; the engine knows what its peer takes.
+        let max = u64::from(self.shared.max_message());
+        if len > max { Err(SendError::TooLong { len, max }) } else { Ok(len as u32) }
     }
 
     #[inline(always)]

@@ -18,6 +18,7 @@ use cdps_core::id::{ConnId, Generation, LinkId, PathId, SessionId, Side, Sn};
 use cdps_core::node::Node;
 use cdps_core::port::{Action, Call, CreditToken, Event, Link, Outbound, Queue, Refused, State, StateError};
 use cdps_core::time::Time;
+use cdps_core::wire::MAX_MESSAGE;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -83,10 +84,38 @@ pub(crate) struct PortShared {
     pub(crate) finished: Mutex<bool>,
     pub(crate) finish: Condvar,
     pub(crate) streams: Mutex<Automatic>,
-    /// Window that it grants; known once it has an engine.
+    limits: Limits,
+}
+
+/// What is read of the settings without the port's lock; known once it has an engine.
+struct Limits {
+    /// Window that it grants, per class.
     windows: [AtomicU64; 2],
-    /// Length of the fragments that it cuts; likewise.
+    /// Length of the fragments that it cuts.
     fragment: AtomicU32,
+    /// Longest message that it may be given. Its peer may take less.
+    max_message: AtomicU32,
+}
+
+impl Limits {
+    fn new(engine: Option<&Engine>) -> Limits {
+        let limits = Limits {
+            windows: [AtomicU64::new(0), AtomicU64::new(0)],
+            fragment: AtomicU32::new(0),
+            max_message: AtomicU32::new(MAX_MESSAGE),
+        };
+        engine.into_iter().for_each(|engine| limits.note(engine));
+        limits
+    }
+
+    fn note(&self, engine: &Engine) {
+        let config = engine.config();
+        let [normal, high] = &self.windows;
+        normal.store(config.window, Ordering::Relaxed);
+        high.store(config.high_window, Ordering::Relaxed);
+        self.fragment.store(config.fragment, Ordering::Relaxed);
+        self.max_message.store(config.max_message, Ordering::Relaxed);
+    }
 }
 
 struct PortState {
@@ -192,8 +221,7 @@ impl PortShared {
         handler: Option<Arc<dyn PortHandler>>,
         lease: Option<Arc<AtomicU64>>,
     ) -> Arc<PortShared> {
-        let windows = engine.as_ref().map_or([0, 0], |e| [e.config().window, e.config().high_window]);
-        let fragment = AtomicU32::new(engine.as_ref().map_or(0, |e| e.config().fragment));
+        let limits = Limits::new(engine.as_ref());
         let state = PortState {
             engine,
             actions: VecDeque::new(),
@@ -227,34 +255,36 @@ impl PortShared {
             finished: Mutex::new(false),
             finish: Condvar::new(),
             streams: Mutex::new(Automatic::default()),
-            windows: windows.map(AtomicU64::new),
-            fragment,
+            limits,
         })
     }
 
     /// Gives an accepted target its engine.
     pub(crate) fn install(&self, engine: Engine) {
         self.decided.store(true, Ordering::Release);
-        let [normal, high] = &self.windows;
-        normal.store(engine.config().window, Ordering::Relaxed);
-        high.store(engine.config().high_window, Ordering::Relaxed);
-        self.note_fragment(&engine);
+        self.limits.note(&engine);
         self.state.lock().engine = Some(engine);
     }
 
     /// Window that it grants to its peer for a class of messages.
     pub(crate) fn window(&self, class: Priority) -> u64 {
-        self.windows[class as usize].load(Ordering::Relaxed)
+        self.limits.windows[class as usize].load(Ordering::Relaxed)
     }
 
     /// Length of the fragments that it cuts, unless that was changed just now.
     pub(crate) fn fragment(&self) -> usize {
-        self.fragment.load(Ordering::Relaxed) as usize
+        self.limits.fragment.load(Ordering::Relaxed) as usize
     }
 
-    /// It cuts fragments of another length from now on.
-    pub(crate) fn note_fragment(&self, engine: &Engine) {
-        self.fragment.store(engine.config().fragment, Ordering::Relaxed);
+    /// Longest message that it may be given.
+    #[inline]
+    pub(crate) fn max_message(&self) -> u32 {
+        self.limits.max_message.load(Ordering::Relaxed)
+    }
+
+    /// Some of its settings are others from now on.
+    pub(crate) fn note_settings(&self, engine: &Engine) {
+        self.limits.note(engine);
     }
 
     /// Calls the engine, then does what the call left to be done. `None` if there is no engine.

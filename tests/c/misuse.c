@@ -416,13 +416,15 @@ static void sending(void)
 {
     cdps_send_opts_t opts = CDPS_SEND_OPTS_INIT;
     cdps_iov_t one = {"x", 1}, null_base = {NULL, 1}, empty = {NULL, 0};
-    cdps_iov_t huge[2] = {{"x", SIZE_MAX / 2}, {"x", SIZE_MAX / 2}};
+    cdps_iov_t huge[2] = {{"x", SIZE_MAX / 2}, {"x", SIZE_MAX / 2}}, longer = {"x", (16u << 20) + 1};
     static cdps_iov_t many[1025];
     EXPECT(CDPS_E_INVALID, cdps_port_send(port, NULL, 1, NULL, NULL));
     EXPECT(CDPS_E_INVALID, cdps_port_send(port, &null_base, 1, NULL, NULL));
     EXPECT(CDPS_E_INVALID, cdps_port_send(port, many, 1025, NULL, NULL));
     EXPECT(CDPS_E_INVALID, cdps_port_send(port, many, SIZE_MAX, NULL, NULL));
     EXPECT(CDPS_E_TOO_LONG, cdps_port_send(port, huge, 2, NULL, NULL));
+    /* Above port.max_message: refused before a byte of it is looked at. */
+    EXPECT(CDPS_E_TOO_LONG, cdps_port_send(port, &longer, 1, NULL, NULL));
     EXPECT(CDPS_E_WRONG_STATE, cdps_port_send(port, &empty, 1, NULL, NULL));
     opts.flags = 0x80;
     EXPECT(CDPS_E_UNSUPPORTED, cdps_port_send(port, &one, 1, &opts, NULL));
