@@ -46,7 +46,7 @@ impl Past {
 }
 
 impl History {
-    /// A connection of a path came up.
+    /// A connection of a path came up. The one before may have been there until now.
     pub(crate) fn up(&mut self, path: PathId, now: u64) {
         let past = self.0.entry(path).or_insert_with(|| Past {
             deaths: Vec::new(),
@@ -54,6 +54,7 @@ impl History {
             link_good: true,
             since: now,
         });
+        past.prove(now);
         past.since = now;
     }
 
