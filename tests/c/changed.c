@@ -74,6 +74,33 @@ static void change(uint8_t *bytes, size_t size)
     bytes[size / 2] ^= 1;
 }
 
+/* More than passes unnoticed through a relay, and less than may be on its way on a path. */
+#define MUCH 200000
+
+/* Waits until the second path has much on its way, or nothing any more. */
+static void await_flight(bool much)
+{
+    for (unsigned ms = 0;; ms++) {
+        cdps_path_stats_t second = CDPS_PATH_STATS_INIT;
+        EXPECT(CDPS_OK, cdps_port_path_stats(source.port, 1, &second));
+        if (much ? second.in_flight > MUCH : second.in_flight == 0)
+            return;
+        CHECK(ms < DEADLINE_S * 1000);
+        usleep(1000);
+    }
+}
+
+/* Lends a message of which a part is stuck on the second path, and the rest goes over the first one. */
+static uint8_t *give_stuck(const char *name)
+{
+    await_flight(false);
+    ORDER("silence forth");
+    uint8_t *bytes = give(name, LARGE, 5, CDPS_SEND_BORROW);
+    await_flight(true);
+    order_relay(&relays[0], "flow forth");
+    return bytes;
+}
+
 /* What the test does between two moments takes less than this on any machine. */
 static void be_patient(cdps_config_t *config)
 {
@@ -123,8 +150,7 @@ int main(int argc, char **argv)
     /* A part of it is stuck in a full socket: it goes out as it was, when it can. */
     REACH(returns, 2);
     from = told;
-    order_relay(&relays[1], "silence forth");
-    uint8_t *stuck = give("stuck", LARGE, 5, CDPS_SEND_BORROW), *over = give("over", SMALL, 6, 0);
+    uint8_t *stuck = give_stuck("stuck"), *over = give("over", SMALL, 6, 0);
     /* It is handed out only when all of the one before it has been. */
     await_line(from, "T: received over");
     change(stuck, LARGE);
@@ -136,8 +162,7 @@ int main(int argc, char **argv)
 
     /* A part of it is stuck on a path, while the rest has arrived on the other one: when the path is lost that part would have to go again. */
     from = told;
-    order_relay(&relays[1], "silence forth");
-    uint8_t *half = give("half", LARGE, 5, CDPS_SEND_BORROW), *behind = give("behind", SMALL, 6, 0);
+    uint8_t *half = give_stuck("half"), *behind = give("behind", SMALL, 6, 0);
     await_line(from, "T: received behind");
     change(half, LARGE);
     order_relay(&relays[1], "reset");

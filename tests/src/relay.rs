@@ -181,9 +181,11 @@ async fn connection(near: TcpStream, options: Options, gate: watch::Receiver<Gat
         on_close(&far, Close::Orderly)
     };
     tokio::select! {
+        // Looked at first: what is let through again after a reset is not carried by who was reset.
+        biased;
+        _ = cut.wait_for(|gate| gate.closed || gate.resets != born) => {}
         // The error, if there was one, has become a reset of the other side.
         ended = carried => drop(ended),
-        _ = cut.wait_for(|gate| gate.closed || gate.resets != born) => {}
     }
 }
 
