@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from machinery import DEADLINE, Pair, Program, Targets, wait_for
+from machinery import DEADLINE, Pair, Program, Targets, wait_both_paths, wait_for
 
 import cdps
 
@@ -428,7 +428,7 @@ def test_a_standby_path_carries_when_no_other_does() -> None:
         with cdps.Node(id=1, members={2: [first]}, security="plain") as node:
             port = node.register("writer").open_port("copy", targets={2: [first, f"{spare}/standby"]})
             assert port.connect(timeout=DEADLINE).paths == 2
-            wait_for(port, lambda event: event.kind == "path" and event.path == 1 and event.health == "good")
+            wait_both_paths(port)
             assert [path["standby"] for path in port.path_stats()] == [False, True]
             far = client.accept(DEADLINE)
             for way in range(2):

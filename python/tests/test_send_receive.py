@@ -526,8 +526,11 @@ def noise(errors: str) -> str:
 
 def test_ctrl_c_interrupts_a_call_that_waits() -> None:
     """Any call that waits notices a signal within a second."""
+    # Who runs these tests in the background may have had the signal ignored, which is inherited.
     text = """
+        import signal
         import cdps
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         with cdps.Node(id=1, listen=["127.0.0.2:0"], security="plain") as node:
             client = node.register("copy")
             try:
